@@ -1,0 +1,1 @@
+"""Olivine on the host: quantizer, memory images, simulators, command line."""

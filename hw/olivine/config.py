@@ -1,0 +1,204 @@
+"""The accelerator's configuration: a few chosen numbers, everything else derived, nonsense refused.
+
+The three presets are the configurations that the regression builds. A variant of one is a TOML
+file that names its base preset and the fields it changes (``--config FILE``)::
+
+    preset = "edge"
+    element = "exponent"
+"""
+
+import tomllib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+__all__ = ["AcceleratorConfig", "ConfigError", "PRESETS", "load_config"]
+
+ROW_BITS = 12
+"""Width of a signed row operand (activation or probability), bits."""
+
+LANE_MAX = 192
+"""Largest magnitude of a decoded lane operand: the largest flint4 outlier."""
+
+ACCUMULATOR_BITS = 32
+PARTIAL_SUM_BITS = 40
+REQUANT_BITS = 36
+"""Width to which a finished sum saturates before it is requantized: two 18-bit multiplier inputs."""
+
+CHANNEL_RUN = 128
+"""Longest run of steps between two drains when weights are scaled per output channel."""
+
+GROUPS = (64, 128)
+"""Steps that may share a scale."""
+
+PROBABILITY_BITS = 11
+GUARD_BITS = 16 - PROBABILITY_BITS
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot work; the message names the value, what is allowed and why."""
+
+
+def _power_of_two(value):
+    return value > 0 and value & (value - 1) == 0
+
+
+@dataclass(frozen=True)
+class AcceleratorConfig:
+    """Sizes of one accelerator.
+
+    Parameters
+    ----------
+    name : str
+        Name of the preset or file.
+    rows : int
+        P, tokens or query heads worked on at once. Power of two.
+    lanes : int
+        L, output channels, keys or head dimensions worked on at once. Power of two.
+    bus_bits : int
+        Width of the AXI4 data bus, bits.
+    contexts : int
+        C, row groups whose running state is on chip.
+    max_head_dim, max_sequence, max_reduction : int
+        Largest head dimension, number of keys a row attends to, and reduction of a linear layer.
+    element : str
+        Processing element: ``"folded"`` (9-bit integers) or ``"exponent"`` (exponent, 5-bit integer).
+    drain_columns : int
+        Lanes that leave the array per cycle, 1 or 2.
+    addr_width : int
+        Address bits on AXI4, at most 48.
+    windows : int
+        Windows of memory that the host can open to the accelerator.
+    tile_bytes : int
+        Size of the tile buffer; 0 asks for two of the longest tiles.
+    """
+
+    name: str
+    rows: int
+    lanes: int
+    bus_bits: int
+    contexts: int
+    max_head_dim: int
+    max_sequence: int
+    max_reduction: int
+    element: str = "folded"
+    drain_columns: int = 1
+    addr_width: int = 32
+    windows: int = 4
+    tile_bytes: int = 0
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, field.type) or isinstance(value, bool):
+                raise TypeError(f"{field.name} must be {field.type.__name__}, not {value!r}")
+        if not self.tile_bytes:
+            object.__setattr__(self, "tile_bytes", 2 * CHANNEL_RUN * self.lanes)
+        self._check_sizes()
+        self._check_buffers()
+        self._check_widths()
+
+    def _check_sizes(self):
+        for name, low, high in (("rows", 2, 32), ("lanes", 4, 256), ("bus_bits", 32, 512)):
+            value = getattr(self, name)
+            if not _power_of_two(value) or not low <= value <= high:
+                raise ConfigError(f"{name} is {value}: allowed are powers of two from {low} to {high}")
+        for name, low, high in (("contexts", 1, 64), ("windows", 1, 16), ("addr_width", 16, 48),
+                                ("drain_columns", 1, 2), ("max_head_dim", 8, 256),
+                                ("max_sequence", 1, 1 << 20), ("max_reduction", 2, 65_535)):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"{name} is {value}: allowed is {low} to {high}")
+        if self.element not in ("folded", "exponent"):
+            raise ConfigError(f"element is {self.element!r}: allowed are 'folded' and 'exponent'")
+        if self.lanes % self.bus_bytes:
+            raise ConfigError(f"bus_bits is {self.bus_bits}: a beat of {self.bus_bytes} bytes must divide "
+                              f"a word of {self.lanes} lanes")
+        if self.max_head_dim % 8:
+            raise ConfigError(f"max_head_dim is {self.max_head_dim}: allowed are multiples of 8")
+
+    def _check_buffers(self):
+        longest = max(CHANNEL_RUN * self.lanes, self.max_head_dim * self.lanes)
+        if not _power_of_two(self.tile_bytes):
+            raise ConfigError(f"tile_bytes is {self.tile_bytes}: allowed are powers of two")
+        if longest > self.tile_bytes:
+            raise ConfigError(
+                f"tile_bytes is {self.tile_bytes}: a replayed tile of {longest} bytes (the larger of a "
+                f"{CHANNEL_RUN}-step run and max_head_dim {self.max_head_dim}, times {self.lanes} lanes) "
+                "does not fit and would wait for itself; make the tile buffer larger")
+
+    def _check_widths(self):
+        step = LANE_MAX << (ROW_BITS - 1)
+        if CHANNEL_RUN * step >= 1 << (ACCUMULATOR_BITS - 1):
+            raise ConfigError(f"a run of {CHANNEL_RUN} steps overflows {ACCUMULATOR_BITS}-bit accumulators")
+        # Every group's sum grows by an 8-bit multiplier; the group shift may be 0.
+        largest = ((1 << (PARTIAL_SUM_BITS - 1)) - 1) // (255 * step)
+        if self.max_reduction > largest:
+            raise ConfigError(f"max_reduction is {self.max_reduction}: partial sums of {PARTIAL_SUM_BITS} bits "
+                              f"hold at most {largest} steps")
+        # Every probability is at most 2047 << GUARD_BITS in a 32-bit unsigned sum l.
+        largest = ((1 << 32) - 1) // (2047 << GUARD_BITS)
+        if self.max_sequence > largest:
+            raise ConfigError(f"max_sequence is {self.max_sequence}: the 32-bit softmax denominator holds "
+                              f"at most {largest} keys")
+
+    # Derived sizes.
+
+    @property
+    def bus_bytes(self):
+        """B, bytes of one beat."""
+        return self.bus_bits // 8
+
+    @property
+    def word_beats(self):
+        """Beats that fill one word (L bytes) of the tile buffer."""
+        return self.lanes // self.bus_bytes
+
+    @property
+    def tile_words(self):
+        """Depth of the tile buffer in words of L bytes."""
+        return self.tile_bytes // self.lanes
+
+    @property
+    def row_words(self):
+        """Depth of the row-operand scratchpad, in words of P operands."""
+        return self.contexts * self.max_reduction
+
+    @property
+    def chunk_rows(self):
+        """P * C, the tokens of a prompt that share one pass over the weights."""
+        return self.rows * self.contexts
+
+    @property
+    def multipliers(self):
+        """Multipliers of the array."""
+        return self.rows * self.lanes
+
+
+PRESETS = {
+    "tiny": AcceleratorConfig("tiny", 2, 8, 32, 4, 32, 512, 512),
+    "ecp5": AcceleratorConfig("ecp5", 4, 32, 64, 8, 64, 2_048, 3_072),
+    "edge": AcceleratorConfig("edge", 8, 64, 128, 8, 128, 32_768, 4_096),
+}
+
+
+def load_config(preset="edge", path=None):
+    """Return the named preset, or the variant of one that the TOML file at ``path`` describes.
+
+    Raises
+    ------
+    ConfigError
+        If the preset or a field is unknown, or the combination cannot work.
+    """
+    changes = {}
+    if path is not None:
+        changes = tomllib.loads(Path(path).read_text())
+        preset = changes.pop("preset", preset)
+        changes.setdefault("name", Path(path).stem)
+    if preset not in PRESETS:
+        raise ConfigError(f"preset is {preset!r}: allowed are {', '.join(map(repr, PRESETS))}")
+    known = {field.name for field in fields(AcceleratorConfig)}
+    for name in changes:
+        if name not in known:
+            raise ConfigError(f"{path} sets {name!r}: allowed are {', '.join(sorted(known))}")
+    # A variant derives its own tile buffer unless it names one.
+    return replace(PRESETS[preset], **{"tile_bytes": 0, **changes}) if changes else PRESETS[preset]

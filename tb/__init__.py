@@ -1,0 +1,1 @@
+"""cocotb testbenches, in the same tree as the gateware."""

@@ -1,0 +1,1 @@
+"""Testbench for the simulation helper itself."""

@@ -147,7 +147,7 @@ _REACH = 1024
 
 
 def _nearest(grid, code):
-    """For each input in -_REACH .. _REACH: what ``code[i]`` says of the nearest ``grid[i]``, later on ties."""
+    """``code`` of the nearest entry of ``grid``, of equally near ones the later, for -_REACH .. _REACH."""
     inputs = np.arange(-_REACH, _REACH + 1)[:, None]
     distance = np.abs(inputs - 2 * np.array(grid))
     return np.array(code)[len(grid) - 1 - np.argmin(distance[:, ::-1], axis=1)]

@@ -1,0 +1,204 @@
+"""Decoder of lane operands: a byte of a lane format becomes what the array multiplies by.
+
+It stands at the border of the array, once per lane, so it is written as gates on the code bits and
+not as a table. Two forms, for the two kinds of processing element (OliVe, ISCA'23):
+
+exponent
+    Each 4-bit element is <exponent, integer>, worth ``integer << exponent``, integer signed 5 bits,
+    exponent at most 6. An INT8 byte is <4, high signed nibble>, <0, low unsigned nibble>, whose
+    values add up; each takes a lane of its own.
+folded
+    Each element is a signed 9-bit integer. An INT8 byte, sign-extended, is both elements.
+
+Illegal bytes (two identifiers, or an identifier beside a zero code) decode to (0, 0) and are flagged.
+"""
+
+from typing import NamedTuple
+
+from amaranth.hdl import Cat, Const, Module, Mux, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .element import ELEMENTS, FOLDED_BITS, lane_shape
+from .formats import LaneFormat
+
+__all__ = ["Term", "PairTerms", "FoldedPair", "pair_terms", "folded_pair", "folded_element", "fold", "PairDecoder"]
+
+
+class Term(NamedTuple):
+    """An element as ``integer << exponent``: unsigned 3 bits, at most 6, and signed 5 bits."""
+
+    exponent: Value
+    integer: Value
+
+
+class PairTerms(NamedTuple):
+    """Both elements of a byte, and whether the byte is illegal."""
+
+    first: Term
+    second: Term
+    illegal: Value
+
+
+class FoldedPair(NamedTuple):
+    """Both elements of a byte as signed 9-bit integers, and whether the byte is illegal."""
+
+    first: Value
+    second: Value
+    illegal: Value
+
+
+def _modes(fmt):
+    """``(outlier-victim format, flint4 normals or bias 3, INT8)`` from the two bits of a LaneFormat."""
+    low, high = Value.cast(fmt)
+    return ~high, low & ~high, low & high
+
+
+def _term(code, outlier, fmt):
+    """<exponent, integer> of one nibble; ``outlier``: its neighbour is the identifier."""
+    ovp, flint, _ = _modes(fmt)
+    b0, b1, b2, sign = code
+    some = b0 | b1 | b2
+
+    # Sign and magnitude: E2M1 (hidden one, b0) << (b2b1 + bias), and flint4, whose magnitudes are
+    # b1b0 below 4, then 11x -> {1, b0} << 1, 101 -> 1 << 3, 100 -> 1 << 4. Codes x000 are zero in both.
+    m1 = Mux(outlier, some, b1)
+    m0 = b0 | (b2 & ~b1 & ~outlier)
+    biased = Cat(b1, b2) + Mux(flint, Const(3, 2), Const(2, 2))
+    exponent = Mux(outlier, Mux(some, biased, 0),
+                   Mux(flint & b2, Cat(b1 | b0, ~b1 & b0, ~b1 & ~b0), 0))
+    # Negating 0..3 in two's complement: bit 1 flips where a one lies below it, all above are the sign.
+    negative = sign & some
+    magnitude = Cat(m0, m1 ^ (sign & m0), negative)
+
+    # Two's complement; in an outlier-victim format the code 1000 is the identifier and reads 0.
+    plain = Cat(code[:3], sign & (some | ~ovp))
+    integer = Mux(outlier | flint, magnitude.as_signed(), plain.as_signed())
+    return Term(exponent[:3], integer)
+
+
+def _nibbles(byte, fmt):
+    """High nibble, low nibble, whether each is an outlier, and whether the byte is illegal."""
+    byte, (ovp, _, _) = Value.cast(byte), _modes(fmt)
+    high, low = byte[4:], byte[:4]
+    high_zero, low_zero = ~high[:3].any(), ~low[:3].any()
+    illegal = ovp & high_zero & low_zero & (high[3] | low[3])
+    return high, low, ovp & low_zero & low[3], ovp & high_zero & high[3], illegal
+
+
+def _four_bit_terms(byte, fmt):
+    high, low, high_outlier, low_outlier, illegal = _nibbles(byte, fmt)
+    return PairTerms(_term(high, high_outlier, fmt), _term(low, low_outlier, fmt), illegal)
+
+
+def pair_terms(byte, fmt):
+    """Decode one byte into two terms, combinational.
+
+    Parameters
+    ----------
+    byte : Value, 8 bits
+    fmt : LaneFormat or its two bits
+
+    Returns
+    -------
+    PairTerms
+        In INT8: <4, high signed nibble> and <0, low unsigned nibble>.
+    """
+    byte = Value.cast(byte)
+    _, _, int8 = _modes(fmt)
+    first, second, illegal = _four_bit_terms(byte, fmt)
+    # The high nibble is read as plain int4 already; the low one only loses its sign extension.
+    first = Term(first.exponent | Cat(Const(0, 2), int8), first.integer)
+    second = Term(second.exponent, Cat(second.integer[:4], second.integer[3] & ~int8).as_signed())
+    return PairTerms(first, second, illegal)
+
+
+def fold(term):
+    """``integer << exponent`` of a term as a signed 9-bit Value: every element of a 4-bit format fits."""
+    return (term.integer << term.exponent)[:FOLDED_BITS].as_signed()
+
+
+def folded_pair(byte, fmt):
+    """Decode one byte into two signed 9-bit integers, combinational.
+
+    Parameters
+    ----------
+    byte : Value, 8 bits
+    fmt : LaneFormat or its two bits
+
+    Returns
+    -------
+    FoldedPair
+        In 4-bit formats the elements of the even and the odd step; in INT8 twice the byte.
+    """
+    byte = Value.cast(byte)
+    _, _, int8 = _modes(fmt)
+    first, second, illegal = _four_bit_terms(byte, fmt)
+    first, second = (Mux(int8, byte.as_signed(), fold(term)).as_signed() for term in (first, second))
+    return FoldedPair(first, second, illegal)
+
+
+def folded_element(byte, odd, fmt):
+    """Decode one element of a byte, combinational: `folded_pair` at half its cost, one step a cycle.
+
+    Parameters
+    ----------
+    byte : Value, 8 bits
+    odd : Value, 1 bit
+        Decode the second element; in INT8 both are the byte.
+    fmt : LaneFormat or its two bits
+
+    Returns
+    -------
+    (Value, Value)
+        The element, signed 9 bits, and whether the byte is illegal.
+    """
+    byte = Value.cast(byte)
+    _, _, int8 = _modes(fmt)
+    high, low, high_outlier, low_outlier, illegal = _nibbles(byte, fmt)
+    term = _term(Mux(odd, low, high), Mux(odd, low_outlier, high_outlier), fmt)
+    return Mux(int8, byte.as_signed(), fold(term)).as_signed(), illegal
+
+
+class PairDecoder(wiring.Component):
+    """One decoder behind a register: for tests, and to synthesize it alone.
+
+    ``latency`` 1 cycle, one byte a cycle, never stalls.
+
+    Parameters
+    ----------
+    element : str
+        The form, ``"folded"`` or ``"exponent"``.
+
+    Members
+    -------
+    i : In(struct)
+        ``byte``, and its ``format``, a LaneFormat.
+    o : Out(struct)
+        ``first`` and ``second``: folded, signed 9 bits; else structs of ``exponent``, unsigned 3
+        bits, and ``integer``, signed 5 bits. And ``illegal``.
+    """
+
+    latency = 1
+
+    def __init__(self, element="folded"):
+        if element not in ELEMENTS:
+            raise ValueError(f"element is {element!r}: allowed are {', '.join(map(repr, ELEMENTS))}")
+        self.element = element
+        shape = lane_shape(element)
+        super().__init__({
+            "i": In(data.StructLayout({"byte": 8, "format": LaneFormat})),
+            "o": Out(data.StructLayout({"first": shape, "second": shape, "illegal": 1})),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        if self.element == "folded":
+            pair = folded_pair(self.i.byte, self.i.format)
+            m.d.sync += [self.o.first.eq(pair.first), self.o.second.eq(pair.second)]
+        else:
+            pair = pair_terms(self.i.byte, self.i.format)
+            for out, term in ((self.o.first, pair.first), (self.o.second, pair.second)):
+                m.d.sync += [out.exponent.eq(term.exponent), out.integer.eq(term.integer)]
+        m.d.sync += self.o.illegal.eq(pair.illegal)
+        return m

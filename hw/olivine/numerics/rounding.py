@@ -4,7 +4,7 @@
 ``sat(x, bits)`` clamps to the signed range of ``bits``.
 """
 
-from amaranth.hdl import Cat, Const, Mux, Value, signed
+from amaranth.hdl import Cat, Const, Mux, Value
 
 __all__ = ["rsh", "sat", "saturates"]
 
@@ -21,6 +21,8 @@ def rsh(value, shift):
         is unsigned and the shift is exactly its width, its top bit.
     """
     value = Value.cast(value)
+    if isinstance(shift, int) and shift < 0:
+        raise ValueError(f"shift is {shift}: must be 0 or more")
     # One bit below the point, so that the rounding carry is the last bit shifted out.
     extended = Cat(Const(0, 1), value)
     extended = extended.as_signed() if value.shape().signed else extended
@@ -29,9 +31,18 @@ def rsh(value, shift):
     return rounded[:len(value)].as_signed() if value.shape().signed else rounded[:len(value)]
 
 
+def _check(function, value, bits):
+    value = Value.cast(value)
+    if not value.shape().signed:
+        raise TypeError(f"{function}() is defined on signed values, not on {value.shape()!r}")
+    if bits < 1:
+        raise ValueError(f"bits is {bits}: must be 1 or more")
+    return value
+
+
 def saturates(value, bits):
     """1 where the signed ``value`` lies outside ``bits`` signed bits."""
-    value = Value.cast(value)
+    value = _check("saturates", value, bits)
     if len(value) <= bits:
         return Const(0, 1)
     top = value[bits - 1:]
@@ -40,8 +51,7 @@ def saturates(value, bits):
 
 def sat(value, bits):
     """Clamp the signed ``value`` to ``bits`` signed bits, combinational."""
-    value = Value.cast(value)
-    assert value.shape().signed, "sat() is defined on signed values"
+    value = _check("sat", value, bits)
     if len(value) <= bits:
         return value
     limit = Cat((~value[-1]).replicate(bits - 1), value[-1])

@@ -6,9 +6,10 @@ from tests import simulate
 
 
 def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="run the slow tests as well: large designs, long random "
-                     "runs, formal proofs")
-    parser.addoption("--waves", action="store_true", help="record waveforms of every simulation in build/runs")
+    parser.addoption("--slow", action="store_true",
+                     help="run the slow tests as well: large designs, long random runs, formal proofs")
+    parser.addoption("--waves", action="store_true",
+                     help="record waveforms of every simulation, in build/runs")
 
 
 def pytest_configure(config):

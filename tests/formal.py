@@ -21,7 +21,7 @@ from amaranth.back import rtlil
 
 __all__ = ["BUILD", "missing_tools", "prove"]
 
-BUILD = Path(__file__).resolve().parent.parent / "build" / "formal"
+BUILD = Path(os.environ.get("OLIVINE_BUILD", Path(__file__).parent.parent / "build")).resolve() / "formal"
 
 _MODES = ("prove", "bmc", "cover")
 _SOLVERS = {"z3": "z3", "bitwuzla": "bitwuzla", "yices": "yices-smt2"}

@@ -1,1 +1,13 @@
+"""Streams: queues, register slices, changes of word length, arbitration, checked connections.
 
+A stream offers a payload with ``valid`` and the other side takes it with ``ready``. ``valid`` never waits
+for ``ready``, and an offered payload holds until it is taken.
+"""
+
+from .arbiter import Arbiter, granted
+from .connect import connect, same_shape
+from .gearbox import Gearbox, word
+from .queue import Queue
+from .skid import Skid
+
+__all__ = ["Arbiter", "Gearbox", "Queue", "Skid", "connect", "granted", "same_shape", "word"]

@@ -1,0 +1,80 @@
+"""Several streams into one, taking turns."""
+
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Arbiter", "granted"]
+
+
+def granted(shape, inputs):
+    """Layout of an arbiter's output: the payload, and the number of the input that it came from."""
+    return data.StructLayout({"payload": shape, "source": range(inputs)})
+
+
+class Arbiter(wiring.Component):
+    """Round-robin arbiter.
+
+    Whenever its output register is free, it takes a payload from the first input that offers one,
+    counting from the one after the last that was served. So a grant holds until it is taken, whoever else comes,
+    and an input waits for at most one payload of each other.
+
+    One payload a cycle. There is a path from ``o.ready`` to every ``i[n].ready``, and none from it to ``o.valid``.
+    Costs one register of the payload's width and one ``inputs``-way choice per bit.
+
+    Parameters
+    ----------
+    shape : shape-like
+        Of the payload.
+    inputs : int
+        At least 1.
+
+    Attributes
+    ----------
+    latency : int
+        Cycles from a transfer to ``o.valid``: 1.
+
+    Members
+    -------
+    i : In(stream), array of ``inputs``
+    o : Out(stream) of `granted`
+    """
+
+    latency = 1
+
+    def __init__(self, shape, inputs):
+        if not isinstance(inputs, int) or isinstance(inputs, bool):
+            raise TypeError(f"arbiter inputs must be a positive integer, not {inputs!r}")
+        if inputs < 1:
+            raise ValueError(f"arbiter inputs must be at least 1, not {inputs!r}")
+        self.shape, self.inputs = shape, inputs
+        super().__init__({"i": In(stream.Signature(shape)).array(inputs),
+                          "o": Out(stream.Signature(granted(shape, inputs)))})
+
+    def elaborate(self, platform):
+        m = Module()
+        offers = Signal(self.inputs)
+        behind = Signal(self.inputs)  # Bit n: input n is behind the last one served in this round.
+        turn = Signal(self.inputs)  # Offers that are taken first.
+        grant = Signal(self.inputs)  # One-hot.
+        free = Signal()
+        m.d.comb += [
+            free.eq(self.o.ready | ~self.o.valid),
+            offers.eq(Cat(port.valid for port in self.i)),
+            turn.eq(Mux((offers & behind).any(), offers & behind, offers)),
+            grant.eq(turn & (~turn + 1)),
+            Cat(port.ready for port in self.i).eq(grant & free.replicate(self.inputs)),
+        ]
+        payload = Signal(Shape.cast(self.shape).width)
+        source = Signal(range(self.inputs))
+        for index, port in enumerate(self.i):
+            with m.If(grant[index]):
+                m.d.comb += [payload.eq(port.payload), source.eq(index)]
+        with m.If(free):
+            m.d.sync += self.o.valid.eq(offers.any())
+            with m.If(offers.any()):
+                m.d.sync += [
+                    self.o.payload.eq(Cat(payload, source)),
+                    behind.eq(~(grant | (grant - 1))),
+                ]
+        return m

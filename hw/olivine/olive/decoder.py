@@ -22,7 +22,8 @@ from amaranth.lib.wiring import In, Out
 from .element import ELEMENTS, FOLDED_BITS, lane_shape
 from .formats import LaneFormat
 
-__all__ = ["Term", "PairTerms", "FoldedPair", "pair_terms", "folded_pair", "folded_element", "fold", "PairDecoder"]
+__all__ = ["Term", "PairTerms", "FoldedPair", "pair_terms", "folded_pair", "folded_element", "fold",
+           "PairDecoder"]
 
 
 class Term(NamedTuple):

@@ -1,0 +1,60 @@
+"""The border of the array: a word of L bytes becomes L lane operands."""
+
+from amaranth.hdl import Module, Mux
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..olive.decoder import folded_pair, pair_terms
+from ..olive.element import lane_shape
+from ..olive.formats import LaneFormat
+
+__all__ = ["Border"]
+
+
+class Border(wiring.Component):
+    """Decodes a lane word for one step, combinational.
+
+    Parameters
+    ----------
+    lanes : int
+    element : str
+
+    Members
+    -------
+    word : In(8 * lanes), weight_format : In(LaneFormat)
+    odd : In(1)
+        In 4 bit, take the second element of every byte.
+    half : In(1)
+        ``exponent`` with INT8 only, where a byte takes two lanes: which half of the channels.
+    o : Out(ArrayLayout(lane_shape, lanes))
+    illegal : Out(lanes)
+        Bytes that are no legal outlier-victim pair.
+    """
+
+    def __init__(self, lanes, element):
+        self.lanes, self.element = lanes, element
+        super().__init__({
+            "word": In(8 * lanes), "weight_format": In(LaneFormat), "odd": In(1), "half": In(1),
+            "o": Out(data.ArrayLayout(lane_shape(element), lanes)), "illegal": Out(lanes),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        split = (self.weight_format == LaneFormat.INT8) if self.element == "exponent" else 0
+        for lane in range(self.lanes):
+            byte = self.word.word_select(lane, 8)
+            if self.element == "folded":
+                pair = folded_pair(byte, self.weight_format)
+                m.d.comb += self.o[lane].eq(Mux(self.odd, pair.second, pair.first))
+            else:
+                # Two neighbouring lanes share a byte of INT8: its high and its low nibble.
+                shared = Mux(self.half, self.word.word_select(self.lanes // 2 + lane // 2, 8),
+                             self.word.word_select(lane // 2, 8))
+                pair = pair_terms(Mux(split, shared, byte), self.weight_format)
+                second = Mux(split, lane % 2, self.odd)
+                m.d.comb += [
+                    self.o[lane].exponent.eq(Mux(second, pair.second.exponent, pair.first.exponent)),
+                    self.o[lane].integer.eq(Mux(second, pair.second.integer, pair.first.integer)),
+                ]
+            m.d.comb += self.illegal[lane].eq(pair.illegal)
+        return m

@@ -1,0 +1,213 @@
+"""The linear engine: jobs in, statuses out, one AXI4 master port."""
+
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..control.job import COUNTERS, TALLIES, Activity, JobStatus, Stall, StatusCode, Window
+from ..memory.axi import AXI4, Response
+from ..memory.guard import AddressGuard
+from ..memory.monitor import BusMonitor
+from ..memory.mux import ReadMux
+from ..memory.reader import BurstReader
+from ..memory.watchdog import Watchdog
+from ..memory.writer import BurstWriter
+from .datapath import Datapath
+from .descriptor import LinearDescriptor
+from .plan import ADDRESS_BITS, Planner
+from .results import ResultBlocks
+from .rows import RowAddresses
+from .weights import WeightAddresses
+
+__all__ = ["LinearEngine"]
+
+TIMEOUT_BITS = 24
+
+COUNTER_BITS = 48
+TALLY_BITS = 32
+
+_STALL_COUNTERS = {"stall_lane": Stall.LANE, "stall_row": Stall.ROW, "stall_drain": Stall.DRAIN,
+                   "stall_output": Stall.OUTPUT}
+
+# Reads in flight hide the memory's latency: 30 cycles and a burst, twice over.
+WEIGHT_QUEUE_BEATS, WEIGHT_BURST_BEATS = 128, 32
+ROW_QUEUE_BEATS, ROW_BURST_BEATS = 128, 32
+
+
+class LinearEngine(wiring.Component):
+    """Runs one `LinearDescriptor` after another.
+
+    Parameters
+    ----------
+    config : AcceleratorConfig
+
+    Members
+    -------
+    job : In(stream(LinearDescriptor)), done : Out(stream(JobStatus))
+        A status for every job, in order. A job is accepted when the bus owes nothing any more.
+    windows : In(ArrayLayout(Window, config.windows))
+        Memory that the host opened; constant while a job runs.
+    bus_timeout : In(24)
+        Silent cycles after which a job ends with TIMEOUT; 0 is never.
+    activity : Out(Activity)
+    bus : Out(AXI4)
+        Reads with two IDs, 0 weights and 1 rows; writes with one.
+
+    A job that fails stops issuing, lets what is outstanding on the bus end, and then reports; on
+    TIMEOUT it reports at once. Results already written stay; nothing outside the job's results is
+    touched.
+
+    Cycles of a job: about 60 and the memory's latencies more than its limit: the largest of its
+    steps (M / P rounded up, times K, for each panel), the beats it reads and the beats it writes.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "job": In(stream.Signature(LinearDescriptor)), "done": Out(stream.Signature(JobStatus)),
+            "windows": In(data.ArrayLayout(Window(config.addr_width), config.windows)),
+            "bus_timeout": In(TIMEOUT_BITS),
+            "activity": Out(Activity),
+            "bus": Out(AXI4(config.addr_width, config.bus_bits, id_width=1)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        addr_width, bus_bytes = config.addr_width, config.bus_bytes
+        running = Signal()
+
+        # The bus side outlives a job: it ends what it began. Everything else starts afresh with each.
+        m.submodules.weight_reader = weight_reader = BurstReader(
+            addr_width, bus_bytes, 0, WEIGHT_QUEUE_BEATS, WEIGHT_BURST_BEATS, realign=False)
+        m.submodules.row_reader = row_reader = BurstReader(
+            addr_width, bus_bytes, 1, ROW_QUEUE_BEATS, ROW_BURST_BEATS, realign=True)
+        m.submodules.mux = mux = ReadMux(addr_width, config.bus_bits, 2)
+        m.submodules.writer = writer = BurstWriter(addr_width, bus_bytes)
+        m.submodules.monitor = monitor = BusMonitor()
+        m.submodules.watchdog = watchdog = Watchdog(TIMEOUT_BITS)
+        m.submodules.planner = planner = Planner(config)
+
+        def fresh(component):
+            return ResetInserter(~running)(component)
+
+        weight_addresses, row_addresses = WeightAddresses(config), RowAddresses(config)
+        result_blocks, datapath = ResultBlocks(config), Datapath(config)
+        weight_guard = AddressGuard(ADDRESS_BITS, config.windows, write=False)
+        row_guard = AddressGuard(ADDRESS_BITS, config.windows, write=False)
+        write_guard = AddressGuard(ADDRESS_BITS, config.windows, write=True)
+        for name, part in (("weight_addresses", weight_addresses), ("row_addresses", row_addresses),
+                           ("result_blocks", result_blocks), ("datapath", datapath), ("weight_guard", weight_guard),
+                           ("row_guard", row_guard), ("write_guard", write_guard)):
+            m.submodules[name] = fresh(part)
+            if hasattr(part, "plan"):
+                m.d.comb += part.plan.eq(planner.plan)
+        for guard in (weight_guard, row_guard, write_guard):
+            for index in range(config.windows):
+                m.d.comb += [getattr(guard.windows[index], field).eq(getattr(self.windows[index], field))
+                             for field in ("first", "last", "readable", "writable")]
+
+        # Commands: addresses -> guard -> bus. Data: bus -> datapath -> bus.
+        wiring.connect(m, weight_addresses.o, weight_guard.i)
+        wiring.connect(m, row_addresses.o_command, row_guard.i)
+        wiring.connect(m, result_blocks.o_command, write_guard.i)
+        for guard, target in ((weight_guard, weight_reader.i), (row_guard, row_reader.i), (write_guard, writer.i_command)):
+            m.d.comb += [target.valid.eq(guard.o.valid), guard.o.ready.eq(target.ready),
+                         target.payload.addr.eq(guard.o.payload.addr), target.payload.bytes.eq(guard.o.payload.bytes)]
+        wiring.connect(m, row_addresses.o_block, datapath.i_row_block)
+        wiring.connect(m, result_blocks.o_block, datapath.i_result_block)
+        wiring.connect(m, row_reader.o, datapath.i_row)
+        wiring.connect(m, datapath.o, writer.i)
+        m.d.comb += [datapath.i_weight.valid.eq(weight_reader.o.valid),
+                     datapath.i_weight.payload.eq(weight_reader.o.payload.data),
+                     weight_reader.o.ready.eq(datapath.i_weight.ready)]
+        wiring.connect(m, weight_reader.port, mux.ports[0])
+        wiring.connect(m, row_reader.port, mux.ports[1])
+        for channel in ("ar", "r"):
+            wiring.connect(m, getattr(mux.bus, channel), wiring.flipped(getattr(self.bus, channel)))
+        for channel in ("aw", "w", "b"):
+            wiring.connect(m, getattr(writer.port, channel), wiring.flipped(getattr(self.bus, channel)))
+        m.d.comb += [
+            monitor.listen(self.bus), watchdog.limit.eq(self.bus_timeout),
+            watchdog.waiting.eq(monitor.waiting), watchdog.progress.eq(monitor.progress),
+            weight_reader.abort.eq(~running), row_reader.abort.eq(~running), writer.abort.eq(~running),
+        ]
+        idle = weight_reader.idle & row_reader.idle & writer.idle
+
+        self._control(m, running, idle, planner, watchdog, faults=[
+            *((guard.fault.valid, code, guard.fault.addr)
+              for guard, code in ((weight_guard, StatusCode.GUARD_READ), (row_guard, StatusCode.GUARD_READ),
+                                  (write_guard, StatusCode.GUARD_WRITE))),
+            *((part.error.valid & (part.error.resp == response), code, part.error.addr)
+              for part, codes in ((weight_reader, (StatusCode.READ_SLVERR, StatusCode.READ_DECERR)),
+                                  (row_reader, (StatusCode.READ_SLVERR, StatusCode.READ_DECERR)),
+                                  (writer, (StatusCode.WRITE_SLVERR, StatusCode.WRITE_DECERR)))
+              for response, code in zip((Response.SLVERR, Response.DECERR), codes)),
+        ], finished=result_blocks.done & ~write_guard.o.valid & writer.idle)
+        self._count(m, running, datapath, monitor)
+        return m
+
+    def _control(self, m, running, idle, planner, watchdog, faults, finished):
+        """A job's life: accepted, planned, run, drained, reported."""
+        status = self.done.payload
+        fault = Cat(condition for condition, _, _ in faults)
+
+        def end(code, address=0):
+            return [status.code.eq(code), status.address.eq(address)]
+
+        with m.FSM() as fsm:
+            with m.State("IDLE"):
+                m.d.comb += self.job.ready.eq(idle)
+                with m.If(self.job.valid & idle):
+                    m.d.sync += [planner.job.eq(self.job.payload), status.eq(0), status.cycles.eq(1)]
+                    m.next = "PLAN"
+            with m.State("PLAN"):
+                m.next = "CHECK"
+            with m.State("CHECK"):
+                m.next = "RUN"
+                with m.If(planner.bad):
+                    m.d.sync += [end(StatusCode.BAD_FIELD), status.detail.eq(planner.field)]
+                    m.next = "REPORT"
+            with m.State("RUN"):
+                m.d.comb += running.eq(1)
+                with m.If(watchdog.expired):
+                    m.d.sync += end(StatusCode.TIMEOUT)
+                    m.next = "REPORT"
+                with m.Elif(fault.any()):
+                    m.next = "DRAIN"
+                    for condition, code, address in reversed(faults):
+                        with m.If(condition):
+                            m.d.sync += end(code, address)
+                with m.Elif(finished):
+                    m.next = "REPORT"
+            with m.State("DRAIN"):
+                with m.If(idle | watchdog.expired):
+                    m.next = "REPORT"
+            with m.State("REPORT"):
+                m.d.comb += self.done.valid.eq(1)
+                with m.If(self.done.ready):
+                    m.next = "IDLE"
+        self._accepting, self._reporting = fsm.ongoing("IDLE"), fsm.ongoing("REPORT")
+
+    def _count(self, m, running, datapath, monitor):
+        """Counters and tallies of the job, and the activity port."""
+        status = self.done.payload
+        busy = ~self._accepting & ~self._reporting
+        steps = {
+            "cycles": 1, "array_busy": running & datapath.step, "array_useful": Mux(running, datapath.useful, 0),
+            "beats_read": monitor.read_beat, "beats_written": monitor.write_beat,
+            **{name: running & (datapath.stall == cause) for name, cause in _STALL_COUNTERS.items()},
+        }
+        assert list(steps) == list(COUNTERS)
+        with m.If(busy):
+            m.d.sync += [status[name].eq((status[name] + step)[:COUNTER_BITS]) for name, step in steps.items()]
+            for name in TALLIES:
+                total = Signal(TALLY_BITS + 1, name=f"{name}_total")
+                m.d.comb += total.eq(status[name] + Mux(running, getattr(datapath, name), 0))
+                m.d.sync += status[name].eq(total[:TALLY_BITS] | total[-1].replicate(TALLY_BITS))
+        m.d.sync += [
+            self.activity.busy.eq(busy), self.activity.step.eq(running & datapath.step),
+            self.activity.stall.eq(Mux(running, datapath.stall, Stall.NONE)),
+            self.activity.drain.eq(running & datapath.drain),
+            self.activity.read_beat.eq(monitor.read_beat), self.activity.write_beat.eq(monitor.write_beat),
+        ]

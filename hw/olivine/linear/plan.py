@@ -1,0 +1,130 @@
+"""From descriptor to plan: which descriptors are legal, and the counts that every part of the engine needs."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import CHANNEL_RUN, GROUPS
+from ..olive.formats import LaneFormat
+from .descriptor import FIELDS, OPCODE_LINEAR, RECORD_BYTES, Group, LinearDescriptor, RowFormat
+
+__all__ = ["ADDRESS_BITS", "plan_layout", "check", "Planner", "times"]
+
+ADDRESS_BITS = 49
+"""Width of address arithmetic: no sum of a legal descriptor's address and sizes wraps around, so a job
+that runs off the end of the address space meets the guard."""
+
+
+def times(value, small):
+    """``value * small`` by shifts and adds: ``small`` is a few bits and no multiplier is worth it."""
+    return sum((Mux(small[bit], value << bit, 0) for bit in range(1, len(small))), Mux(small[0], value, 0))
+
+
+def plan_layout(config):
+    """What a job's parts share, constant while it runs.
+
+    Counts are plain (1 means one). ``x_stride`` and ``y_stride`` are the bytes from one row group to
+    the next; ``x_wide`` and ``y_wide`` say that containers have two bytes.
+    """
+    reduction = range(config.max_reduction + 1)
+    return data.StructLayout({
+        "int8": 1, "weight_format": LaneFormat,
+        "grouped": 1, "group_shift": 6, "long_run": 1,
+        "k": reduction, "runs": reduction, "run_steps": range(CHANNEL_RUN + 1),
+        "last_run_steps": range(CHANNEL_RUN + 1),
+        "panels": 20, "last_lanes": range(config.lanes + 1), "panel_bytes": 32,
+        "row_groups": 20, "last_rows": range(config.rows + 1),
+        "x_wide": 1, "y_wide": 1, "y_format": RowFormat,
+        "x": ADDRESS_BITS, "w": ADDRESS_BITS, "y": ADDRESS_BITS,
+        "x_stride": 40, "y_stride": 40,
+    })
+
+
+def check(config, job):
+    """List of (field name, condition that makes it illegal), the first that holds being reported."""
+    span = 48 - config.addr_width
+    outside = (lambda address: address[config.addr_width:].any()) if span else (lambda address: Const(0, 1))
+    bus_low = (config.bus_bytes - 1).bit_length()
+    wide_x, wide_y = job.x_format != RowFormat.INT8.value, job.y_format != RowFormat.INT8.value
+    return [
+        ("opcode", job.opcode != OPCODE_LINEAR),
+        ("x_format", job.x_format > RowFormat.INT12.value),
+        ("y_format", job.y_format > RowFormat.INT16.value),
+        ("group", job.group > Group.G128.value),
+        ("group_shift", (job.group == Group.CHANNEL.value) & (job.group_shift != 0)),
+        ("m", job.m == 0),
+        ("k", (job.k == 0) | (job.k > config.max_reduction)),
+        ("n", job.n == 0),
+        ("x", outside(job.x) | (wide_x & job.x[0])),
+        ("w", outside(job.w) | job.w[:bus_low].any()),
+        ("y", outside(job.y) | (wide_y & job.y[0])),
+        ("reserved", job.reserved != 0),
+    ]
+
+
+def _ceil(value, log2):
+    return (value + ((1 << log2) - 1)) >> log2
+
+
+def _last(value, log2):
+    """Size of the last part when ``value`` >= 1 is cut into parts of 2**log2: 1 to 2**log2."""
+    return (value - 1)[:log2] + 1
+
+
+class Planner(wiring.Component):
+    """Checks a descriptor and derives its plan.
+
+    Members
+    -------
+    job : In(LinearDescriptor)
+    bad : Out(1), field : Out(8)
+        The descriptor is illegal; index of the offending field.
+    plan : Out(plan_layout)
+
+    Latency: 2 cycles for ``plan``, 1 for ``bad``, from a stable ``job``.
+    """
+
+    latency = 2
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({"job": In(LinearDescriptor), "bad": Out(1), "field": Out(8),
+                          "plan": Out(plan_layout(config))})
+
+    def elaborate(self, platform):
+        m = Module()
+        config, job, plan = self.config, self.job, self.plan
+        log_rows, log_lanes = config.rows.bit_length() - 1, config.lanes.bit_length() - 1
+        log_run = [steps.bit_length() - 1 for steps in GROUPS]
+
+        conditions = check(config, job)
+        bad = Cat(condition for _, condition in conditions)
+        m.d.sync += self.bad.eq(bad.any())
+        for index in reversed(range(len(conditions))):
+            with m.If(bad[index]):
+                m.d.sync += self.field.eq(FIELDS.index(conditions[index][0]))
+
+        # Cycle 1: sizes of the pieces.
+        int8, long_run, grouped = Signal(), Signal(), Signal()
+        words, multipliers = Signal(20), Signal(20)
+        m.d.comb += [
+            int8.eq(job.weight_format == LaneFormat.INT8),
+            long_run.eq(job.group != Group.G64.value), grouped.eq(job.group != Group.CHANNEL.value),
+        ]
+        runs = Mux(long_run, _ceil(job.k, log_run[1]), _ceil(job.k, log_run[0]))
+        m.d.sync += [
+            words.eq(Mux(int8, job.k, _ceil(job.k, 1))), multipliers.eq(Mux(grouped, runs, 0)),
+            plan.int8.eq(int8), plan.weight_format.eq(job.weight_format),
+            plan.grouped.eq(grouped), plan.group_shift.eq(job.group_shift), plan.long_run.eq(long_run),
+            plan.k.eq(job.k), plan.runs.eq(runs), plan.run_steps.eq(Mux(long_run, GROUPS[1], GROUPS[0])),
+            plan.last_run_steps.eq(Mux(long_run, _last(job.k, log_run[1]), _last(job.k, log_run[0]))),
+            plan.panels.eq(_ceil(job.n, log_lanes)), plan.last_lanes.eq(_last(job.n, log_lanes)),
+            plan.row_groups.eq(_ceil(job.m, log_rows)), plan.last_rows.eq(_last(job.m, log_rows)),
+            plan.x_wide.eq(job.x_format != RowFormat.INT8.value),
+            plan.y_wide.eq(job.y_format != RowFormat.INT8.value), plan.y_format.eq(job.y_format),
+            plan.x.eq(job.x), plan.w.eq(job.w), plan.y.eq(job.y),
+            plan.x_stride.eq(job.k << log_rows << plan.x_wide), plan.y_stride.eq(job.n << log_rows << plan.y_wide),
+            # Cycle 2: a panel is a record, the weights' words and the multipliers of L channels.
+            plan.panel_bytes.eq((words + multipliers + RECORD_BYTES) << log_lanes),
+        ]
+        return m

@@ -1,0 +1,159 @@
+"""Results on their way to memory: queued, packed to bytes, and addressed block by block."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..control.job import command
+from ..stream import Gearbox, Queue
+from .descriptor import RowFormat
+from .epilogue import RESULT_BITS, result_layout
+from .plan import ADDRESS_BITS, plan_layout, times
+
+__all__ = ["ResultBlocks", "ResultPacker"]
+
+
+class ResultBlocks(wiring.Component):
+    """Walks chunks, panels and contexts: one block of results, contiguous in memory, for each.
+
+    Members
+    -------
+    plan : In
+    o_command : Out(stream(command))
+    o_block : Out(stream(struct ``lanes``, ``rows``))
+        Its channels and rows.
+    done : Out(1)
+        Every block has been announced.
+
+    Throughput: one block a cycle. Starts by itself after reset.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "plan": In(plan_layout(config)),
+            "o_command": Out(stream.Signature(command(ADDRESS_BITS))),
+            "o_block": Out(stream.Signature(block_layout(config))),
+            "done": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, plan = self.config, self.plan
+        log_rows, log_lanes = config.rows.bit_length() - 1, config.lanes.bit_length() - 1
+        groups, panels = Signal(20), Signal(20)             # left, this one included
+        contexts = Signal(range(config.contexts + 1))
+        context = Signal(range(config.contexts))
+        chunk_addr, addr = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
+        # How far the panel lies into a row group of P rows, and into the last, shorter one.
+        panel_full, panel_last = Signal(40), Signal(40)
+
+        final_group = groups == context + 1
+        rows = Mux(final_group, plan.last_rows, config.rows)
+        lanes = Mux(panels == 1, plan.last_lanes, config.lanes)
+        sent = Signal(2)
+        taken = Cat(self.o_command.valid & self.o_command.ready, self.o_block.valid & self.o_block.ready)
+        done = (sent | taken).all()
+        active = Signal()
+        m.d.comb += [
+            contexts.eq(Mux(groups > config.contexts, config.contexts, groups)),
+            self.o_command.valid.eq(active & ~sent[0]), self.o_block.valid.eq(active & ~sent[1]),
+            self.o_command.payload.addr.eq(addr + Mux(final_group, panel_last, panel_full)),
+            self.o_command.payload.bytes.eq(times(lanes, rows) << plan.y_wide),
+            self.o_block.payload.lanes.eq(lanes), self.o_block.payload.rows.eq(rows),
+        ]
+        with m.FSM():
+            with m.State("START"):
+                m.d.sync += [groups.eq(plan.row_groups), panels.eq(plan.panels), chunk_addr.eq(plan.y), addr.eq(plan.y)]
+                m.next = "WALK"
+            with m.State("WALK"):
+                m.d.comb += active.eq(1)
+                m.d.sync += sent.eq(Mux(done, 0, sent | taken))
+                with m.If(done):
+                    m.d.sync += [context.eq(context + 1), addr.eq(addr + plan.y_stride)]
+                    with m.If(context + 1 == contexts):
+                        m.d.sync += [
+                            context.eq(0), panels.eq(panels - 1), addr.eq(chunk_addr),
+                            panel_full.eq(panel_full + (1 << log_lanes << log_rows << plan.y_wide)),
+                            panel_last.eq(panel_last + (plan.last_rows << log_lanes << plan.y_wide)),
+                        ]
+                        with m.If(panels == 1):
+                            next_chunk = addr + plan.y_stride
+                            m.d.sync += [
+                                groups.eq(groups - contexts), panels.eq(plan.panels), panel_full.eq(0), panel_last.eq(0),
+                                chunk_addr.eq(next_chunk), addr.eq(next_chunk),
+                            ]
+                            with m.If(groups == contexts):
+                                m.next = "DONE"
+            with m.State("DONE"):
+                m.d.comb += self.done.eq(1)
+        return m
+
+
+def block_layout(config):
+    """Channels and rows of a block of results."""
+    return data.StructLayout({"lanes": range(config.lanes + 1), "rows": range(config.rows + 1)})
+
+
+class ResultPacker(wiring.Component):
+    """Queues words of results and packs the rows that exist into bus beats.
+
+    Members
+    -------
+    plan : In
+    i_valid : In(1), i : In(result_layout)
+        A word from the epilogue. There must be room: whoever sends it counts words with ``credit``.
+    i_block : In(stream(block_layout))
+    credit : Out(1)
+        A word left the queue.
+    o : Out(stream of bus beats)
+        A packet a block.
+
+    Throughput: one channel a cycle. Holds two panels' worth of one context.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.depth = 2 * config.lanes // config.drain_columns
+        super().__init__({
+            "plan": In(plan_layout(config)), "i_valid": In(1), "i": In(result_layout(config)), "credit": Out(1),
+            "i_block": In(stream.Signature(block_layout(config))),
+            "o": Out(stream.Signature(data.StructLayout({
+                "data": data.ArrayLayout(8, config.bus_bytes), "count": range(config.bus_bytes + 1), "last": 1}))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, plan = self.config, self.plan
+        columns = config.drain_columns
+        m.submodules.queue = queue = Queue(result_layout(config), self.depth)
+        m.submodules.blocks = blocks = Queue(block_layout(config), 4)
+        m.submodules.gearbox = gearbox = Gearbox(8, 2 * config.rows, config.bus_bytes)
+        wiring.connect(m, wiring.flipped(self.i_block), blocks.i)
+        wiring.connect(m, gearbox.o, wiring.flipped(self.o))
+
+        lane = Signal(range(config.lanes))
+        column = lane[:columns.bit_length() - 1]
+        word = queue.o.payload[column] if columns > 1 else queue.o.payload[0]
+        block = blocks.o.payload
+        last_lane, taken = lane + 1 == block.lanes, Signal()
+        m.d.comb += [
+            queue.i.valid.eq(self.i_valid), queue.i.payload.eq(self.i),
+            gearbox.take.eq(config.bus_bytes),
+            gearbox.i.valid.eq(queue.o.valid & blocks.o.valid),
+            gearbox.i.payload.count.eq(block.rows << plan.y_wide), gearbox.i.payload.last.eq(last_lane),
+            taken.eq(gearbox.i.valid & gearbox.i.ready),
+            queue.o.ready.eq(taken & (last_lane | (column == columns - 1) if columns > 1 else 1)),
+            self.credit.eq(queue.o.valid & queue.o.ready),
+            blocks.o.ready.eq(taken & last_lane),
+        ]
+        bytes_out = gearbox.i.payload.data
+        for row in range(config.rows):
+            low, high = word[row][:8], word[row][8:RESULT_BITS]
+            with m.If(plan.y_format == RowFormat.INT8):
+                m.d.comb += bytes_out[row].eq(low)
+            with m.Else():
+                m.d.comb += [bytes_out[2 * row].eq(low), bytes_out[2 * row + 1].eq(high)]
+        with m.If(taken):
+            m.d.sync += lane.eq(Mux(last_lane, 0, lane + 1))
+        return m

@@ -1,0 +1,199 @@
+"""Row operands: fetched block by block in the array's order, unpacked to P-wide words on chip."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..config import CHANNEL_RUN, ROW_BITS
+from ..control.job import command
+from ..numerics.popcount import popcount
+from ..numerics.rounding import sat, saturates
+from ..stream import Gearbox, Queue
+from .plan import ADDRESS_BITS, plan_layout, times
+
+__all__ = ["RowAddresses", "RowLoader"]
+
+
+def block_layout(config):
+    """One block: the row operands of one run and one context."""
+    return data.StructLayout({
+        "take": range(2 * config.rows + 1),     # bytes a word
+        "wide": 1,                              # int16 containers
+        "start": range(config.row_words),       # first word in the scratchpad
+        "first": 1,                             # first block of a chunk
+    })
+
+
+class RowAddresses(wiring.Component):
+    """Walks chunks, runs and contexts and asks for their blocks of row operands.
+
+    Members
+    -------
+    plan : In
+    o_command : Out(stream(command)), o_block : Out(stream(block_layout))
+        Where a block lies in memory, and where its words go.
+
+    Throughput: one block a cycle. Starts by itself after reset; stops after the last block.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "plan": In(plan_layout(config)),
+            "o_command": Out(stream.Signature(command(ADDRESS_BITS))),
+            "o_block": Out(stream.Signature(block_layout(config))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, plan = self.config, self.plan
+        groups = Signal(20)                     # row groups left, this chunk's included
+        contexts = Signal(range(config.contexts + 1))
+        context = Signal(range(config.contexts))
+        runs = Signal.like(plan.runs)           # runs left
+        chunk_addr, addr = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
+        # How far the current run lies into a row group of P rows, and into the last, shorter one.
+        run_full, run_last = Signal(40), Signal(40)
+        start, run_start = Signal(range(config.row_words)), Signal(range(config.row_words))
+
+        log_rows = config.rows.bit_length() - 1
+        steps = Mux(runs == 1, plan.last_run_steps, plan.run_steps)
+        final_group = groups == context + 1
+        rows = Mux(final_group, plan.last_rows, config.rows)
+        sent = Signal(2)                        # which of the two outputs have taken this block
+        taken = Cat(self.o_command.valid & self.o_command.ready, self.o_block.valid & self.o_block.ready)
+        done = (sent | taken).all()
+        active = Signal()
+        m.d.comb += [
+            contexts.eq(Mux(groups > config.contexts, config.contexts, groups)),
+            self.o_command.valid.eq(active & ~sent[0]), self.o_block.valid.eq(active & ~sent[1]),
+            self.o_command.payload.addr.eq(addr + Mux(final_group, run_last, run_full)),
+            self.o_command.payload.bytes.eq(times(steps, rows) << plan.x_wide),
+            self.o_block.payload.take.eq(rows << plan.x_wide), self.o_block.payload.wide.eq(plan.x_wide),
+            self.o_block.payload.start.eq(start),
+            self.o_block.payload.first.eq((context == 0) & (runs == plan.runs)),
+        ]
+        with m.FSM():
+            with m.State("START"):
+                m.d.sync += [groups.eq(plan.row_groups), chunk_addr.eq(plan.x), addr.eq(plan.x), runs.eq(plan.runs)]
+                m.next = "WALK"
+            with m.State("WALK"):
+                m.d.comb += active.eq(1)
+                m.d.sync += sent.eq(Mux(done, 0, sent | taken))
+                with m.If(done):
+                    m.d.sync += [context.eq(context + 1), addr.eq(addr + plan.x_stride), start.eq(start + plan.k)]
+                    with m.If(context + 1 == contexts):
+                        m.d.sync += [
+                            context.eq(0), runs.eq(runs - 1),
+                            run_full.eq(run_full + (plan.run_steps << log_rows << plan.x_wide)),
+                            run_last.eq(run_last + (times(plan.run_steps, plan.last_rows) << plan.x_wide)),
+                            addr.eq(chunk_addr), start.eq(run_start + plan.run_steps),
+                            run_start.eq(run_start + plan.run_steps),
+                        ]
+                        with m.If(runs == 1):
+                            next_chunk = addr + plan.x_stride
+                            m.d.sync += [
+                                groups.eq(groups - contexts), runs.eq(plan.runs), run_full.eq(0), run_last.eq(0),
+                                chunk_addr.eq(next_chunk), addr.eq(next_chunk), start.eq(0), run_start.eq(0),
+                            ]
+                            with m.If(groups == contexts):
+                                m.next = "DONE"
+            with m.State("DONE"):
+                pass
+        return m
+
+
+class RowLoader(wiring.Component):
+    """Unpacks blocks of row operands into the scratchpad and says how far the array may read.
+
+    Members
+    -------
+    i : In(stream of bus beats)
+        The blocks' bytes, a packet a block.
+    i_block : In(stream(block_layout))
+    chunk_done : In(1)
+        The array has read its chunk for the last time: the next may overwrite it.
+    take : In(1), available : Out
+        Words loaded that the array has not yet met on its first pass over the chunk.
+    addr : In, o : Out(ArrayLayout(signed(12), P))
+        ``o`` is word ``addr`` of the cycle before.
+    saturated : Out(range(P + 1))
+        Row operands that did not fit 12 bits in this cycle.
+
+    Throughput: one word a cycle, as far as the bus brings them. Rows that hold no token read 0.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        count = range(config.bus_bytes + 1)
+        super().__init__({
+            "i": In(stream.Signature(data.StructLayout({
+                "data": data.ArrayLayout(8, config.bus_bytes), "count": count, "last": 1}))),
+            "i_block": In(stream.Signature(block_layout(config))),
+            "chunk_done": In(1), "take": In(1), "available": Out(range(config.row_words + 1)),
+            "addr": In(range(config.row_words)),
+            "o": Out(data.ArrayLayout(signed(ROW_BITS), config.rows)),
+            "saturated": Out(range(config.rows + 1)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        word_bytes = 2 * config.rows
+        m.submodules.gearbox = gearbox = Gearbox(8, config.bus_bytes, word_bytes)
+        m.submodules.memory = memory = Memory(shape=unsigned(ROW_BITS * config.rows), depth=config.row_words, init=[])
+        # Blocks whose bytes are still to come, and blocks on their way through the gearbox.
+        m.submodules.coming = coming = Queue(block_layout(config), 4)
+        m.submodules.inside = inside = Queue(block_layout(config), 4)
+        write, read = memory.write_port(), memory.read_port()
+        wiring.connect(m, wiring.flipped(self.i_block), coming.i)
+
+        # Into the gearbox. It knows one word size at a time: a block of another waits until it is empty.
+        block = coming.o.payload
+        entered = Signal()                      # the current packet's first beat is in
+        chunk_free = Signal(init=1)
+        take = Signal(range(word_bytes + 1), init=1)
+        may_enter, enters = Signal(), Signal()
+        empty = inside.level == 0
+        m.d.comb += [
+            may_enter.eq(entered | (coming.o.valid & inside.i.ready & (chunk_free | ~block.first)
+                                    & (empty | (take == block.take)))),
+            gearbox.i.payload.eq(self.i.payload),
+            gearbox.i.valid.eq(self.i.valid & may_enter), self.i.ready.eq(gearbox.i.ready & may_enter),
+            gearbox.take.eq(Mux(coming.o.valid & ~entered & empty, block.take, take)),
+            enters.eq(gearbox.i.valid & gearbox.i.ready & ~entered),
+            coming.o.ready.eq(enters), inside.i.valid.eq(enters), inside.i.payload.eq(block),
+        ]
+        with m.If(gearbox.i.valid & gearbox.i.ready):
+            m.d.sync += entered.eq(~self.i.payload.last)
+        with m.If(enters):
+            m.d.sync += take.eq(block.take)
+        with m.If(enters & block.first):
+            m.d.sync += chunk_free.eq(0)
+        with m.Elif(self.chunk_done):
+            m.d.sync += chunk_free.eq(1)
+
+        # Out of it, into the scratchpad: bytes past the word's own read 0, and so do rows without a token.
+        word = gearbox.o.payload.data
+        index = Signal(range(CHANNEL_RUN))
+        overflow = Signal(config.rows)
+        m.d.comb += [gearbox.o.ready.eq(inside.o.valid), write.en.eq(gearbox.o.valid & inside.o.valid),
+                     inside.o.ready.eq(write.en & gearbox.o.payload.last),
+                     write.addr.eq(inside.o.payload.start + index)]
+        for row in range(config.rows):
+            wide = Cat(word[2 * row], word[2 * row + 1]).as_signed()
+            m.d.comb += [
+                overflow[row].eq(inside.o.payload.wide & saturates(wide, ROW_BITS)),
+                write.data.word_select(row, ROW_BITS).eq(
+                    Mux(inside.o.payload.wide, sat(wide, ROW_BITS), word[row].as_signed())),
+            ]
+        with m.If(write.en):
+            m.d.sync += index.eq(Mux(gearbox.o.payload.last, 0, index + 1))
+        m.d.sync += [
+            self.available.eq(self.available + write.en - self.take),
+            self.saturated.eq(Mux(write.en, popcount(overflow), 0)),
+        ]
+
+        m.d.comb += [read.addr.eq(self.addr), read.en.eq(1), self.o.eq(read.data)]
+        return m

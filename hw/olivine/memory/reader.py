@@ -1,0 +1,225 @@
+"""Reads commands' bytes over AXI4, a beat a cycle."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..control.job import command
+from ..stream.queue import Queue
+from .axi import ReadPort, Response, address_channel
+from .burst import BurstSplitter, burst, chunk_beats
+from .checks import check_integer, check_power_of_two
+from .credits import CreditCounter
+from .realign import Packer, rotate_down, rotated_beats, words
+
+__all__ = ["BurstReader", "bus_error"]
+
+
+def bus_error(addr_width):
+    """A sticky error: whether there was one, the response, and the address it belongs to."""
+    return data.StructLayout({"valid": unsigned(1), "resp": Response, "addr": unsigned(addr_width)})
+
+
+class BurstReader(wiring.Component):
+    """Reads the bytes of commands and packs them into words.
+
+    A burst's address is offered only when its beats all have room in the queue, so R is always ready
+    and a slow consumer never blocks another reader's data.
+
+    ::
+
+        i -> splitter -> AR register -> port.ar
+                  | credits, one entry a burst
+                  v
+        port.r -> rotate by the command's head -> queue -> packer -> o
+
+    Cycle budget (transfers at the ends of the path, no stalls):
+
+    ==========================================  ======
+    command on ``i`` to its first AR            2
+    AR to AR of the same or the next command    1
+    beat on R to its word on ``o``              4
+    ==========================================  ======
+
+    Throughput: one beat a cycle on R and one word a cycle on ``o``, without a bubble between bursts or
+    commands, as long as ``depth_beats`` covers latency + 8 + a burst, and ``max_outstanding`` the bursts
+    in flight. An unaligned command can need one beat more than it has words.
+
+    Stalls: AR waits while the queue's free places do not hold the next burst.
+
+    Parameters
+    ----------
+    addr_width : int
+        Address bits.
+    bus_bytes : int
+        Bytes of a beat, power of two, 2 to 128.
+    id : int
+        ID of the bursts.
+    depth_beats : int
+        Places of the queue, at least a burst and at least 4.
+    max_burst_beats : int
+        Longest burst, power of two, 1 to 256. Bursts are cut at its multiples and at 4 KiB.
+    realign : bool
+        Commands may start anywhere. If False they start at multiples of ``bus_bytes``, and the shifter
+        is left out.
+    max_outstanding : int
+        Bursts that may be offered or in flight, at least 4.
+    id_width : int
+
+    Members
+    -------
+    i : In(stream(command))
+        1 byte or more each. Whether it may be read is for `AddressGuard` to say.
+    o : Out(stream(words))
+        ``{data, count, last}``: ``count`` bytes from element 0 on; ``last`` ends a command. Holds until
+        taken, except for ``abort``. Bytes past ``count`` are undefined.
+    port : Out(ReadPort)
+        Addresses are multiples of ``bus_bytes``; whole beats are read. R is always ready.
+    abort : In(1)
+        While high: offers nothing new (an AR that is offered stays until taken), takes and forgets
+        commands, discards arriving and queued data; ``o.valid`` falls in the next cycle. Hold it until
+        ``idle``. If it falls before, the reader still drains and takes commands again once idle.
+    idle : Out(1)
+        No command is held and nothing is offered, outstanding or queued.
+    error : Out({valid, resp, addr})
+        First SLVERR or DECERR since the last abort. ``addr`` is the first byte of that beat that the
+        command asked for. No data of that beat or a later one is delivered. Cleared by ``abort``.
+
+    Cost: a queue of ``depth_beats`` beats, each with 2 log2(bus_bytes) + 1 bits beside (block RAM from
+    32 beats on); a list of ``max_outstanding`` bursts (LUT RAM); log2(bus_bytes) + 1 multiplexers of two
+    for each data bit.
+    """
+
+    def __init__(self, addr_width, bus_bytes, id=0, depth_beats=128, max_burst_beats=32, realign=True,
+                 max_outstanding=32, id_width=1):
+        self.addr_width = check_integer("addr_width", addr_width, 13, 64)
+        self.bus_bytes = check_power_of_two("bus_bytes", bus_bytes, 2, 128)
+        self.max_burst_beats = check_power_of_two("max_burst_beats", max_burst_beats, 1, 256)
+        self.id_width = check_integer("id_width", id_width, 1, 16)
+        self.id = check_integer("id", id, 0, (1 << id_width) - 1)
+        shortest = max(4, chunk_beats(bus_bytes, max_burst_beats))
+        self.depth_beats = check_integer("depth_beats", depth_beats, shortest, 1 << 16)
+        self.max_outstanding = check_integer("max_outstanding", max_outstanding, 4, 1 << 16)
+        if not isinstance(realign, bool):
+            raise TypeError(f"realign must be True or False, not {realign!r}")
+        self.realign = realign
+        super().__init__({
+            "i": In(stream.Signature(command(addr_width))),
+            "o": Out(stream.Signature(words(bus_bytes))),
+            "port": Out(ReadPort(addr_width, 8 * bus_bytes, id_width)),
+            "abort": In(1),
+            "idle": Out(1),
+            "error": Out(bus_error(addr_width)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.splitter = self.splitter = BurstSplitter(self.addr_width, self.bus_bytes,
+                                                              self.max_burst_beats)
+        m.submodules.credits = self.credits = CreditCounter(
+            self.depth_beats, chunk_beats(self.bus_bytes, self.max_burst_beats))
+        m.submodules.flight = self.flight = Queue(burst(self.addr_width, self.bus_bytes),
+                                                  self.max_outstanding)
+        m.submodules.queue = self.queue = Queue(rotated_beats(self.bus_bytes), self.depth_beats)
+        m.submodules.packer = self.packer = Packer(self.bus_bytes)
+
+        # From an abort on, until nothing is left of what it found.
+        self.draining = draining = Signal()
+        drain = Signal()
+        m.d.comb += [
+            drain.eq(self.abort | draining),
+            self.idle.eq(~self.splitter.o.valid & (self.flight.level == 0) & self.credits.full
+                         & self.packer.idle),
+        ]
+        with m.If(self.abort):
+            m.d.sync += draining.eq(1)
+        with m.Elif(self.idle):
+            m.d.sync += draining.eq(0)
+
+        self._issue(m, drain)
+        self._receive(m, drain)
+        self._deliver(m, drain)
+        return m
+
+    def _issue(self, m, drain):
+        """Commands to bursts to the AR register; takes credits and notes the burst."""
+        splitter, credits, flight = self.splitter, self.credits, self.flight
+        offered = Signal()
+        address = Signal(address_channel(self.addr_width, self.id_width), init={"id": self.id})
+        next_burst = splitter.o.payload
+        issue = Signal()
+        m.d.comb += [
+            splitter.i.payload.eq(self.i.payload),
+            splitter.i.valid.eq(self.i.valid & ~drain),
+            self.i.ready.eq(self.abort | splitter.i.ready & ~drain),
+            splitter.flush.eq(drain),
+
+            credits.amount.eq(next_burst.len + 1),
+            issue.eq(splitter.o.valid & credits.enough & flight.i.ready & (~offered | self.port.ar.ready)
+                     & ~drain),
+            splitter.o.ready.eq(issue),
+            credits.take.eq(issue),
+            flight.i.payload.eq(next_burst),
+            flight.i.valid.eq(issue),
+
+            self.port.ar.payload.eq(address),
+            self.port.ar.valid.eq(offered),
+        ]
+        with m.If(issue):
+            m.d.sync += [address.addr.eq(next_burst.beat << self._lane_bits), address.len.eq(next_burst.len),
+                         offered.eq(1)]
+        with m.Elif(self.port.ar.ready):
+            m.d.sync += offered.eq(0)
+
+    def _receive(self, m, drain):
+        """R into the queue. A beat that is not wanted gives its credit back at once."""
+        r, current = self.port.r, self.flight.o.payload
+        start = Signal(init=1)              # the next beat is a burst's first
+        later = Signal(current.beat.shape())
+        beat = Signal.like(later)
+        taken, bad, self.dropped = Signal(), Signal(), Signal()
+        error = Signal.like(self.error)
+        m.d.comb += [
+            r.ready.eq(1),
+            taken.eq(r.valid & self.flight.o.valid),
+            bad.eq((r.payload.resp == Response.SLVERR) | (r.payload.resp == Response.DECERR)),
+            beat.eq(Mux(start, current.beat, later)),
+            self.flight.o.ready.eq(taken & r.payload.last),
+
+            self.queue.i.valid.eq(taken & ~bad & ~drain & ~error.valid),
+            self.dropped.eq(taken & ~self.queue.i.valid),
+            self.queue.i.payload.data.eq(rotate_down(r.payload.data, current.head) if self.realign
+                                         else r.payload.data),
+            self.queue.i.payload.head.eq(current.head if self.realign else 0),
+            self.queue.i.payload.tail.eq(current.tail),
+            self.queue.i.payload.last.eq(r.payload.last & current.last),
+            self.error.eq(error),
+        ]
+        with m.If(taken):
+            m.d.sync += [start.eq(r.payload.last), later.eq(beat + 1)]
+        with m.If(self.abort):
+            m.d.sync += error.valid.eq(0)
+        with m.Elif(taken & bad & ~drain & ~error.valid):
+            # A command's first beat may be wanted from its middle on only.
+            within = current.head & (start & current.first).replicate(len(current.head))
+            m.d.sync += [error.valid.eq(1), error.resp.eq(r.payload.resp), error.addr.eq(Cat(within, beat))]
+
+    def _deliver(self, m, drain):
+        """The queue through the packer; each beat that leaves gives its credit back."""
+        queue, packer = self.queue, self.packer
+        popped = Signal()
+        m.d.comb += [
+            packer.i.payload.eq(queue.o.payload),
+            packer.i.valid.eq(queue.o.valid & ~drain),
+            queue.o.ready.eq(packer.i.ready | drain),
+            packer.flush.eq(drain),
+            popped.eq(queue.o.valid & queue.o.ready),
+            self.credits.give.eq(popped + self.dropped),
+            self.o.payload.eq(packer.o.payload),
+            self.o.valid.eq(packer.o.valid),
+            packer.o.ready.eq(self.o.ready),
+        ]
+
+    @property
+    def _lane_bits(self):
+        return (self.bus_bytes - 1).bit_length()

@@ -1,0 +1,240 @@
+"""Writes commands' bytes over AXI4, a beat a cycle."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from ..control.job import command
+from ..stream.queue import Queue
+from .axi import Response, WritePort, address_channel
+from .burst import chunk_beats, span, span_of
+from .checks import check_integer, check_power_of_two
+from .reader import bus_error
+from .realign import rotate_up, words
+
+__all__ = ["BurstWriter"]
+
+
+class BurstWriter(wiring.Component):
+    """Writes packed words to the bytes of commands.
+
+    Words become beats before they are queued; a burst's address is offered only when its last beat is
+    queued, so W never starves and what is offered can always be finished. The lengths come from the
+    command, whose range the guard has checked: ``count`` and ``last`` of the data must agree with it and
+    are not looked at.
+
+    ::
+
+        i_command -> span --+
+                            v
+        i -> rotate by head, merge with the previous word -> queue of beats ----> port.w
+                            |                                   ^ as many bursts as AW has offered
+                            +-> bursts waiting -> AW register --+---------------> port.aw
+                                                  bursts in flight <------------- port.b
+
+    Cycle budget (transfers at the ends of the path, no stalls):
+
+    ==================================================  ======
+    command on ``i_command`` to its first word on ``i``  1
+    a burst's last word on ``i`` to its AW               2
+    a burst's AW to its first W, if W is free            0
+    W to W, of any burst                                 1
+    ==================================================  ======
+
+    Throughput: one word a cycle on ``i`` and one beat a cycle on W, without a bubble between bursts or
+    commands, as long as ``max_outstanding`` bursts cover latency + 4 + a burst. An unaligned command can
+    have one beat more than it has words; ``i`` waits for that one cycle.
+
+    Stalls: ``i`` waits while the queue or the list of waiting bursts is full; AW waits while
+    ``max_outstanding`` bursts have no response yet.
+
+    Parameters
+    ----------
+    addr_width : int
+        Address bits.
+    bus_bytes : int
+        Bytes of a beat, power of two, 2 to 128.
+    depth_beats : int
+        Places of the queue, at least two bursts (so that one fills while one leaves) and at least 4.
+    max_burst_beats : int
+        Longest burst, power of two, 1 to 256. Bursts are cut at its multiples and at 4 KiB.
+    max_outstanding : int
+        Bursts offered or without response, at least 8; as many wait with their data queued.
+    id_width : int
+        The ID is always 0.
+
+    Members
+    -------
+    i_command : In(stream(command))
+        1 byte or more each. Whether it may be written is for `AddressGuard` to say.
+    i : In(stream(words))
+        The command's bytes, packed from element 0; all words full but the last.
+    port : Out(WritePort)
+        Addresses are multiples of ``bus_bytes``; strobes mask heads and tails. B is always ready.
+    abort : In(1)
+        While high: offers no new burst, finishes those that are offered, takes and forgets commands and
+        data. Hold it until ``idle``. If it falls before, the writer still drains and takes commands
+        again once idle.
+    idle : Out(1)
+        No command is held and nothing is queued, offered or without response.
+    error : Out({valid, resp, addr})
+        First SLVERR or DECERR since the last abort. ``addr`` is the first byte that the burst was to
+        write. Later bursts go on. Cleared by ``abort``.
+
+    Cost: a queue of ``depth_beats`` beats, each with 2 log2(bus_bytes) + 1 bits beside; two lists of
+    ``max_outstanding`` addresses (LUT RAM); log2(bus_bytes) + 1 multiplexers of two for each data bit.
+    """
+
+    def __init__(self, addr_width, bus_bytes, depth_beats=64, max_burst_beats=16, max_outstanding=16,
+                 id_width=1):
+        self.addr_width = check_integer("addr_width", addr_width, 13, 64)
+        self.bus_bytes = check_power_of_two("bus_bytes", bus_bytes, 2, 128)
+        self.max_burst_beats = check_power_of_two("max_burst_beats", max_burst_beats, 1, 256)
+        shortest = max(4, 2 * chunk_beats(bus_bytes, max_burst_beats))
+        self.depth_beats = check_integer("depth_beats", depth_beats, shortest, 1 << 16)
+        self.max_outstanding = check_integer("max_outstanding", max_outstanding, 8, 1 << 16)
+        self.id_width = check_integer("id_width", id_width, 1, 16)
+        super().__init__({
+            "i_command": In(stream.Signature(command(addr_width))),
+            "i": In(stream.Signature(words(bus_bytes))),
+            "port": Out(WritePort(addr_width, 8 * bus_bytes, id_width)),
+            "abort": In(1),
+            "idle": Out(1),
+            "error": Out(bus_error(addr_width)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        lane = unsigned(exact_log2(self.bus_bytes))
+        # A beat enables the bytes from ``low`` to ``high``; ``last`` ends a burst.
+        m.submodules.queue = self.queue = Queue(
+            data.StructLayout({"data": 8 * self.bus_bytes, "low": lane, "high": lane, "last": 1}),
+            self.depth_beats)
+        # A burst whose beats are queued: its first byte to write, and its beats minus one.
+        m.submodules.waiting = self.waiting = Queue(
+            data.StructLayout({"addr": self.addr_width, "len": 8}), self.max_outstanding)
+        # First byte of each burst that is offered or without response.
+        m.submodules.flight = self.flight = Queue(unsigned(self.addr_width), self.max_outstanding)
+
+        # From an abort on, until nothing is left of what it found.
+        self.busy, draining = Signal(), Signal()
+        drain = Signal()
+        m.d.comb += [
+            drain.eq(self.abort | draining),
+            self.idle.eq(~self.busy & (self.queue.level == 0) & (self.waiting.level == 0)
+                         & (self.flight.level == 0)),
+        ]
+        with m.If(self.abort):
+            m.d.sync += draining.eq(1)
+        with m.Elif(self.idle):
+            m.d.sync += draining.eq(0)
+
+        self._place(m, drain)
+        opened = self._offer(m, drain)
+        self._send(m, drain, opened)
+        self._answer(m)
+        return m
+
+    def _place(self, m, drain):
+        """Words to beats: one a cycle into the queue, and at each burst's end a note of the burst."""
+        size = self.bus_bytes
+        low = exact_log2(chunk_beats(size, self.max_burst_beats))
+        held = Signal(span(self.addr_width, size))      # ``first`` counts up to ``last``
+        carry = Signal(8 * size)                        # the previous word, rotated
+        leading = Signal()                              # the next beat is the command's first
+        start = Signal(self.addr_width)                 # the burst's first byte to write
+        length = Signal(8)
+
+        final, burst_end, needs_word, place = Signal(), Signal(), Signal(), Signal()
+        room = Signal()
+        m.d.comb += [
+            final.eq(held.first == held.last),
+            burst_end.eq(final | held.first[:low].all() if low else 1),
+            # An unaligned command's last beat holds only what the previous one had no room for, or
+            # bytes of a word of its own as well.
+            needs_word.eq(~final | (held.tail >= held.head)),
+            room.eq(self.busy & self.queue.i.ready & self.waiting.i.ready & ~drain),
+            place.eq(room & (self.i.valid | ~needs_word)),
+            self.i.ready.eq(self.abort | room & needs_word),
+            self.i_command.ready.eq(self.abort | ~drain & (~self.busy | place & final)),
+        ]
+        rotated = Signal(8 * size)
+        m.d.comb += rotated.eq(rotate_up(self.i.payload.data, held.head))
+        m.d.comb += [
+            self.queue.i.payload.data.eq(Cat(
+                Mux(index < held.head, carry.word_select(index, 8), rotated.word_select(index, 8))
+                for index in range(size))),
+            self.queue.i.payload.low.eq(Mux(leading, held.head, 0)),
+            self.queue.i.payload.high.eq(Mux(final, held.tail, size - 1)),
+            self.queue.i.payload.last.eq(burst_end),
+            self.queue.i.valid.eq(place),
+            self.waiting.i.payload.addr.eq(start),
+            self.waiting.i.payload.len.eq(length),
+            self.waiting.i.valid.eq(place & burst_end),
+        ]
+        with m.If(place):
+            m.d.sync += [held.first.eq(held.first + 1), carry.eq(rotated), leading.eq(0),
+                         length.eq(length + 1)]
+            with m.If(burst_end):
+                m.d.sync += [start.eq((held.first + 1) << exact_log2(size)), length.eq(0)]
+        with m.If(~self.busy | place & final):
+            m.d.sync += [self.busy.eq(self.i_command.valid & ~drain), leading.eq(1), length.eq(0),
+                         held.eq(span_of(self.i_command.payload, self.addr_width, size)),
+                         start.eq(self.i_command.payload.addr)]
+        with m.If(drain):
+            m.d.sync += self.busy.eq(0)
+
+    def _offer(self, m, drain):
+        """Waiting bursts to the AW register. Returns the pulse that lets a burst's beats go."""
+        waiting, flight, aw = self.waiting, self.flight, self.port.aw
+        offered, opened = Signal(), Signal()
+        address = Signal(address_channel(self.addr_width, self.id_width))
+        m.d.comb += [
+            opened.eq(waiting.o.valid & flight.i.ready & (~offered | aw.ready) & ~drain),
+            waiting.o.ready.eq(opened | drain),
+            flight.i.payload.eq(waiting.o.payload.addr),
+            flight.i.valid.eq(opened),
+            aw.payload.eq(address),
+            aw.valid.eq(offered),
+        ]
+        with m.If(opened):
+            lanes = exact_log2(self.bus_bytes)
+            m.d.sync += [address.addr.eq(waiting.o.payload.addr[lanes:] << lanes),
+                         address.len.eq(waiting.o.payload.len), offered.eq(1)]
+        with m.Elif(aw.ready):
+            m.d.sync += offered.eq(0)
+        return opened
+
+    def _send(self, m, drain, opened):
+        """Beats of offered bursts to W. Once these are gone, an abort drops the others."""
+        queue, w = self.queue, self.port.w
+        beat = queue.o.payload
+        unsent = Signal(range(self.max_outstanding + 1))    # offered bursts whose last beat is here
+        sending = Signal()
+        m.d.comb += [
+            sending.eq(unsent != 0),
+            w.valid.eq(queue.o.valid & sending),
+            w.payload.data.eq(beat.data),
+            w.payload.strb.eq(Cat((index >= beat.low) & (index <= beat.high)
+                                  for index in range(self.bus_bytes))),
+            w.payload.last.eq(beat.last),
+            queue.o.ready.eq(Mux(sending, w.ready, drain)),
+        ]
+        m.d.sync += unsent.eq(unsent + opened - (w.valid & w.ready & w.payload.last))
+
+    def _answer(self, m):
+        """Responses, in the order of the bursts."""
+        b, flight = self.port.b, self.flight
+        error = Signal.like(self.error)
+        bad = Signal()
+        m.d.comb += [
+            b.ready.eq(1),
+            flight.o.ready.eq(b.valid),
+            bad.eq((b.payload.resp == Response.SLVERR) | (b.payload.resp == Response.DECERR)),
+            self.error.eq(error),
+        ]
+        with m.If(self.abort):
+            m.d.sync += error.valid.eq(0)
+        with m.Elif(b.valid & flight.o.valid & bad & ~error.valid):
+            m.d.sync += [error.valid.eq(1), error.resp.eq(b.payload.resp), error.addr.eq(flight.o.payload)]

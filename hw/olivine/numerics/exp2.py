@@ -1,7 +1,7 @@
 """Powers of two by a table: the softmax's probabilities, without a multiplier."""
 
 from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, unsigned
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -38,9 +38,9 @@ class Exp2(wiring.Component):
     -------
     en : In(1), initially 1
         The pipeline moves.
-    i : In(ArrayLayout(unsigned(width), lanes))
+    i : In(width), array of lanes
         t, unsigned, 8 fractional bits.
-    o : Out(ArrayLayout(unsigned(11), lanes))
+    o : Out(11), array of lanes
         p; 2047 is 1.
     """
 
@@ -55,8 +55,8 @@ class Exp2(wiring.Component):
         self.width, self.lanes = width, lanes
         super().__init__({
             "en": In(1, init=1),
-            "i": In(data.ArrayLayout(unsigned(width), lanes)),
-            "o": Out(data.ArrayLayout(unsigned(PROBABILITY_BITS), lanes)),
+            "i": In(width).array(lanes),
+            "o": Out(PROBABILITY_BITS).array(lanes),
         })
 
     def elaborate(self, platform):

@@ -19,11 +19,11 @@ from amaranth.hdl import Cat, Const, Module, Mux, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .element import ELEMENTS, FOLDED_BITS, lane_shape
+from .element import ELEMENTS, FOLDED_BITS, INTEGER_BITS, lane_shape
 from .formats import LaneFormat
 
-__all__ = ["Term", "PairTerms", "FoldedPair", "pair_terms", "folded_pair", "folded_element", "fold",
-           "PairDecoder"]
+__all__ = ["Term", "PairTerms", "FoldedPair", "pair_terms", "folded_pair", "element_term", "folded_element",
+           "fold", "PairDecoder"]
 
 
 class Term(NamedTuple):
@@ -70,12 +70,11 @@ def _term(code, outlier, fmt):
                    Mux(flint & b2, Cat(b1 | b0, ~b1 & b0, ~b1 & ~b0), 0))
     # Negating 0..3 in two's complement: bit 1 flips where a one lies below it, all above are the sign.
     negative = sign & some
-    magnitude = Cat(m0, m1 ^ (sign & m0), negative)
+    magnitude = Cat(m0, m1 ^ (sign & m0), negative.replicate(INTEGER_BITS - 2))
 
     # Two's complement; in an outlier-victim format the code 1000 is the identifier and reads 0.
-    plain = Cat(code[:3], sign & (some | ~ovp))
-    integer = Mux(outlier | flint, magnitude.as_signed(), plain.as_signed())
-    return Term(exponent[:3], integer)
+    plain = Cat(code[:3], (sign & (some | ~ovp)).replicate(INTEGER_BITS - 3))
+    return Term(exponent[:3], Mux(outlier | flint, magnitude, plain).as_signed())
 
 
 def _nibbles(byte, fmt):
@@ -110,7 +109,7 @@ def pair_terms(byte, fmt):
     first, second, illegal = _four_bit_terms(byte, fmt)
     # The high nibble is read as plain int4 already; the low one only loses its sign extension.
     first = Term(first.exponent | Cat(Const(0, 2), int8), first.integer)
-    second = Term(second.exponent, Cat(second.integer[:4], second.integer[3] & ~int8).as_signed())
+    second = Term(second.exponent, Cat(second.integer[:4], second.integer[4] & ~int8).as_signed())
     return PairTerms(first, second, illegal)
 
 
@@ -139,8 +138,34 @@ def folded_pair(byte, fmt):
     return FoldedPair(first, second, illegal)
 
 
+def _chosen_term(byte, odd, fmt):
+    high, low, high_outlier, low_outlier, illegal = _nibbles(byte, fmt)
+    return _term(Mux(odd, low, high), Mux(odd, low_outlier, high_outlier), fmt), illegal
+
+
+def element_term(byte, odd, fmt):
+    """Decode one element of a byte, combinational: half of `pair_terms`, where a lane takes one at a time.
+
+    Parameters
+    ----------
+    byte : Value, 8 bits
+    odd : Value, 1 bit
+        Decode the second element, in INT8 the low nibble.
+    fmt : LaneFormat or its two bits
+
+    Returns
+    -------
+    (Term, Value)
+        The element, and whether the byte is illegal.
+    """
+    _, _, int8 = _modes(fmt)
+    term, illegal = _chosen_term(byte, odd, fmt)
+    integer = Cat(term.integer[:4], term.integer[4] & ~(int8 & odd)).as_signed()
+    return Term(term.exponent | Cat(Const(0, 2), int8 & ~odd), integer), illegal
+
+
 def folded_element(byte, odd, fmt):
-    """Decode one element of a byte, combinational: `folded_pair` at half its cost, one step a cycle.
+    """Decode one element of a byte, combinational: half of `folded_pair`, where a lane takes one at a time.
 
     Parameters
     ----------
@@ -154,11 +179,9 @@ def folded_element(byte, odd, fmt):
     (Value, Value)
         The element, signed 9 bits, and whether the byte is illegal.
     """
-    byte = Value.cast(byte)
     _, _, int8 = _modes(fmt)
-    high, low, high_outlier, low_outlier, illegal = _nibbles(byte, fmt)
-    term = _term(Mux(odd, low, high), Mux(odd, low_outlier, high_outlier), fmt)
-    return Mux(int8, byte.as_signed(), fold(term)).as_signed(), illegal
+    term, illegal = _chosen_term(byte, odd, fmt)
+    return Mux(int8, Value.cast(byte).as_signed(), fold(term)).as_signed(), illegal
 
 
 class PairDecoder(wiring.Component):

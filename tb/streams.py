@@ -110,7 +110,9 @@ class _Port:
     """The three handles of a stream port, and the clock and reset that it belongs to."""
 
     def __init__(self, dut, name):
-        joint = next((j for j in ("__", "_") if hasattr(dut, f"{name}{j}valid")), None)
+        # A top with AXI4 names has ports with one underscore, and wires of its own with two.
+        joints = ("_", "__") if hasattr(dut, "aclk") else ("__", "_")
+        joint = next((j for j in joints if hasattr(dut, f"{name}{j}valid")), None)
         if joint is None:
             raise ValueError(f"{dut._name} has no stream port {name!r}: no {name}__valid and no {name}_valid")
         self.name = name

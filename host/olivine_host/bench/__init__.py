@@ -1,0 +1,1 @@
+"""Benchmarks: limits from a job's shape, runs on simulated hardware, traces, plots, synthesis."""

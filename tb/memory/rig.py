@@ -1,9 +1,7 @@
 """A `MemoryBench` with a memory on its bus and something at each of its streams."""
 
-import os
 import random
 
-import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
 from olivine.control.job import command
 from olivine.memory.reader import bus_error
@@ -12,12 +10,7 @@ from olivine.memory.realign import words
 from tb.axi_memory import AxiMemory
 from tb.streams import PATTERNS, StreamChecker, StreamSink, StreamSource, pack, start, unpack
 
-__all__ = ["Rig", "parameter"]
-
-
-def parameter(name, default=None):
-    """An integer that the pytest side chose."""
-    return int(os.environ.get(f"OLIVINE_{name.upper()}", default))
+__all__ = ["Rig"]
 
 
 class Knob:
@@ -67,6 +60,8 @@ class Rig:
         for n in range(self.readers):
             self.abort_read(n, 0)
         self.abort_write(0)
+        self.pushed = [[] for _ in range(self.readers)]
+        self.collected = [0] * self.readers
         self.memory = None
         if memory:
             self.memory = AxiMemory(dut, size=size, seed=seed, **options)
@@ -98,7 +93,12 @@ class Rig:
         return pack(command(self.addr_width), {"addr": addr, "bytes": count})
 
     def push_read(self, addr, count, reader=0):
+        self.pushed[reader].append((addr, count))
         self.sources[reader].push(self.pack_command(addr, count))
+
+    def unsent(self, reader=0):
+        """Read commands that still wait at the port."""
+        return self.pushed[reader][len(self.sources[reader].sent):]
 
     def push_write(self, addr, content):
         """Queue a write and its data."""
@@ -126,11 +126,20 @@ class Rig:
         word = unpack(words(self.bus_bytes), payload)
         return bytes(word["data"][:word["count"]]), word["last"]
 
-    async def expect(self, commands, reader=0, content=None, timeout=50_000):
+    async def collect(self, count, reader=0, timeout=100_000):
+        """The next payloads of a reader."""
+        self.collected[reader] += count
+        return await self.sinks[reader].collect(count, timeout=timeout)
+
+    async def forget(self, reader=0):
+        """Leave out what was received so far."""
+        await self.collect(len(self.sinks[reader].received) - self.collected[reader], reader)
+
+    async def expect(self, commands, reader=0, content=None):
         """Collect the words of commands ``(addr, bytes)`` and compare each with memory's content."""
         content = self.content if content is None else content
         count = [-(-size // self.bus_bytes) for _, size in commands]
-        payloads = await self.sinks[reader].collect(sum(count), timeout=timeout)
+        payloads = await self.collect(sum(count), reader)
         for (addr, size), n in zip(commands, count):
             mine, payloads = payloads[:n], payloads[n:]
             pieces = [self.word(payload) for payload in mine]
@@ -148,6 +157,25 @@ class Rig:
             raise AssertionError(f"{what}: memory differs at {at:#x}: {got[at]:#x}, expected {expected[at]:#x}")
 
     # Abort, idle, error.
+
+    def nothing_offered(self):
+        return not any(int(getattr(self.dut, f"m_axi_{name}valid").value) for name in ("ar", "aw", "w"))
+
+    async def clear_read(self, reader=0):
+        """Abort the reader until it is idle, as an engine does."""
+        self.abort_read(reader, 1)
+        await self.idle_after(lambda: self.idle_read(reader), "idle fell during an abort")
+        assert self.memory.outstanding == 0 and self.nothing_offered(), "idle with something outstanding"
+        self.abort_read(reader, 0)
+        await RisingEdge(self.dut.aclk)
+
+    async def clear_write(self):
+        """Abort the writer until it is idle, as an engine does."""
+        self.abort_write(1)
+        await self.idle_after(self.idle_write, "idle fell during an abort")
+        assert self.memory.outstanding == 0 and self.nothing_offered(), "idle with something outstanding"
+        self.abort_write(0)
+        await RisingEdge(self.dut.aclk)
 
     def abort_read(self, reader, level):
         getattr(self.dut, f"abort_read_{reader}").value = level
@@ -173,7 +201,3 @@ class Rig:
         for _ in range(5):
             await RisingEdge(self.dut.aclk)
             assert condition(), text
-
-
-def log(text):
-    cocotb.log.info(text)

@@ -38,7 +38,7 @@ class BurstReader(wiring.Component):
     ==========================================  ======
     command on ``i`` to its first AR            2
     AR to AR of the same or the next command    1
-    beat on R to its word on ``o``              4
+    beat on R to its word on ``o``              3
     ==========================================  ======
 
     Throughput: one beat a cycle on R and one word a cycle on ``o``, without a bubble between bursts or

@@ -75,9 +75,11 @@ class MiniLM:
         self.embedding_norm = self._norm(tensors, "embeddings.LayerNorm")
         self.linears, self.norms = [], []
         while (prefix := f"encoder.layer.{len(self.linears)}.") + "output.dense.weight" in tensors:
-            qkv = [self._linear(tensors, f"{prefix}attention.self.{name}") for name in ("query", "key", "value")]
+            qkv = [self._linear(tensors, f"{prefix}attention.self.{name}")
+                   for name in ("query", "key", "value")]
             self.linears.append({
-                "qkv": Linear(torch.cat([part.weight for part in qkv]), torch.cat([part.bias for part in qkv])),
+                "qkv": Linear(torch.cat([part.weight for part in qkv]),
+                              torch.cat([part.bias for part in qkv])),
                 "attention_output": self._linear(tensors, prefix + "attention.output.dense"),
                 "ffn_up": self._linear(tensors, prefix + "intermediate.dense"),
                 "ffn_down": self._linear(tensors, prefix + "output.dense"),
@@ -92,6 +94,16 @@ class MiniLM:
     @staticmethod
     def _norm(tensors, name):
         return tensors[name + ".weight"], tensors[name + ".bias"]
+
+    def tensors(self):
+        """All weights, in a fixed order."""
+        yield from self.embeddings.values()
+        yield from self.embedding_norm
+        for linears, norms in zip(self.linears, self.norms, strict=True):
+            for layer in linears.values():
+                yield from (layer.weight, layer.bias)
+            for norm in norms:
+                yield from norm
 
     def tokenize(self, sentences):
         """`Batch` of the sentences; ValueError if one is empty or there are none."""

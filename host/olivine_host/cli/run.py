@@ -1,0 +1,96 @@
+"""``olivine run``: linear layers of a real language model on the generated Verilog."""
+
+import time
+
+import click
+from olivine.config import PRESETS
+
+from ..backends import BACKENDS, get_backend
+from ..recipe import FORMATS, GROUPS, METHODS, Recipe
+from ..text import DEFAULT, calibration_text
+from .options import config_options, configuration, waves_option
+from .run_view import View
+
+__all__ = ["command"]
+
+NOTICE = ("The model's linear layers run on Olivine; its attention, layer norms, GELU and embedding run as "
+          "the float reference on the host for now, because the gateware does not have them yet.")
+
+
+@click.command("run")
+@click.option("--layer", type=click.IntRange(min=0), help="Encoder layer to run.  [default: 0]")
+@click.option("--layers", type=click.Choice(["all"]), help="Run all layers, each on the output of the last.")
+@click.option("--text", "texts", multiple=True, metavar="SENTENCE",
+              help="Input sentence, may be repeated.  [default: four sentences, 64 tokens]")
+@config_options("edge")
+@click.option("--simulator", type=click.Choice(BACKENDS), default="verilator", show_default=True,
+              help="What runs the linear layers; golden is the integer model, without Verilog.")
+@click.option("--format", "weight_format", type=click.Choice(list(FORMATS)), default="int8",
+              show_default=True, help="Weights; ovp4 takes the better of its int and flint types by matrix.")
+@click.option("--group", type=click.Choice(list(GROUPS)),
+              help="Input channels that share a scale.  [default: channel for int8, else 64]")
+@click.option("--method", type=click.Choice(METHODS),
+              help="Rounding of weights.  [default: nearest for int8, else gptq]")
+@waves_option
+def command(layer, layers, texts, preset, config_file, simulator, weight_format, group, method, waves):
+    """Run an encoder layer of MiniLM on real sentences, its linear layers in simulated RTL.
+
+    Shows for each linear layer how close it comes to PyTorch, whether the RTL gives the golden model's
+    bits, and what it costs. Fails if it does not give them.
+    """
+    if layer is not None and layers is not None:
+        raise click.UsageError("--layer and --layers exclude each other")
+    view = View()
+    view.say(NOTICE)
+    config = configuration(preset, config_file)
+    recipe = Recipe(weight_format, group, method)
+    backend = get_backend(simulator, config, waves=waves, progress=view.progress)
+    _run(view, recipe, backend, layer or 0, layers == "all", texts or DEFAULT)
+
+
+def _run(view, recipe, backend, layer, all_layers, texts):
+    began = time.monotonic()
+    # After the options are checked: PyTorch takes seconds to import.
+    view.say("loading PyTorch and MiniLM")
+    from ..minilm.model import STAGES, load
+    from ..minilm.pipeline import run_model
+    from ..minilm.quantized import QuantizedMiniLM
+    config = backend.config
+    model = load()
+    count = len(model.linears)
+    if layer >= count:
+        raise ValueError(f"layer is {layer}: the model has layers 0 to {count - 1}")
+    layers = range(count) if all_layers else range(layer, layer + 1)
+    _check_fits(config, model)
+    batch = model.tokenize(texts)
+    quantized = QuantizedMiniLM(model, recipe, calibration_text(), report=view.say)
+    for index in layers:
+        quantized.layer(index)
+
+    view.say(f"{_layers(layers)} on {len(batch.lengths)} sentences, {len(batch.ids)} tokens; {recipe}; "
+             f"preset {config.name}, {config.rows} x {config.lanes} multipliers; {backend.name}")
+    weights = sum(linear.weight.numel() for index in layers for linear in model.linears[index].values())
+    macs = len(batch.ids) * weights
+    with view.running(macs, STAGES):
+        reports, cosines = run_model(model, layers, quantized, backend, batch, view)
+    view.table(reports, config)
+    if cosines is not None:
+        view.sentences(texts, cosines)
+    view.summary(reports, cosines, macs, backend.name, time.monotonic() - began)
+    wrong = [f"layer {stage.layer} {STAGES[stage.stage]}" for report in reports for stage in report.stages
+             if stage.exact is False]
+    if wrong:
+        raise click.ClickException(f"the RTL's results differ from the golden model's: {', '.join(wrong)}")
+
+
+def _layers(layers):
+    return f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]} to {layers[-1]}"
+
+
+def _check_fits(config, model):
+    """Refuse a configuration that is too small for the model, and name presets that are not."""
+    needed = max(linear.weight.shape[1] for stages in model.linears for linear in stages.values())
+    if needed > config.max_reduction:
+        fits = [name for name, preset in PRESETS.items() if preset.max_reduction >= needed]
+        raise ValueError(f"{config.name!r} holds reductions of at most {config.max_reduction} and the "
+                         f"model's second feed-forward layer has {needed}: choose preset {' or '.join(fits)}")

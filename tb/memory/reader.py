@@ -8,6 +8,8 @@ from tb.axi_memory import DECERR, SLVERR
 from tb.memory.rig import Rig
 from tb.streams import PATTERNS
 
+PORTS = ("ar", "r", "i", "o")
+
 
 @cocotb.test
 async def alignments(dut):
@@ -40,10 +42,10 @@ async def boundaries(dut):
 async def stalls(dut):
     """Random commands, with each channel stalled on its own by each pattern, then all at once."""
     rig = await Rig(dut).start()
-    places = [{port: pattern} for port in ("ar", "r", "i", "o") for pattern in PATTERNS if pattern != "always"]
-    places += [{port: rig.random.choice(list(PATTERNS)) for port in ("ar", "r", "i", "o")} for _ in range(4)]
+    places = [{port: pattern} for port in PORTS for pattern in PATTERNS if pattern != "always"]
+    places += [{port: rig.random.choice(list(PATTERNS)) for port in PORTS} for _ in range(4)]
     for seed, stalled in enumerate(places):
-        for port in ("ar", "r", "i", "o"):
+        for port in PORTS:
             pattern = stalled.get(port, "always")
             if port in rig.knobs:
                 rig.knobs[port].turn(pattern, seed)
@@ -111,7 +113,6 @@ async def abort(dut):
         if trial % 3:
             await rig.clear_read()
             assert not rig.unsent(), "the abort left commands waiting"
-            await rig.forget()
         else:
             rig.abort_read(0, 1)
             await rig.cycles(1)
@@ -142,6 +143,5 @@ async def silence(dut):
                 assert not rig.idle_read(), "idle with something outstanding"
         rig.memory.silence(None)
         await rig.clear_read()
-        await rig.forget()
         rig.push_read(0x321, 77)
         await rig.expect([(0x321, 77)])

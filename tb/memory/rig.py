@@ -39,7 +39,9 @@ class Rig:
     content : bytes
         What memory holds at first: random.
     knobs : dict
-        `Knob` by port: ``i``, ``o`` (of all readers), ``command``, ``data``.
+        `Knob` by port: ``i``, ``o`` (shared by all readers), ``command``, ``data``.
+    stuck : set of int
+        Readers whose consumer takes nothing.
     """
 
     def __init__(self, dut, *, memory=True, size=1 << 16, seed=1, check=True, **options):
@@ -49,9 +51,10 @@ class Rig:
         self.addr_width = len(dut.m_axi_araddr)
         self.random = random.Random(seed)
         self.content = self.random.randbytes(size)
+        self.stuck = set()
         self.knobs = {name: Knob() for name in ("i", "o", "command", "data")}
         self.sources = [StreamSource(dut, f"i_read_{n}", self._knob("i")) for n in range(self.readers)]
-        self.sinks = [StreamSink(dut, f"o_read_{n}", self._knob("o")) for n in range(self.readers)]
+        self.sinks = [StreamSink(dut, f"o_read_{n}", self._consumer(n)) for n in range(self.readers)]
         self.commands = StreamSource(dut, "i_command", self._knob("command"))
         self.data = StreamSource(dut, "i_write", self._knob("data"))
         if check:
@@ -70,6 +73,12 @@ class Rig:
 
     def _knob(self, name):
         return lambda seed: self.knobs[name]
+
+    def _consumer(self, reader):
+        def willing(seed):
+            while True:
+                yield next(self.knobs["o"]) and reader not in self.stuck
+        return willing
 
     async def start(self):
         await start(self.dut, clock="aclk", reset="aresetn", active_low=True)
@@ -144,17 +153,17 @@ class Rig:
             mine, payloads = payloads[:n], payloads[n:]
             pieces = [self.word(payload) for payload in mine]
             text = f"{size} bytes at {addr:#x}"
-            assert [last for _, last in pieces] == [0] * (n - 1) + [1], f"{text}: wrong marks of the last word"
-            assert all(len(piece) == self.bus_bytes for piece, _ in pieces[:-1]), f"{text}: a word is not full"
-            got = b"".join(piece for piece, _ in pieces)
-            assert got == content[addr:addr + size], f"{text}: {got.hex()} != {content[addr:addr + size].hex()}"
+            assert [last for _, last in pieces] == [0] * (n - 1) + [1], f"{text}: wrong end marks"
+            assert all(len(piece) == self.bus_bytes for piece, _ in pieces[:-1]), f"{text}: a gap"
+            got, right = b"".join(piece for piece, _ in pieces), content[addr:addr + size]
+            assert got == right, f"{text}: {got.hex()}, expected {right.hex()}"
 
     def expect_memory(self, expected, what=""):
         """Compare all of memory; name the first byte that differs."""
         got = self.memory.read(0, len(expected))
         if got != expected:
             at = next(place for place in range(len(expected)) if got[place] != expected[place])
-            raise AssertionError(f"{what}: memory differs at {at:#x}: {got[at]:#x}, expected {expected[at]:#x}")
+            raise AssertionError(f"{what}: {got[at]:#x} at {at:#x}, expected {expected[at]:#x}")
 
     # Abort, idle, error.
 
@@ -162,16 +171,21 @@ class Rig:
         return not any(int(getattr(self.dut, f"m_axi_{name}valid").value) for name in ("ar", "aw", "w"))
 
     async def clear_read(self, reader=0):
-        """Abort the reader until it is idle, as an engine does."""
+        """Abort the reader until it is idle, as an engine does, and leave out what it delivered."""
         self.abort_read(reader, 1)
+        await self.sources[reader].drained()
         await self.idle_after(lambda: self.idle_read(reader), "idle fell during an abort")
-        assert self.memory.outstanding == 0 and self.nothing_offered(), "idle with something outstanding"
+        if self.readers == 1:
+            assert self.memory.outstanding == 0 and self.nothing_offered(), "idle with something outstanding"
         self.abort_read(reader, 0)
         await RisingEdge(self.dut.aclk)
+        await self.forget(reader)
 
     async def clear_write(self):
         """Abort the writer until it is idle, as an engine does."""
         self.abort_write(1)
+        await self.commands.drained()
+        await self.data.drained()
         await self.idle_after(self.idle_write, "idle fell during an abort")
         assert self.memory.outstanding == 0 and self.nothing_offered(), "idle with something outstanding"
         self.abort_write(0)

@@ -44,7 +44,8 @@ class MemoryBench(wiring.Component):
         m = Module()
         m.submodules.mux = mux = ReadMux(self.addr_width, 8 * self.bus_bytes, self.readers)
         for index in range(self.readers):
-            reader = BurstReader(self.addr_width, self.bus_bytes, id=index, id_width=self.id_width, **self.reader)
+            reader = BurstReader(self.addr_width, self.bus_bytes, id=index, id_width=self.id_width,
+                                 **self.reader)
             m.submodules[f"reader_{index}"] = reader
             connect(m, flipped(self.i_read[index]), reader.i)
             connect(m, reader.o, flipped(self.o_read[index]))

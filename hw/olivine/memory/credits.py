@@ -30,6 +30,8 @@ class CreditCounter(wiring.Component):
         Takes ``amount`` credits; only while ``enough``.
     give : In(range(3))
         Credits that come back this cycle, at most those that are out.
+    free : Out(range(depth + 1))
+        Credits that are here.
     full : Out(1)
         All credits are here.
     """
@@ -38,11 +40,11 @@ class CreditCounter(wiring.Component):
         self.depth = check_integer("depth", depth, 1, 1 << 16)
         self.most = check_integer("most", most, 1, depth)
         super().__init__({"amount": In(range(most + 1)), "enough": Out(1), "take": In(1),
-                          "give": In(range(3)), "full": Out(1)})
+                          "give": In(range(3)), "free": Out(range(depth + 1)), "full": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
-        self.free = free = Signal(range(self.depth + 1), init=self.depth)
-        m.d.comb += [self.enough.eq(free >= self.amount), self.full.eq(free == self.depth)]
+        free = Signal(range(self.depth + 1), init=self.depth)
+        m.d.comb += [self.free.eq(free), self.full.eq(free == self.depth), self.enough.eq(free >= self.amount)]
         m.d.sync += free.eq(free + self.give - (self.amount & self.take.replicate(len(self.amount))))
         return m

@@ -111,21 +111,24 @@ class BurstReader(wiring.Component):
             "idle": Out(1),
             "error": Out(bus_error(addr_width)),
         })
+        # Parts, open to proofs.
+        self.splitter = BurstSplitter(addr_width, bus_bytes, max_burst_beats)
+        self.credits = CreditCounter(depth_beats, chunk_beats(bus_bytes, max_burst_beats))
+        self.flight = Queue(burst(addr_width, bus_bytes), max_outstanding)
+        self.queue = Queue(rotated_beats(bus_bytes), depth_beats)
+        self.packer = Packer(bus_bytes)
+        self.draining = Signal()
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.splitter = self.splitter = BurstSplitter(self.addr_width, self.bus_bytes,
-                                                              self.max_burst_beats)
-        m.submodules.credits = self.credits = CreditCounter(
-            self.depth_beats, chunk_beats(self.bus_bytes, self.max_burst_beats))
-        m.submodules.flight = self.flight = Queue(burst(self.addr_width, self.bus_bytes),
-                                                  self.max_outstanding)
-        m.submodules.queue = self.queue = Queue(rotated_beats(self.bus_bytes), self.depth_beats)
-        m.submodules.packer = self.packer = Packer(self.bus_bytes)
+        m.submodules.splitter = self.splitter
+        m.submodules.credits = self.credits
+        m.submodules.flight = self.flight
+        m.submodules.queue = self.queue
+        m.submodules.packer = self.packer
 
         # From an abort on, until nothing is left of what it found.
-        self.draining = draining = Signal()
-        drain = Signal()
+        draining, drain = self.draining, Signal()
         m.d.comb += [
             drain.eq(self.abort | draining),
             self.idle.eq(~self.splitter.o.valid & (self.flight.level == 0) & self.credits.full
@@ -137,8 +140,8 @@ class BurstReader(wiring.Component):
             m.d.sync += draining.eq(0)
 
         self._issue(m, drain)
-        self._receive(m, drain)
-        self._deliver(m, drain)
+        dropped = self._receive(m, drain)
+        self._deliver(m, drain, dropped)
         return m
 
     def _issue(self, m, drain):
@@ -172,12 +175,12 @@ class BurstReader(wiring.Component):
             m.d.sync += offered.eq(0)
 
     def _receive(self, m, drain):
-        """R into the queue. A beat that is not wanted gives its credit back at once."""
+        """R into the queue. Returns the pulse for a beat that is not wanted: its credit is free at once."""
         r, current = self.port.r, self.flight.o.payload
         start = Signal(init=1)              # the next beat is a burst's first
         later = Signal(current.beat.shape())
         beat = Signal.like(later)
-        taken, bad, self.dropped = Signal(), Signal(), Signal()
+        taken, bad, dropped = Signal(), Signal(), Signal()
         error = Signal.like(self.error)
         m.d.comb += [
             r.ready.eq(1),
@@ -187,7 +190,7 @@ class BurstReader(wiring.Component):
             self.flight.o.ready.eq(taken & r.payload.last),
 
             self.queue.i.valid.eq(taken & ~bad & ~drain & ~error.valid),
-            self.dropped.eq(taken & ~self.queue.i.valid),
+            dropped.eq(taken & ~self.queue.i.valid),
             self.queue.i.payload.data.eq(rotate_down(r.payload.data, current.head) if self.realign
                                          else r.payload.data),
             self.queue.i.payload.head.eq(current.head if self.realign else 0),
@@ -203,8 +206,9 @@ class BurstReader(wiring.Component):
             # A command's first beat may be wanted from its middle on only.
             within = current.head & (start & current.first).replicate(len(current.head))
             m.d.sync += [error.valid.eq(1), error.resp.eq(r.payload.resp), error.addr.eq(Cat(within, beat))]
+        return dropped
 
-    def _deliver(self, m, drain):
+    def _deliver(self, m, drain, dropped):
         """The queue through the packer; each beat that leaves gives its credit back."""
         queue, packer = self.queue, self.packer
         popped = Signal()
@@ -214,7 +218,7 @@ class BurstReader(wiring.Component):
             queue.o.ready.eq(packer.i.ready | drain),
             packer.flush.eq(drain),
             popped.eq(queue.o.valid & queue.o.ready),
-            self.credits.give.eq(popped + self.dropped),
+            self.credits.give.eq(popped + dropped),
             self.o.payload.eq(packer.o.payload),
             self.o.valid.eq(packer.o.valid),
             packer.o.ready.eq(self.o.ready),

@@ -1,0 +1,118 @@
+"""Proofs of the reader's promise: R is never refused, and no credit is lost."""
+
+import pytest
+from amaranth.hdl import Assert, Assume, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, connect, flipped
+from olivine.memory.credits import CreditCounter
+from olivine.memory.reader import BurstReader
+from olivine.stream.queue import Queue
+
+from tests.formal import prove
+
+
+class CreditHarness(wiring.Component):
+    """The counter between a bus and a queue, both as numbers, for all time.
+
+    A burst takes credits; its beats arrive one a cycle, and go into the queue or are dropped; beats leave the
+    queue one a cycle. All of it whenever the solver likes.
+    """
+
+    def __init__(self, depth, most):
+        self.depth, self.most = depth, most
+        super().__init__({"amount": In(range(most + 1)), "want": In(1), "arrives": In(1), "dropped": In(1),
+                          "leaves": In(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.credits = credits = CreditCounter(self.depth, self.most)
+        flying, queued = Signal(range(self.depth + 1)), Signal(range(self.depth + 1))
+        arrives, leaves = self.arrives & (flying != 0), self.leaves & (queued != 0)
+        enters = arrives & ~self.dropped
+        take = self.want & credits.enough
+        m.d.comb += [
+            Assume(self.amount <= self.most),
+            credits.amount.eq(self.amount), credits.take.eq(take),
+            credits.give.eq((arrives & self.dropped) + leaves),
+        ]
+        wanted = Signal.like(self.amount)
+        m.d.comb += wanted.eq(self.amount & take.replicate(len(self.amount)))
+        m.d.sync += [flying.eq(flying + wanted - arrives), queued.eq(queued + enters - leaves)]
+        m.d.comb += [
+            Assert(flying + queued + credits.free == self.depth),
+            Assert(flying + queued <= self.depth),
+            # A beat that arrives finds room.
+            Assert(~enters | (queued < self.depth)),
+            Assert(credits.full == ((flying == 0) & (queued == 0))),
+        ]
+        # What is enough stays enough until it is taken.
+        before, patient = Signal.like(self.amount), Signal()
+        m.d.sync += [before.eq(self.amount), patient.eq(credits.enough & ~take)]
+        m.d.comb += Assert(~(patient & (before == self.amount)) | credits.enough)
+        return m
+
+
+class ReaderHarness(wiring.Component):
+    """The whole reader against any memory that answers in order with the right number of beats."""
+
+    def __init__(self):
+        self.reader = BurstReader(13, 2, depth_beats=4, max_burst_beats=2, max_outstanding=4)
+        members = self.reader.signature.members
+        super().__init__({"i": In(members["i"].signature), "o": members["o"],
+                          "ar_ready": In(1), "r_valid": In(1), "resp": In(2), "abort": In(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.reader = reader = self.reader
+        connect(m, flipped(self.i), reader.i)
+        connect(m, reader.o, flipped(self.o))
+        ar, r = reader.port.ar, reader.port.r
+
+        # The memory: lengths of what was asked, and beats given of the oldest.
+        m.submodules.asked = asked = Queue(8, 8)
+        given = Signal(8)
+        m.d.comb += [
+            Assume(self.i.payload.bytes != 0), Assume(self.i.payload.bytes < 8),
+            ar.ready.eq(self.ar_ready),
+            asked.i.payload.eq(ar.payload.len), asked.i.valid.eq(ar.valid & ar.ready),
+            r.valid.eq(self.r_valid & asked.o.valid),
+            r.payload.last.eq(given == asked.o.payload), r.payload.resp.eq(self.resp),
+            asked.o.ready.eq(r.valid & r.payload.last),
+            reader.abort.eq(self.abort),
+        ]
+        with m.If(r.valid):
+            m.d.sync += given.eq(given + 1)
+            with m.If(r.payload.last):
+                m.d.sync += given.eq(0)
+
+        # Credits out for beats that have not arrived: noted where bursts are issued.
+        flying = Signal(8)
+        issued = reader.credits.take
+        m.d.sync += flying.eq(flying + (reader.credits.amount & issued.replicate(8)) - r.valid)
+        m.d.comb += [
+            Assert(flying + reader.queue.level + reader.credits.free == reader.depth_beats),
+            Assert(~reader.queue.i.valid | reader.queue.i.ready),
+            Assert(r.ready),
+            Assert(~r.valid | reader.flight.o.valid),
+            Assert(asked.i.ready),
+            Assert(~reader.idle | reader.credits.full & ~ar.valid & ~asked.o.valid & ~reader.o.valid),
+        ]
+        # AR holds until taken, abort or not; so does the output, but for aborts.
+        held, last_ar = Signal(), Signal.like(ar.payload.as_value())
+        m.d.sync += [held.eq(ar.valid & ~ar.ready), last_ar.eq(ar.payload)]
+        m.d.comb += Assert(~held | ar.valid & (ar.payload.as_value() == last_ar))
+        waits, last_o = Signal(), Signal.like(reader.o.payload.as_value())
+        m.d.sync += [waits.eq(reader.o.valid & ~reader.o.ready & ~self.abort & ~reader.draining),
+                     last_o.eq(reader.o.payload)]
+        m.d.comb += Assert(~waits | reader.o.valid & (reader.o.payload.as_value() == last_o))
+        return m
+
+
+@pytest.mark.parametrize("depth, most", [(4, 2), (5, 4), (16, 16)])
+def test_credits_are_never_lost(depth, most):
+    prove(CreditHarness(depth, most), f"credits_{depth}_{most}", depth=3)
+
+
+@pytest.mark.slow
+def test_reader_never_refuses_a_beat():
+    prove(ReaderHarness(), "reader_credits", mode="bmc", depth=14)

@@ -4,12 +4,11 @@ import time
 
 from amaranth.lib import data
 from olivine.control.job import Window
-from olivine.units import build as build_unit
-from olivine.verilog import design
 
 from ..backends import LinearResult
 from ..bench.limits import linear_limit
 from ..jobs import LinearJob
+from .designs import cached_design
 from .native import build
 from .run import Options, run_jobs
 
@@ -105,7 +104,7 @@ class SimulatedBackend(Simulator):
         self.name = name
         self.progress = progress
         self.last_waves = None
-        super().__init__(config, design(build_unit("linear", config)), name, waves=waves)
+        super().__init__(config, cached_design("linear", config), name, waves=waves)
 
     def run(self, job, trace=False):
         """Run one `LinearJob`; returns its `JobResult`.

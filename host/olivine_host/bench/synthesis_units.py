@@ -1,0 +1,75 @@
+"""What `olivine bench --synth` synthesizes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from amaranth.hdl import Module, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from olivine.linear.border import Border
+from olivine.linear.engine import LinearEngine
+from olivine.olive.array import OliveArray
+
+__all__ = ["SynthesisUnit", "SYNTHESIS_UNITS", "Int8Array"]
+
+
+class Int8Array(wiring.Component):
+    """The array as it would be for int8 alone: 8-bit lane operands, no decoders.
+
+    What the decoders are compared with.
+
+    Parameters
+    ----------
+    rows, lanes, columns : int
+    """
+
+    def __init__(self, rows, lanes, columns=1):
+        self.array = OliveArray(rows, lanes, "folded", columns)
+        members = self.array.signature.members
+        super().__init__({"step": members["step"], "row": members["row"], "o": Out(members["o"].shape),
+                          "lane": In(data.ArrayLayout(signed(8), lanes))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.array = array = self.array
+        # Sign extension: the ninth bit is the eighth, and synthesis keeps one register of the two.
+        m.d.comb += [array.step.eq(self.step), array.row.eq(self.row), self.o.eq(array.o),
+                     *(array.lane[index].eq(self.lane[index]) for index in range(array.lanes))]
+        return m
+
+
+@dataclass(frozen=True)
+class SynthesisUnit:
+    """One unit: what it is, how it is built from a configuration, whether to map it without DSPs too."""
+
+    what: str
+    build: Callable[[Any], wiring.Component]
+    without_dsp: bool = False
+
+
+def _int8_array(config):
+    return Int8Array(config.rows, config.lanes, config.drain_columns)
+
+
+def _array(element):
+    return lambda config: OliveArray(config.rows, config.lanes, element, config.drain_columns)
+
+
+def _border(element):
+    return lambda config: Border(config.lanes, element)
+
+
+def _engine(element):
+    return lambda config: LinearEngine(replace(config, element=element))
+
+
+SYNTHESIS_UNITS = {
+    "array-int8": SynthesisUnit("array for int8 alone", _int8_array, True),
+    "array-folded": SynthesisUnit("array, 9-bit lane operands", _array("folded"), True),
+    "array-exponent": SynthesisUnit("array, exponent and 5-bit integer", _array("exponent"), True),
+    "decoders-folded": SynthesisUnit("a decoder a lane, to 9-bit integers", _border("folded")),
+    "decoders-exponent": SynthesisUnit("a decoder a lane, to exponent and integer", _border("exponent")),
+    "linear-folded": SynthesisUnit("linear engine, element folded", _engine("folded")),
+    "linear-exponent": SynthesisUnit("linear engine, element exponent", _engine("exponent")),
+}

@@ -1,0 +1,149 @@
+"""``olivine bench``: cycles against the limit, where they went, and what the hardware costs."""
+
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+from olivine.config import ConfigError
+
+from ..backends import SIMULATORS
+from ..bench.registry import BENCHMARKS, find
+from ..bench.view import View
+from ..bench.workload import FORMATS, GROUPS, ROW_FORMATS
+from .options import config_options, configuration, waves_option
+
+__all__ = ["command"]
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command("bench")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@config_options("edge")
+@click.option("--simulator", type=click.Choice(SIMULATORS), default="verilator", show_default=True,
+              help="What runs the Verilog.")
+@click.option("--m", type=click.IntRange(min=1), help="Rows (tokens), in place of the benchmark's.")
+@click.option("--k", type=click.IntRange(min=1), help="Reduction (input channels).")
+@click.option("--n", type=click.IntRange(min=1), help="Output channels.")
+@click.option("--format", "weight_format", type=click.Choice(list(FORMATS)), help="Weights.")
+@click.option("--group", type=click.Choice(list(GROUPS)), help="Steps that share a scale.")
+@click.option("--x-format", type=click.Choice([name for name in ROW_FORMATS if name != "int16"]),
+              help="Inputs.")
+@click.option("--y-format", type=click.Choice(list(ROW_FORMATS)), help="Results.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random operands.")
+@click.option("--json", "json_file", type=FILE, metavar="FILE", help="Write the records.")
+@click.option("--compare", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="Show what differs from the records of FILE.")
+@click.option("--trace", type=FILE, metavar="FILE",
+              help="Write where the cycles went, for ui.perfetto.dev; several benchmarks add their names.")
+@click.option("--plot", type=FILE, metavar="FILE", help="Write the utilisation over time, as .png or .svg.")
+@waves_option
+@click.option("--synth", is_flag=True,
+              help="Synthesize for ECP5 instead; NAMEs are units, the preset is ecp5 unless given.")
+@click.option("--list", "listing", is_flag=True, help="List the benchmarks, with --synth the units.")
+@click.pass_context
+def command(context, names, preset, config_file, simulator, weight_format, seed, json_file, compare, trace,
+            plot, waves, synth, listing, **shape):
+    """Measure NAMEd benchmarks, all if none is named, and check their results against the golden model.
+
+    A benchmark's ratio is the fewest cycles that its shape allows over the cycles that it took. The exit
+    status is 1 if a result is not the golden model's.
+
+    \b
+    Example:
+      olivine bench linear-decode --json build/bench.json --trace build/decode.json
+    """
+    view = View()
+    shape["format"] = weight_format
+    if synth and context.get_parameter_source("preset") is ParameterSource.DEFAULT:
+        preset = "ecp5"
+    if listing:
+        _list(synth)
+        return
+    config = configuration(preset, config_file)
+    if synth:
+        given = [f"--{name.replace('_', '-')}" for name, value in
+                 {**shape, "trace": trace, "plot": plot, "waves": waves or None}.items() if value is not None]
+        if given:
+            raise click.UsageError(f"--synth simulates nothing: leave out {', '.join(given)}")
+        records = _synthesize(view, config, names)
+        view.cells(records)
+    else:
+        benchmarks = [benchmark.reshaped(**shape) for benchmark in find(names)]
+        records = _measure(view, config, benchmarks, simulator, seed, waves, trace, plot)
+        view.records(records)
+    if json_file:
+        from ..bench.records import write_records
+        write_records(json_file, records)
+        view.say(f"{json_file}: {len(records)} records")
+    if compare:
+        from ..bench.records import compare as differences
+        from ..bench.records import read_records
+        view.changes(differences(read_records(compare), records), compare)
+    wrong = [record["name"] for record in records if not record.get("bit_exact", True)]
+    if wrong:
+        raise click.ClickException(f"the results of {', '.join(wrong)} are not the golden model's")
+
+
+def _list(synth):
+    if synth:
+        from ..bench.synthesis_units import SYNTHESIS_UNITS
+        entries = {name: unit.what for name, unit in SYNTHESIS_UNITS.items()}
+    else:
+        entries = {name: f"{entry.what}: {entry.shape}" for name, entry in BENCHMARKS.items()}
+    width = max(map(len, entries))
+    for name, what in entries.items():
+        click.echo(f"{name:{width}}  {what}")
+
+
+def _named(path, name, several):
+    """Where one of several benchmarks writes: FILE with its name before the ending."""
+    return path.with_name(f"{path.stem}-{name}{path.suffix}") if several else path
+
+
+def _measure(view, config, benchmarks, simulator, seed, waves, trace, plot):
+    for benchmark in benchmarks:
+        if benchmark.shape.k > config.max_reduction:
+            raise ConfigError(f"k is {benchmark.shape.k}: preset {config.name!r} holds at most "
+                              f"{config.max_reduction}")
+    from ..bench.measure import measure
+    from ..simulation.backend import SimulatedBackend
+
+    with view.working(f"building the engine of preset {config.name} for {simulator}"):
+        backend = SimulatedBackend(simulator, config, waves=waves, progress=view.progress)
+        backend.build()
+    records = []
+    for benchmark in benchmarks:
+        with view.running(f"{benchmark.name}: {benchmark.shape}"):
+            record, activity, picture = measure(benchmark, backend, seed=seed, trace=bool(trace or plot))
+        records.append(record)
+        title = f"{benchmark.name}: {benchmark.shape}, preset {config.name}"
+        several = len(benchmarks) > 1
+        if trace:
+            from ..bench.perfetto import write_trace
+            write_trace(_named(trace, benchmark.name, several), activity, title)
+            view.say(f"{_named(trace, benchmark.name, several)}: trace")
+        if plot:
+            from ..bench.plot import write_plot
+            write_plot(_named(plot, benchmark.name, several), activity, title)
+            view.say(f"{_named(plot, benchmark.name, several)}: plot")
+        if picture:
+            view.say(f"{picture}: waveforms of {benchmark.name}")
+    return records
+
+
+def _synthesize(view, config, names):
+    from ..bench.synthesis import synthesize, with_shares
+    from ..bench.synthesis_units import SYNTHESIS_UNITS
+
+    for name in names:
+        if name not in SYNTHESIS_UNITS:
+            raise ConfigError(f"unit is {name!r}: allowed are {', '.join(SYNTHESIS_UNITS)}")
+    records = []
+    for name in names or SYNTHESIS_UNITS:
+        unit = SYNTHESIS_UNITS[name]
+        for dsp in (True, False) if unit.without_dsp else (True,):
+            how = "" if dsp else ", multipliers as LUTs"
+            with view.working(f"synthesizing {name} of preset {config.name}{how}"):
+                records.append(synthesize(name, unit, config, dsp=dsp))
+    return with_shares(records)

@@ -16,7 +16,8 @@ LAYERS = (
     {"memory"},
     {"olive"},
     {"linear"},
-    {"verilog", "units"},
+    {"verilog"},
+    {"units"},
 )
 """The gateware from the bottom up: a layer imports those below it and itself, and no neighbour."""
 
@@ -89,7 +90,6 @@ def _gateware(name, target, other):
         return f"{part} has no place in the layers: add it to LAYERS"
     if below is None:
         return f"{target_part} has no place in the layers: add it to LAYERS"
-    # Formats and layouts are definitions too, for whoever needs their names.
     if part == target_part or below < rank:
         return None
     return f"{part} may only import what is below it, and {target_part} is not"

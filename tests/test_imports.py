@@ -44,7 +44,8 @@ def test_wrong_import_is_seen(name, source, why):
     ("olivine.linear.engine", "from ..memory.axi import AXI4\nfrom ..control.job import Activity"),
     ("olivine.linear.engine", "from .descriptor import FIELDS\nfrom . import descriptor\nimport math"),
     ("olivine_golden.linear", "from olivine.linear.descriptor import Group\nimport numpy"),
-    ("olivine_golden.linear", "from olivine.control.job import TALLIES\nfrom olivine.linear import descriptor"),
+    ("olivine_golden.linear",
+     "from olivine.control.job import TALLIES\nfrom olivine.linear import descriptor"),
     ("olivine_host.jobs", "import torch, olivine_golden.linear\nfrom olivine.verilog import design"),
     ("tests.linear.test_engine", "from tb import streams\nfrom tests import simulate"),
 ])

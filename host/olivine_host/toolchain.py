@@ -165,9 +165,10 @@ def find_sby():
 
 
 def find_solver():
-    """An SMT solver for the proofs."""
-    return (_on_path("boolector", r"(\d+\.\d+\S*)", "--version")
-            or _on_path("z3", r"version (\S+)", "--version"))
+    """An SMT solver for the proofs. Debian's boolector is too old for what SymbiYosys writes."""
+    return (_on_path("z3", r"version (\S+)", "--version")
+            or _on_path("bitwuzla", r"(\d+\.\d+\S*)", "--version")
+            or _on_path("yices", r"(\d+\.\d+\S*)", "--version", program="yices-smt2"))
 
 
 def verilator():

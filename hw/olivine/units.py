@@ -5,10 +5,12 @@ Modules are imported only when their unit is built, so that a listing is quick.
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Unit", "UNITS", "DEFAULT_UNIT", "build"]
+from amaranth.lib import data
+
+__all__ = ["Unit", "UNITS", "DEFAULT_UNIT", "build", "unit_design"]
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,49 @@ class Unit:
         return getattr(importlib.import_module(f".{module}", __package__), name)(**self.arguments(config))
 
 
+def _bus(config):
+    return {"addr_width": config.addr_width, "bus_bytes": config.bus_bytes}
+
+
+def _beats(config):
+    return data.ArrayLayout(8, config.bus_bytes)
+
+
 UNITS = {
     "linear": Unit("linear.engine:LinearEngine", "linear layers from memory to memory, AXI4",
                    lambda config: {"config": config}),
+    "array": Unit("olive.array:OliveArray", "output-stationary multiply-accumulate array, P x L",
+                  lambda config: {"rows": config.rows, "lanes": config.lanes, "element": config.element,
+                                  "columns": config.drain_columns}),
+    "decoder": Unit("olive.decoder:PairDecoder", "one byte to two lane operands",
+                    lambda config: {"element": config.element}),
+    "encoder": Unit("olive.encoder:PairEncoder", "two numbers to one byte, for caches", lambda config: {}),
+    "reader": Unit("memory.reader:BurstReader", "AXI4 read bursts to packed bytes", _bus),
+    "writer": Unit("memory.writer:BurstWriter", "packed bytes to AXI4 write bursts", _bus),
+    "mux": Unit("memory.mux:ReadMux", "two read streams on one AXI4 bus",
+                lambda config: {"addr_width": config.addr_width, "bus_bits": config.bus_bits, "ports": 2}),
+    "guard": Unit("memory.guard:AddressGuard", "refuses reads outside the windows of the host",
+                  lambda config: {"addr_width": config.addr_width, "windows": config.windows,
+                                  "write": False}),
+    "watchdog": Unit("memory.watchdog:Watchdog", "notices a silent bus", lambda config: {}),
+    "tile_buffer": Unit("memory.tile_buffer:TileBuffer", "beats in, words of L bytes out, with replay",
+                        lambda config: {"depth": config.tile_words, "word_bytes": config.lanes,
+                                        "beat_bytes": config.bus_bytes}),
+    "queue": Unit("stream.queue:Queue", "first in, first out, of bus beats",
+                  lambda config: {"shape": _beats(config), "depth": 16}),
+    "skid": Unit("stream.skid:Skid", "register slice of bus beats", lambda config: {"shape": _beats(config)}),
+    "gearbox": Unit("stream.gearbox:Gearbox", "regroups bytes: beats to words of P",
+                    lambda config: {"inputs": config.bus_bytes, "outputs": config.rows}),
+    "arbiter": Unit("stream.arbiter:Arbiter", "round robin over four streams of bus beats",
+                    lambda config: {"shape": _beats(config), "inputs": 4}),
+    "exp2": Unit("numerics.exp2:Exp2", "powers of two for the softmax", lambda config: {}),
+    "log2": Unit("numerics.log2:Log2", "logarithm of the softmax denominator", lambda config: {}),
+    "normalize": Unit("numerics.normalize:Normalize", "mantissa and exponent of an integer",
+                      lambda config: {}),
+    "reciprocal": Unit("numerics.reciprocal:Reciprocal", "reciprocal of a normalised number",
+                       lambda config: {}),
+    "quotient": Unit("numerics.quotient:Quotient", "weighted sum over its softmax denominator",
+                     lambda config: {}),
 }
 
 DEFAULT_UNIT = "linear"
@@ -55,3 +97,9 @@ def build(name, config):
     if name not in UNITS:
         raise ValueError(f"unit is {name!r}: allowed are {', '.join(UNITS)}")
     return UNITS[name].build(config)
+
+
+def unit_design(name, config):
+    """The unit's `olivine.verilog.Design`: module ``olivine_<name>``, the configuration in its header."""
+    from .verilog import design
+    return design(build(name, config), f"olivine_{name}", {"unit": name, **asdict(config)})

@@ -85,7 +85,7 @@ def design(component, name=None, header=None):
     """
     if not isinstance(component, wiring.Component):
         raise TypeError(f"component must be a wiring.Component, not {component!r}")
-    name = name or type(component).__name__.lower()
+    name = type(component).__name__.lower() if name is None else name
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError(f"name is {name!r}: allowed are letters, digits and underscores, no digit first")
     if header is None:
@@ -94,6 +94,7 @@ def design(component, name=None, header=None):
     ports = {port["name"]: (value, PortDirection.Input if port["direction"] == "input" else
                             PortDirection.Output) for port, value in top.ports}
     text = verilog.convert(top.elaboratable, name, ports=ports, emit_src=False, strip_internal_attrs=True)
+    text = _awake(_without_empty_wires(text))
     described = [port for port, _ in top.ports]
     if isinstance(top, _PlainTop):
         # Amaranth adds clock and reset by itself, and only where they are used.
@@ -117,6 +118,37 @@ def _comment(name, header):
     return "".join(f"// {line}".rstrip() + "\n" for line in lines) + "\n"
 
 
+def _without_empty_wires(text):
+    """Drop declarations of signals of no bits: nothing uses them, and Verilog's ``[-1:0]`` has two."""
+    return re.sub(r"^ *(?:wire|reg) \[-1:0\] \S+ *;\n", "", text, flags=re.MULTILINE)
+
+
+def _awake(text):
+    """Make every ``always @*`` run at time zero, in every simulator.
+
+    One that reads nothing never runs, and one whose inputs never change need not: Verilog leaves open
+    whether a variable's initial value counts as a change (Icarus says no from 2012 on), and outputs
+    stay X. Yosys has each block read a dummy for that; here the dummy changes for certain, and the
+    short blocks read it too.
+    """
+    modules = re.split(r"(?<=^endmodule\n)", text, flags=re.MULTILINE)
+    for index, module in enumerate(modules):
+        dummy = re.search(r"^ *reg (\S+verilog_backend\S+)  = 0;\n", module, re.MULTILINE)
+        block = re.search(r"^ *always @\*\n", module, re.MULTILINE)
+        if dummy:
+            name, position = dummy.group(1), dummy.start()
+            module = module.replace(dummy.group(), "", 1)
+        elif block:
+            name, position = r"\wake_up", block.start()
+        else:
+            continue
+        module = f"{module[:position]}  reg {name} ;\n  initial {name}  <= 0;\n{module[position:]}"
+        longer = r"\1 begin\n\2if ({name} ) begin end\n\2\3\n  end\n".replace(
+            "{name}", name.replace("\\", r"\\"))
+        modules[index] = re.sub(r"^( *always @\*)\n( *)([^;]*;)\n", longer, module, flags=re.MULTILINE)
+    return "".join(modules)
+
+
 def _implicit_ports(text, name):
     # Only the top module's own declarations: the text from its head to its end.
     body = re.search(rf"^module {name}\(.*?^endmodule", text, re.MULTILINE | re.DOTALL).group()
@@ -127,7 +159,7 @@ def _implicit_ports(text, name):
 # --- Descriptions of ports ----------------------------------------------------------------------------
 
 def _fields(shape, prefix="", offset=0):
-    """Leaves of a layout, innermost first by position."""
+    """Leaves of a layout, in order."""
     if isinstance(shape, data.StructLayout | data.ArrayLayout):
         for key, field in shape:
             name = f"{prefix}[{key}]" if isinstance(key, int) else f"{prefix}.{key}" if prefix else str(key)

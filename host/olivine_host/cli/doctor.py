@@ -86,7 +86,7 @@ def findings():
                 f"{apt} ccache"),
         Finding("yosys", "synthesis figures", _tool(toolchain.find_yosys()), True, pip),
         Finding("sby", "formal proofs", _tool(toolchain.find_sby()), True, pip),
-        Finding("solver", "formal proofs", _tool(toolchain.find_solver()), True, f"{apt} boolector (or z3)"),
+        Finding("solver", "formal proofs", _tool(toolchain.find_solver()), True, f"{apt} z3"),
         Finding("text corpus", "calibration text", _text(), False, f"{apt} bible-kjv bible-kjv-text"),
     ]
     return rows

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import click
-from olivine.units import DEFAULT_UNIT, UNITS
+from olivine.units import DEFAULT_UNIT, UNITS, unit_design
 
 from .options import config_options, configuration
 
@@ -32,12 +32,7 @@ def command(preset, config_file, unit, output, listing):
     if output is None:
         raise click.UsageError("where to? Give -o FILE, or --list to see the units")
     config = configuration(preset, config_file)
-    # Only now the HDL: it takes a moment.
-    from dataclasses import asdict
-
-    from olivine.units import build
-    from olivine.verilog import design
-    made = design(build(unit, config), f"olivine_{unit}", {"unit": unit, **asdict(config)})
+    made = unit_design(unit, config)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(made.text)
     ports = output.with_suffix(".ports.json")

@@ -7,6 +7,8 @@ from olivine.config import PRESETS
 
 from ..backends import BACKENDS, get_backend
 from ..recipe import FORMATS, GROUPS, METHODS, Recipe
+from ..simulation.native import BuildError
+from ..simulation.run import JobFailed, SimulationError
 from ..text import DEFAULT, calibration_text
 from .options import config_options, configuration, waves_option
 from .run_view import View
@@ -45,7 +47,10 @@ def command(layer, layers, texts, preset, config_file, simulator, weight_format,
     config = configuration(preset, config_file)
     recipe = Recipe(weight_format, group, method)
     backend = get_backend(simulator, config, waves=waves, progress=view.progress)
-    _run(view, recipe, backend, layer or 0, layers == "all", texts or DEFAULT)
+    try:
+        _run(view, recipe, backend, layer or 0, layers == "all", texts or DEFAULT)
+    except (BuildError, SimulationError, JobFailed) as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _run(view, recipe, backend, layer, all_layers, texts):
@@ -67,6 +72,9 @@ def _run(view, recipe, backend, layer, all_layers, texts):
     for index in layers:
         quantized.layer(index)
 
+    if hasattr(backend, "build"):
+        view.say(f"preparing {backend.name}; it is built the first time, which takes a minute or two")
+        backend.build()
     view.say(f"{_layers(layers)} on {len(batch.lengths)} sentences, {len(batch.ids)} tokens; {recipe}; "
              f"preset {config.name}, {config.rows} x {config.lanes} multipliers; {backend.name}")
     weights = sum(linear.weight.numel() for index in layers for linear in model.linears[index].values())
@@ -76,6 +84,8 @@ def _run(view, recipe, backend, layer, all_layers, texts):
     view.table(reports, config)
     if cosines is not None:
         view.sentences(texts, cosines)
+    if getattr(backend, "last_waves", None):
+        view.say(f"waveforms of the last linear layer: {backend.last_waves}")
     view.summary(reports, cosines, macs, backend.name, time.monotonic() - began)
     wrong = [f"layer {stage.layer} {STAGES[stage.stage]}" for report in reports for stage in report.stages
              if stage.exact is False]

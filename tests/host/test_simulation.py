@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from olivine.config import PRESETS
 from olivine.control.job import Activity, JobStatus, StatusCode
-from olivine.linear.descriptor import LinearDescriptor
+from olivine.linear.descriptor import LinearDescriptor, RowFormat
 from olivine.verilog import Design, design
+from olivine_golden.linear import linear
+from olivine_host.bench.workload import LinearShape, random_linear
 from olivine_host.simulation.activity import ActivityTrace
-from olivine_host.simulation.backend import Simulator, one_window
+from olivine_host.simulation.backend import SimulatedBackend, Simulator, one_window
 from olivine_host.simulation.memory import FILL, Undefined, read_image, write_image
 from olivine_host.simulation.native import BuildError
 from olivine_host.simulation.run import JobFailed, SimulationError
@@ -214,3 +216,28 @@ def test_slices_merge_runs_of_equal_values():
     assert list(trace.slices(trace.field("busy"))) == [(1, 11, 1)]
     assert list(trace.slices(trace.field("stall"))) == [(1, 3, 1), (4, 8, 2)]
     assert list(trace.lengths) == [3, 5, 3]
+
+
+# --- The linear engine --------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+@pytest.mark.parametrize("fmt, group, y_format", [("ovp4_int", "64", "int8"), ("int8", "channel", "int16")])
+def test_linear_jobs_equal_golden(simulator, fmt, group, y_format):
+    seen = []
+    backend = SimulatedBackend(simulator, CONFIG, progress=seen.append)
+    weights, x = random_linear(LinearShape(11, 150, 21, fmt, group, "int12", y_format), seed=7)
+    result = backend.run_linear(weights, x, RowFormat.INT12, RowFormat[y_format.upper()])
+    passes = -(-11 // CONFIG.chunk_rows)
+    expected, tallies = linear(x, weights, RowFormat[y_format.upper()], passes)
+    assert np.array_equal(result.y, expected)
+    assert {name: result.status[name] for name in tallies} == tallies
+    assert result.status["array_useful"] == 11 * 150 * 21 and result.seconds > 0
+    assert seen == sorted(seen) and seen[-1] == 1.0
+
+
+def test_a_failed_job_says_why():
+    backend = SimulatedBackend("icarus", CONFIG)
+    backend.options = {"windows": 0}
+    weights, x = random_linear(LinearShape(1, 64, 8))
+    with pytest.raises(JobFailed, match=r"GUARD_READ: a read at address 0x[0-9a-f]+ is outside the windows"):
+        backend.run_linear(weights, x, RowFormat.INT8, RowFormat.INT8)

@@ -44,9 +44,8 @@ def trace_events(trace, title):
         events.append({"name": "thread_sort_index", "ph": "M", "pid": 1, "tid": number,
                        "args": {"sort_index": number}})
     events.append(_slice("job", title, 0, trace.cycles))
-    stalls = np.where(trace.field("busy") != 0, trace.stalled(), -1)
     events += [_slice("array", ACTIVITIES[Stall(value)], start, length)
-               for start, length, value in trace.slices(stalls) if value >= 0]
+               for start, length, value in trace.slices(trace.array_state()) if value >= 0]
     for track, field in (("drain", "drain"), ("read bus", "read_beat"), ("write bus", "write_beat")):
         events += [_slice(track, "drain" if track == "drain" else "beats", start, length)
                    for start, length, value in trace.slices(trace.field(field)) if value]

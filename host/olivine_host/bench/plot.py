@@ -35,9 +35,8 @@ def shares(trace, bins=BINS):
     def share(active):
         return np.add.reduceat(active.astype(np.int64), edges[:-1] - first) / lengths
 
-    busy = trace.per_cycle("busy") != 0
-    causes = np.repeat(trace.stalled(), trace.lengths)
-    array = {cause: share(busy & (causes == cause.value)) for cause in ACTIVITIES}
+    states = np.repeat(trace.array_state(), trace.lengths)
+    array = {cause: share(states == cause.value) for cause in ACTIVITIES}
     buses = {name: share(trace.per_cycle(f"{name}_beat")) for name in ("read", "write")}
     return edges, array, buses
 
@@ -51,17 +50,19 @@ def write_plot(path, trace, title):
     edges, array, buses = shares(trace)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure, (above, below) = pyplot.subplots(2, 1, sharex=True, figsize=(10, 6), height_ratios=(3, 2),
+    figure, (above, below) = pyplot.subplots(2, 1, sharex=True, figsize=(11, 6), height_ratios=(3, 2),
                                              layout="constrained")
     seen = {cause: share for cause, share in array.items() if share.any()}
-    above.stackplot(edges[:-1], *seen.values(), step="post", colors=[COLOURS[cause] for cause in seen],
-                    labels=[ACTIVITIES[cause] for cause in seen])
+    # A step is drawn up to the next point: the last bin needs one more.
+    above.stackplot(edges, *(np.append(share, share[-1]) for share in seen.values()), step="post",
+                    colors=[COLOURS[cause] for cause in seen], labels=[ACTIVITIES[cause] for cause in seen])
     above.set(ylabel="array, share of cycles", ylim=(0, 1), title=title)
     for (name, share), colour in zip(buses.items(), ("#33658a", "#d1495b")):
-        below.step(edges[:-1], share, where="post", color=colour, label=f"{name} bus", linewidth=1.2)
+        below.step(edges, np.append(share, share[-1]), where="post", color=colour, linewidth=1.2,
+                   label=f"{name} bus")
     below.set(ylabel="bus, beats per cycle", ylim=(0, 1.05), xlabel="cycle", xlim=(edges[0], edges[-1]))
     for axes in (above, below):
-        axes.legend(loc="lower right", fontsize="small")
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
         axes.grid(alpha=.3)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)

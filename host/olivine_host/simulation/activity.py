@@ -40,9 +40,15 @@ class ActivityTrace:
         """One field for each cycle, from `starts` [0] on."""
         return np.repeat(self.field(name), self.lengths)
 
-    def stalled(self):
-        """Cause of the stall of every run, as int64 [runs]; `Stall.NONE` where the array takes a step."""
-        return np.where(self.field("step") != 0, Stall.NONE.value, self.field("stall"))
+    def array_state(self):
+        """What the array does in every run, int64 [runs].
+
+        `Stall.NONE` where it takes a step, another `Stall` where it does not for that cause, and -1
+        where there is no cause: before and after the job.
+        """
+        stall = self.field("stall")
+        waiting = np.where((self.field("busy") != 0) & (stall != Stall.NONE.value), stall, -1)
+        return np.where(self.field("step") != 0, Stall.NONE.value, waiting)
 
     def slices(self, values):
         """Merge neighbouring runs of equal ``values`` [runs]: yields (start, length, value)."""

@@ -1,0 +1,49 @@
+"""The array: its golden model by itself, the gateware against it."""
+
+import gc
+
+import numpy as np
+import pytest
+from olivine.olive.array import OliveArray
+from olivine_golden.array import accumulate, lane_values
+
+from tests.simulate import run
+
+TAG_BITS = 9
+
+
+@pytest.mark.parametrize("element", ["folded", "exponent"])
+@pytest.mark.parametrize("rows, lanes, columns", [(2, 8, 1), (3, 4, 2)])
+def test_array(element, rows, lanes, columns):
+    array = OliveArray(rows, lanes, element, columns, TAG_BITS)
+    assert array.drain_cycles == lanes // columns
+    run(array, "tb.olive.array", expected=6, parameters={
+        "rows": rows, "lanes": lanes, "element": element, "columns": columns, "tag_bits": TAG_BITS,
+        "latency": array.latency})
+
+
+def test_golden_sums():
+    row, lane = np.array([[1, -2], [3, 4]]), np.array([[5, 6, 7, 8], [-1, 0, 1, 2]])
+    assert accumulate(row, lane).tolist() == [[2, -14], [6, -12], [10, -10], [14, -8]]
+    assert accumulate(row, lane, pairs=True).tolist() == [[8, -26], [24, -18]]
+    assert lane_values([0, 4, 6], [-8, -8, 3]).tolist() == [-8, -128, 192]
+
+
+def test_golden_refusals():
+    with pytest.raises(ValueError, match=r"row has shape \(2, 1\) and lane \(3, 1\)"):
+        accumulate([[1], [1]], [[1], [1], [1]])
+    with pytest.raises(ValueError, match="a sum of 2147483648 overflows 32 bits"):
+        accumulate([[1 << 16]], [[1 << 15]])
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ({"element": "float"}, "element is 'float': allowed are 'folded', 'exponent'"),
+    ({"columns": 3}, "columns is 3: allowed are 1 and 2"),
+    ({"lanes": 6, "columns": 2}, "lanes is 6: must be a multiple of 4"),
+    ({"lanes": 7}, "lanes is 7: must be a multiple of 2"),
+])
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+def test_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        OliveArray(**{"rows": 2, "lanes": 8, **arguments})
+    gc.collect()    # what was refused goes here, and not in another test

@@ -27,6 +27,8 @@ class CopyEngine(wiring.Component):
         All addresses are offered one after the other; beats are taken and given meanwhile. What is read
         is thrown away; what is written are zeros.
 
+    Bytes of a beat whose bit is set in ``reserved`` are not written.
+
     Parameters
     ----------
     config : AcceleratorConfig
@@ -64,7 +66,7 @@ class CopyEngine(wiring.Component):
             bus.ar.p.addr.eq(source), bus.ar.p.len.eq(job.k - 1),
             bus.aw.p.addr.eq(target), bus.aw.p.len.eq(job.k - 1),
             write.addr.eq(beat), write.data.eq(~bus.r.p.data), write.en.eq(self.activity.read_beat),
-            read.addr.eq(beat), bus.w.p.strb.eq(~0), bus.w.p.last.eq(last),
+            read.addr.eq(beat), bus.w.p.strb.eq(~job.reserved), bus.w.p.last.eq(last),
             self.activity.read_beat.eq(bus.r.valid & bus.r.ready),
             self.activity.write_beat.eq(bus.w.valid & bus.w.ready),
         ]

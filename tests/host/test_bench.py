@@ -199,6 +199,9 @@ def test_shares_of_time():
     assert list(array[Stall.LANE]) == [3 / 7, 0] and list(array[Stall.NONE]) == [3 / 7, 2 / 7]
     assert list(array[Stall.DRAIN]) == [0, 1 / 7] and list(array[Stall.DONE]) == [0, 3 / 7]
     assert list(buses["read"]) == [2 / 7, 0] and list(buses["write"]) == [0, 2 / 7]
+    # Logs start in cycle 1.
+    edges, array, _ = shares(activity((1, STEP), (3, {"busy": 1}), cycles=5), bins=2)
+    assert list(edges) == [1, 3, 5] and list(array[Stall.NONE]) == [1, 0]
 
 
 @pytest.mark.parametrize("kind, magic", [("png", b"\x89PNG"), ("svg", b"<?xml")])
@@ -241,7 +244,10 @@ def test_designs_are_made_once(monkeypatch, tmp_path):
     monkeypatch.setattr(designs, "unit_design", lambda *_: pytest.fail("made again"))
     assert designs.cached_design("queue", TINY) == first
     with pytest.raises(pytest.fail.Exception, match="made again"):
-        designs.cached_design("queue", EDGE)
+        designs.cached_design("queue", replace(TINY, windows=5))
+    monkeypatch.setattr(designs, "gateware_digest", lambda: "changed")
+    with pytest.raises(pytest.fail.Exception, match="made again"):
+        designs.cached_design("queue", TINY)
 
 
 # --- The command --------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The native harness, on a stand-in engine whose timing is known to the cycle."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,14 +31,14 @@ def engine():
     return design(CopyEngine(CONFIG))
 
 
-def job(mode, bursts, beats, *, source=SOURCE, target=TARGET, size=None, seed=0):
+def job(mode, bursts, beats, *, source=SOURCE, target=TARGET, size=None, masked=0, seed=0):
     """Move bursts of beats; the output region is what is written, or ``size`` bytes."""
     size = (bursts * beats * BEAT if mode != READ else 1) if size is None else size
     content = np.random.default_rng(seed).integers(0, 256, 4096, np.uint8).tobytes()
     return SimpleNamespace(
         regions=[(SOURCE, content)], output=(TARGET, size), memory_bytes=0x8000, content=content,
-        descriptor=LinearDescriptor.const({"m": bursts, "k": beats, "n": mode, "x": source, "y": target}
-                                          ).as_value().value)
+        descriptor=LinearDescriptor.const({"m": bursts, "k": beats, "n": mode, "x": source, "y": target,
+                                           "reserved": masked}).as_value().value)
 
 
 def inverted(content, size):
@@ -116,6 +117,16 @@ def test_memory_gives_a_beat_a_cycle(engine, simulator):
     assert write.output == bytes(64 * 4 * BEAT)
 
 
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_strobes_keep_bytes(engine, simulator):
+    made = job(COPY, 1, 3, masked=0b0110)
+    result, = Simulator(CONFIG, engine, simulator).run_jobs([made])
+    expected = bytearray(inverted(made.content, 3 * BEAT))
+    for beat in range(3):
+        expected[beat * BEAT + 1:beat * BEAT + 3] = bytes([FILL, FILL])
+    assert result.output == expected
+
+
 def test_latencies_are_options(engine):
     simulator = Simulator(CONFIG, engine, "icarus", read_latency=1, write_latency=5)
     read, write = simulator.run_jobs([job(READ, 64, 1), job(WRITE, 64, 1)])
@@ -182,6 +193,18 @@ def test_a_stray_write_is_an_error(engine, excess):
 def test_a_burst_across_a_boundary_is_an_error(engine, simulator):
     with pytest.raises(SimulationError, match="breaks the bus protocol: a burst crosses 4 KiB"):
         Simulator(CONFIG, engine, simulator).run_jobs([job(COPY, 1, 2, source=0x2000 - BEAT)])
+
+
+@pytest.mark.parametrize("port, value, message", [
+    ("m_axi_arsize", "3'h1", "a beat is narrower or wider than the bus"),
+    ("m_axi_awburst", "2'h0", "a burst is not INCR"),
+    ("m_axi_wlast", "1'h0", "WLAST is in the wrong beat"),
+])
+def test_other_faults_on_the_bus_are_errors(engine, port, value, message):
+    text, count = re.subn(rf"assign {port} = .*?;", f"assign {port} = {value};", engine.text)
+    assert count == 1
+    with pytest.raises(SimulationError, match=f"breaks the bus protocol: {message}"):
+        Simulator(CONFIG, Design(engine.name, text, engine.ports), "icarus").run_jobs([job(COPY, 1, 2)])
 
 
 def test_a_job_larger_than_the_memory_is_refused(engine):

@@ -87,8 +87,8 @@ class LinearJob:
     weights : LinearWeights
     x : int [M, K]
     x_format, y_format : RowFormat
-    base : int
-        Address of the first region.
+    addresses : (int, int, int)
+        Where weights, rows and results lie; one after the other from 0 if None.
 
     Attributes
     ----------
@@ -102,12 +102,12 @@ class LinearJob:
         End of the last region.
     """
 
-    def __init__(self, config, weights, x, x_format, y_format, base=0):
+    def __init__(self, config, weights, x, x_format, y_format, addresses=None):
         x = np.asarray(x)
         self.config = config
         self.m, self.k = x.shape
         self.n = weights.codes.shape[1]
-        self.weights = weights
+        self.weights, self.x = weights, x
         self.x_format, self.y_format = RowFormat(x_format), RowFormat(y_format)
         if self.k != weights.codes.shape[0]:
             raise ValueError(f"x has {self.k} input channels and the weights {weights.codes.shape[0]}")
@@ -116,12 +116,14 @@ class LinearJob:
             raise ValueError(f"the reduction is {self.k}: preset {config.name!r} holds {fits}")
         image = pack_weights(weights, config.lanes)
         rows = pack_rows(x, config.rows, self.x_format)
-        w_addr = base
-        x_addr = self._align(w_addr + len(image))
-        y_addr = self._align(x_addr + len(rows))
+        if addresses is None:
+            x_addr = self._align(len(image))
+            addresses = 0, x_addr, self._align(x_addr + len(rows))
+        w_addr, x_addr, y_addr = addresses
         self.regions = [(w_addr, image), (x_addr, rows)]
         self.output = (y_addr, self.m * self.n * self.y_format.bytes)
-        self.memory_bytes = self._align(y_addr + self.output[1])
+        self.memory_bytes = self._align(max(address + size for address, size in (
+            (w_addr, len(image)), (x_addr, len(rows)), self.output)))
         if self.memory_bytes > 1 << config.addr_width:
             raise ValueError(f"the job ends at byte {self.memory_bytes}: addresses have {config.addr_width} bits")
         self.descriptor = LinearDescriptor.const({

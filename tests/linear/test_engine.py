@@ -1,0 +1,47 @@
+"""The linear engine on the AXI bus, on both simulators."""
+
+from dataclasses import replace
+
+import pytest
+from olivine.config import PRESETS
+from olivine.linear.engine import LinearEngine
+from olivine.verilog import design
+
+from tests.simulate import run
+
+_designs = {}
+
+
+def engine(preset="tiny", element="folded", columns=1):
+    """The engine's Verilog, made once for all tests of a process."""
+    key = preset, element, columns
+    if key not in _designs:
+        config = replace(PRESETS[preset], element=element, drain_columns=columns)
+        _designs[key] = design(LinearEngine(config), "linear")
+    return _designs[key]
+
+
+def simulate(testbench, simulator="icarus", preset="tiny", element="folded", columns=1, **parameters):
+    expected = parameters.pop("expected", None)
+    run(engine(preset, element, columns), testbench, simulator=simulator, expected=expected,
+        parameters={"preset": preset, "element": element, "columns": columns, **parameters})
+
+
+@pytest.mark.parametrize("simulator", ["icarus", "verilator"])
+@pytest.mark.parametrize("pattern", ["always", "half", "bursty", "rare", "alternate"])
+def test_patterns(simulator, pattern):
+    jobs = 2 if pattern == "rare" else 4
+    simulate("tb.linear.engine", simulator, pattern=pattern, jobs=jobs if simulator == "icarus" else 4 * jobs,
+             seed=len(pattern), expected=3)
+
+
+@pytest.mark.parametrize("channel", ["ar", "r", "aw", "w", "b", "done"])
+def test_each_channel_stalls(channel):
+    simulate("tb.linear.engine", "verilator", pattern="bursty", stalled=channel, jobs=4, seed=7, expected=3)
+
+
+@pytest.mark.parametrize(("element", "columns"), [("folded", 2), ("exponent", 1), ("exponent", 2)])
+@pytest.mark.parametrize("simulator", ["icarus", "verilator"])
+def test_variants(simulator, element, columns):
+    simulate("tb.linear.engine", simulator, element=element, columns=columns, pattern="half",
+             jobs=4 if simulator == "icarus" else 12, seed=3, expected=3)

@@ -71,12 +71,13 @@ def synthesize(name, unit, config, *, dsp=True):
     """
     tool = _yosys()
     units = Path(__file__).with_name("synthesis_units.py").read_text()
+    synth = "synth_ecp5 -top top" if dsp else "synth_ecp5 -top top -nodsp"
+    script = f"read_rtlil unit.il\n{synth}\ntee -q -o cells.json stat -json\n"
 
     def make(folder):
         from amaranth.back import rtlil
         (folder / "unit.il").write_text(rtlil.convert(unit.build(config), name="top", emit_src=False))
-        synth = "synth_ecp5 -top top" if dsp else "synth_ecp5 -top top -nodsp"
-        (folder / "script.ys").write_text(f"read_rtlil unit.il\n{synth}\ntee -q -o cells.json stat -json\n")
+        (folder / "script.ys").write_text(script)
         start = time.perf_counter()
         with open(folder / "log", "w") as log:
             done = subprocess.run(_command(tool, "script.ys"), cwd=folder, stdout=log,
@@ -86,7 +87,7 @@ def synthesize(name, unit, config, *, dsp=True):
                                  f"{log_tail(folder / 'log', 20)}\nlog: {folder / 'log'}")
         (folder / "seconds").write_text(str(round(time.perf_counter() - start, 1)))
 
-    key = digest(gateware_digest(), units, name, config, dsp, tool)
+    key = digest(gateware_digest(), units, name, config, script, tool)
     folder = cached(f"{name}-{key}", make, kind="synthesis")
     cells = cells_of((folder / "cells.json").read_text())
     return {"name": name, "what": unit.what, "preset": config.name, "target": "ecp5", "dsp": dsp,

@@ -86,14 +86,14 @@ def build(design, simulator, memory_words, waves=False):
         If the simulator is not installed.
     """
     tool = toolchain.simulator(simulator)
-    kind = "vcd" if simulator == "icarus" else "fst"
-    picture = f"waves.{kind}" if waves else None
+    # FST would be smaller, but Verilator's writer wants the headers of two compression libraries.
+    picture = "waves.vcd" if waves else None
     macros = {"TOP": design.name, "MEMORY_WORDS": memory_words, **_widths(design.ports)}
     if waves:
         macros["WAVES"] = f'"{picture}"'
     defines = [f"-DOLIVINE_{name}={value}" for name, value in macros.items()]
     if simulator == "verilator":
-        flags = [*VERILATOR_FLAGS, *(["--trace-fst"] if waves else [])]
+        flags = [*VERILATOR_FLAGS, *(["--trace-vcd"] if waves else [])]
         sources = [HERE / "harness.v", HERE / "main.cpp"]
     else:
         flags, sources = ICARUS_FLAGS, [HERE / "harness.v"]

@@ -18,6 +18,8 @@ from olivine.units import DEFAULT_UNIT, UNITS, build, unit_design
 from olivine.verilog import design
 from olivine_host import toolchain
 
+from tests import simulate
+
 ROOT = Path(__file__).parent.parent
 WAIVERS = Path(olivine.__file__).with_name("lint.vlt")
 PAIR = data.StructLayout({"low": unsigned(3), "high": data.ArrayLayout(2, 2)})
@@ -132,6 +134,11 @@ def test_bus_constants(name, value):
 def test_ports_of_a_bus_have_meanings():
     without = [port["name"] for port in design(Master(), "master").ports if not port.get("meaning")]
     assert without == [], without
+
+
+def test_bus_behaves():
+    """Reset, clock and the wires between the component and its standard names."""
+    simulate.run(Master(), "tb.selftest.reset", expected=1)
 
 
 # --- Header and bytes ---------------------------------------------------------------------------------

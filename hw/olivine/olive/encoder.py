@@ -119,15 +119,16 @@ class PairEncoder(wiring.Component):
         first, second = elements
         sync += first_larger.eq(1 if self.first_wins else first.magnitude >= second.magnitude)
 
-        # Cycle 2 -> 3: the pair. Without an outlier both elements are stored.
+        # Cycle 2 -> 3: the pair. Without an outlier both elements are stored. An outlier is always
+        # larger than a normal.
         ovp, int8 = ~format_2[1], format_2.all()
-        keep_first = ovp & first.outlier & (first_larger | ~second.outlier)
+        keep_first = ovp & first.outlier & first_larger
         keep_second = ovp & second.outlier & ~keep_first
         high = Mux(keep_second, IDENTIFIER, Mux(keep_first, first.outlier_code, first.integer[:4]))
         low = Mux(keep_first, IDENTIFIER, Mux(keep_second, second.outlier_code, second.integer[:4]))
-        saturated = [Mux(keep, element.outlier_saturates, ~other & element.normal_saturates)
-                     for element, keep, other in ((first, keep_first, keep_second),
-                                                  (second, keep_second, keep_first))]
+        # Normals saturate in the plain formats only, so a victim does not.
+        saturated = [Mux(keep, element.outlier_saturates, element.normal_saturates)
+                     for element, keep in ((first, keep_first), (second, keep_second))]
         sync += [self.o.codes.eq(Mux(int8, Cat(first.integer, second.integer), Cat(low, high))),
                  self.o.saturated.eq(saturated[0] + saturated[1])]
         return EnableInserter(self.en)(m)

@@ -11,12 +11,13 @@ run's exact sum enters a 40-bit partial sum, in groups after an 8-bit multiply a
 from dataclasses import dataclass
 
 import numpy as np
-from olivine.config import REQUANT_BITS, ROW_BITS
+from olivine.config import ROW_BITS
 from olivine.linear.descriptor import Group, RowFormat, run_steps
 from olivine.olive.formats import LaneFormat
 
+from .epilogue import requantize, scale_run
 from .ovp import decode_codes, decode_pairs
-from .rounding import rsh, sat
+from .rounding import sat
 
 __all__ = ["LinearWeights", "decode", "linear"]
 
@@ -71,7 +72,8 @@ class LinearWeights:
         if not 0 <= self.group_shift < 64 or (self.shift > 63).any():
             raise ValueError("group_shift and shift must be 0 to 63")
         if self.format is not LaneFormat.INT8 and (self.codes > 15).any():
-            raise ValueError(f"a code of {int(self.codes.max())} is no nibble: {self.format.name} codes are 0 to 15")
+            raise ValueError(f"a code of {int(self.codes.max())} is no nibble: "
+                             f"{self.format.name} codes are 0 to 15")
 
 
 def decode(weights):
@@ -123,13 +125,9 @@ def linear(x, weights, y_format, passes=1):
         # Exact in float64 (|sums| < 2**27), and much faster than integer matrix products.
         acc = (rows[:, start:start + run].astype(np.float64)
                @ decoded[start:start + run].astype(np.float64)).astype(np.int64)
-        if weights.group is not Group.CHANNEL:
-            acc = rsh(acc * weights.multipliers[g].astype(np.int64), weights.group_shift)
-        psum += acc
-    total = psum + weights.bias.astype(np.int64)
-    finished = sat(total, REQUANT_BITS)
-    scaled = rsh(finished * weights.mult.astype(np.int64), weights.shift.astype(np.int64))
-    y = sat(scaled, y_format.bits)
-    tallies = {"sat_row": int((rows != x).sum()), "sat_sum": int((finished != total).sum()),
-               "sat_output": int((y != scaled).sum()), "illegal": _illegal(weights) * passes}
-    return y, tallies
+        multiplier = None if weights.group is Group.CHANNEL else weights.multipliers[g]
+        psum += scale_run(acc, multiplier, weights.group_shift)
+    done = requantize(psum, weights.bias, weights.mult, weights.shift, y_format.bits)
+    tallies = {"sat_row": int((rows != x).sum()), "sat_sum": int(done.sum_saturated.sum()),
+               "sat_output": int(done.output_saturated.sum()), "illegal": _illegal(weights) * passes}
+    return done.y, tallies

@@ -10,12 +10,13 @@ import random
 from olivine.config import AcceleratorConfig
 from olivine.linear.descriptor import OPCODE_LINEAR, Group, LinearDescriptor, RowFormat
 from olivine.linear.plan import plan_layout
+from olivine.linear.weights import MULTIPLIER_SLOTS, RECORD_SLOTS
 from olivine.olive.formats import LaneFormat
 from olivine_golden.plan import Job
 
 from tb.streams import pack
 
-__all__ = ["CONFIG", "MOST", "random_job", "fields", "descriptor", "plan_bits"]
+__all__ = ["CONFIG", "MOST", "random_job", "fields", "descriptor", "plan_bits", "tag"]
 
 CONFIG = AcceleratorConfig(**json.loads(os.environ["OLIVINE_CONFIG"]))
 
@@ -77,3 +78,12 @@ def descriptor(values):
 
 def plan_bits(job):
     return pack(plan_layout(CONFIG), job.plan())
+
+
+def tag(job, step):
+    """Tag of the tile that ends with a golden step."""
+    return {"context": step.context, "first_run": int(step.first_run), "last_run": int(step.last_run),
+            "half": step.half, "release_run": int(step.final and job.grouped),
+            "release_panel": int(step.final and step.last_run),
+            "multiplier_slot": step.run_number % MULTIPLIER_SLOTS if job.grouped else 0,
+            "record_slot": step.panel_number % RECORD_SLOTS, "lanes": step.lanes, "rows": step.rows}

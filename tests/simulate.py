@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from cocotb_tools.check_results import get_results
@@ -135,8 +136,11 @@ def _simulate(made, testbench, tool, parameters, expected, waves, folder):
         count, failed = get_results(results)
     except RuntimeError:
         return "the simulator ended without results"
+    skipped = len(list(ElementTree.parse(results).getroot().iter("skipped")))
     if failed:
         return f"{failed} of {count} tests failed"
+    if skipped:
+        return f"{skipped} of {count} tests were skipped: select tests in pytest, where it shows"
     if count == 0:
         return "no test ran"
     if expected is not None and count != expected:

@@ -56,6 +56,17 @@ def test_module_without_tests_is_reported():
         simulate.run(Counter(), "tb.streams")
 
 
+def test_filter_that_matches_nothing_is_reported(monkeypatch):
+    monkeypatch.setenv("COCOTB_TEST_FILTER", "matches_nothing_at_all")
+    with pytest.raises(pytest.fail.Exception, match="no test ran"):
+        simulate.run(Counter(), "tb.selftest.counter")
+
+
+def test_skipped_test_is_reported():
+    with pytest.raises(pytest.fail.Exception, match="1 of 2 tests were skipped"):
+        simulate.run(Counter(), "tb.selftest.skipping")
+
+
 def test_broken_verilog_is_reported():
     with pytest.raises(pytest.fail.Exception, match="broken does not build on icarus(?s:.*)syntax error"):
         simulate.run(Design("broken", "module broken(; endmodule", []), "tb.selftest.counter")

@@ -12,9 +12,9 @@ def test_max_covers_everything():
     assert activation_scale(np.zeros(5), 8) == 1.0
 
 
-@pytest.mark.parametrize("bits", [4, 8, 12])
-def test_mse_is_the_best_clip(bits):
-    x = np.random.default_rng(0).laplace(size=20_000)
+@pytest.mark.parametrize("bits, size", [(4, 20_000), (8, 20_000), (12, 20_000), (6, 1_500_000)])
+def test_mse_is_the_best_clip(bits, size):
+    x = np.random.default_rng(0).laplace(size=size)
     top = (1 << bits - 1) - 1
 
     def error(scale):
@@ -22,7 +22,8 @@ def test_mse_is_the_best_clip(bits):
 
     scale = activation_scale(x, bits, "mse")
     tried = [error(activation_scale(x, bits) * fraction / 50) for fraction in range(1, 51)]
-    assert error(scale) == pytest.approx(min(tried))
+    # Many samples are thinned where rounding is measured.
+    assert error(scale) == pytest.approx(min(tried), rel=1e-6 if size < 100_000 else 2e-3)
     assert scale <= activation_scale(x, bits)
     assert bits > 8 or scale < 0.95 * activation_scale(x, bits)
 

@@ -128,6 +128,19 @@ def test_least_error_sees_the_correlation_of_a_pair(format):
     assert cost(*values).sum() < 0.9 * cost(*plain).sum()
 
 
+def test_second_makes_up_for_the_first():
+    """The first's error moves what the second is rounded to, even into an outlier."""
+    book = codebook(LaneFormat.OVP4_INT)
+
+    def values(first, second, factor):
+        return [float(v[0]) for v in book.pairs(np.array([first]), np.array([second]), factor)[1]]
+
+    assert values(2.4, 3.0, (1.0, 0.0, 1.0)) == [2.0, 3.0]
+    assert values(2.4, 3.0, (0.5, 1.0, 1.0)) == [2.0, 2.0]       # target 3 - 0.4 * 2
+    # Neither is large, but the second's target becomes 1 - 0.48 * 25 = -11; the first is 0 anyway.
+    assert values(0.48, 1.0, (0.1, 2.5, 1.0)) == [0.0, -12.0]
+
+
 @pytest.mark.parametrize("format", OVP)
 def test_odd_last_element_stays_normal(format):
     book = codebook(format)

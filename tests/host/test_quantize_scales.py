@@ -44,8 +44,11 @@ def test_error_counts_victims():
 
 def test_first_candidate_wins_on_equality():
     assert best_scales(np.zeros((4, 1)), codebook(LaneFormat.OVP4_INT)).tolist() == [0.0]
-    w = np.full((4, 1), 127.0)
-    assert best_scales(w, codebook(LaneFormat.INT8)).tolist() == [1.0]
+    w, book = np.array([[7.0], [-7.0]]), codebook(LaneFormat.OVP4_INT)
+    assert start_scale(w, book).tolist() == [3.0]
+    # Scales of 7 and 3.5 both code without error.
+    assert best_scales(w, book, factors=(1.0, 7 / 3, 7 / 6)).tolist() == [7.0]
+    assert best_scales(w, book, factors=(1.0, 7 / 6, 7 / 3)).tolist() == [3.5]
 
 
 def test_groups_are_searched_apart():
@@ -92,6 +95,9 @@ def test_group_shift_makes_room():
         assert group_shift == expected
         assert shift[0] == hw.exponent[0] - expected
         assert k * value * 2048 * 255 / 2 ** expected < 2 ** 35
+    # 4096 * 16 * 2048 * 255 just fits; the bias does not fit beside it.
+    values, bias = np.full((k, 1), 16), 2e8 * hw.unit
+    assert [finish(hw, values, 64, b, x_bits=12)[0] for b in (0 * bias, bias)] == [0, 1]
     # The rows' width counts: 8-bit rows leave 4 bits more.
     assert finish(hw, np.full((k, 1), 192), 64, np.zeros(1), x_bits=8)[0] == 0
 
@@ -125,3 +131,5 @@ def test_channel_without_weights_keeps_its_bias(group, bias):
     group_shift, shift, integer = finish(hw, np.zeros((64, 1)), 64, bias, x_bits=12)
     result = int(integer[0]) * int(hw.mult[0]) / 2 ** int(shift[0])
     assert abs(result - bias[0] / 0.001) < 0.01
+    # Nor does it cost the other channels of the job any precision.
+    assert group_shift == 0

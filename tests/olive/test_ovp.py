@@ -1,6 +1,7 @@
 """The golden codec against the OliVe paper's rules, written here a second time and in plain fractions."""
 
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 import pytest
@@ -92,6 +93,7 @@ def test_decode_codes_pairs_along_the_first_axis_and_pads_an_odd_tail():
     assert decode_codes(np.array([[200], [5]], np.uint8), LaneFormat.INT8).tolist() == [[-56], [5]]
 
 
+@cache
 def reference_element(value, fmt):
     """Nearest value by the definition: normals below the threshold, outliers from it on, ties up."""
     normal = abs(value) < THRESHOLD[fmt]

@@ -4,12 +4,10 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from olivine import __version__
 
 from ..simulation.build import cached, digest, log_tail
-from ..simulation.designs import gateware_digest
 from ..toolchain import ToolMissing, find_yosys
 
 __all__ = ["SynthesisError", "synthesize", "logic", "with_shares"]
@@ -70,13 +68,13 @@ def synthesize(name, unit, config, *, dsp=True):
         With the end of Yosys's log.
     """
     tool = _yosys()
-    units = Path(__file__).with_name("synthesis_units.py").read_text()
+    from amaranth.back import rtlil
+    text = rtlil.convert(unit.build(config), name="top", emit_src=False)
     synth = "synth_ecp5 -top top" if dsp else "synth_ecp5 -top top -nodsp"
     script = f"read_rtlil unit.il\n{synth}\ntee -q -o cells.json stat -json\n"
 
     def make(folder):
-        from amaranth.back import rtlil
-        (folder / "unit.il").write_text(rtlil.convert(unit.build(config), name="top", emit_src=False))
+        (folder / "unit.il").write_text(text)
         (folder / "script.ys").write_text(script)
         start = time.perf_counter()
         with open(folder / "log", "w") as log:
@@ -87,8 +85,7 @@ def synthesize(name, unit, config, *, dsp=True):
                                  f"{log_tail(folder / 'log', 20)}\nlog: {folder / 'log'}")
         (folder / "seconds").write_text(str(round(time.perf_counter() - start, 1)))
 
-    key = digest(gateware_digest(), units, name, config, script, tool)
-    folder = cached(f"{name}-{key}", make, kind="synthesis")
+    folder = cached(f"{name}-{digest(text, script, tool)}", make, kind="synthesis")
     cells = cells_of((folder / "cells.json").read_text())
     return {"name": name, "what": unit.what, "preset": config.name, "target": "ecp5", "dsp": dsp,
             "tool": f"Yosys {tool.version}", "version": __version__, "cells": cells, "luts": logic(cells),

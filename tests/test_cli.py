@@ -17,7 +17,8 @@ from olivine_host.cli import olivine as cli
 
 
 def run(*arguments):
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments], prog_name="olivine")
+    # Wide, so that no table wraps what is looked for.
+    return CliRunner(env={"COLUMNS": "200"}).invoke(cli, [str(argument) for argument in arguments], prog_name="olivine")
 
 
 # --- The group ----------------------------------------------------------------------------------------

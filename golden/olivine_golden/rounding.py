@@ -31,7 +31,7 @@ def rsh(x, n):
     if (n < 0).any():
         raise ValueError(f"shift is {n.min()}: must be 0 or more")
     # The last bit shifted out is the rounding carry. A shift of 63 already leaves only the sign, and
-    # processors do not define longer ones.
+    # numpy does not promise what longer ones do.
     carry = np.where(n > 0, x >> np.clip(n - 1, 0, 63) & 1, 0)
     return (x >> np.minimum(n, 63)) + carry
 

@@ -149,6 +149,18 @@ def test_bad_arguments_are_named(error, message, arguments, options):
         olivine_host.linear(*arguments, **options)
 
 
+@pytest.mark.parametrize("format, y_bits", [("int8", 16), ("ovp4", 8)])
+def test_a_simulator_gives_the_golden_bits(operands, format, y_bits):
+    x, w, bias = operands
+    small = x[:3, :70], w[:10, :70], bias[:10]
+    options = {"format": format, "y_bits": y_bits, "preset": "tiny", "details": True}
+    y, expected, _ = olivine_host.linear(*small, **options)
+    simulated, result, _ = olivine_host.linear(*small, backend="icarus", **options)
+    np.testing.assert_array_equal(result.y, expected.y)
+    np.testing.assert_array_equal(simulated, y)
+    assert result.status["array_useful"] == 3 * 70 * 10
+
+
 def test_backends_by_name():
     assert get_backend("golden", PRESETS["tiny"]).config is PRESETS["tiny"]
     with pytest.raises(ValueError, match="no waveforms: choose a simulator, verilator or icarus"):

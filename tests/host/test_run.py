@@ -126,6 +126,17 @@ class TestShows:
         assert 0.95 < float(rows(result.output)[0, "layer output"][0]) < 0.9999
 
 
+@pytest.mark.slow
+def test_default_run_on_verilator():
+    """The whole of it: preset edge, real calibration text, the generated Verilog."""
+    result = invoke()
+    assert result.exit_code == 0, result.output
+    assert "Every result is bit for bit the golden model's." in result.output
+    table = rows(result.output)
+    assert all(float(table[0, stage][1]) > 0.998 for stage in (*STAGES.values(), "layer output"))
+    assert all(float(table[0, stage][4]) > 0.8 for stage in STAGES.values()), "the multipliers stand idle"
+
+
 @pytest.mark.usefixtures("few_sentences")
 class TestFails:
     def test_where_the_rtl_is_wrong(self, simulate):

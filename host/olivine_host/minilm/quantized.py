@@ -8,6 +8,7 @@ from ..quantize import activation_scale, quantize_linear
 from ..recipe import FORMATS, GROUPS
 from ..rows import quantize_rows, symmetric_scale
 from .cache import default_folder, digest, load_layer, save_layer
+from .compensate import fitted, with_bias_corrected
 
 __all__ = ["X_FORMAT", "Y_FORMAT", "QuantizedMiniLM", "quantize_layer"]
 
@@ -26,36 +27,59 @@ def _run_golden(quantized, x):
     return torch.from_numpy(y * quantized.y_scale).float()
 
 
-def _quantize_stage(layer, x, recipe):
-    """Quantize one float `Linear`, calibrated on the rows ``x`` [tokens, K] that reach it."""
-    hessian = None
-    if recipe.method == "gptq":
-        rows = x.double()
-        hessian = (rows.T @ rows / len(rows)).numpy()
-    return quantize_linear(
-        layer.weight.numpy(), layer.bias.numpy(),
+def _quantize_stage(layer, x, reference, recipe):
+    """Quantize one float `Linear`, calibrated on rows [tokens, K] that reach it.
+
+    ``x`` are the rows of the quantized model, ``reference`` those of the float one. With compensation,
+    weights and bias also make up for the difference between them.
+
+    Returns the `QuantizedLinear` and its results on ``x``.
+    """
+    compensate = recipe.method == "gptq"
+    weight, hessian = layer.weight, None
+    if compensate:
+        weight = fitted(layer.weight, x, reference)
+        hessian = (x.double().T @ x.double() / len(x)).numpy()
+    wanted = layer(reference)
+    quantized = quantize_linear(
+        weight.numpy(), layer.bias.numpy(),
         x_scale=activation_scale(x.numpy(), X_FORMAT.bits, "mse"),
-        y_scale=symmetric_scale(layer(x).abs().max() * Y_HEADROOM, Y_FORMAT),
+        y_scale=symmetric_scale(wanted.abs().max() * Y_HEADROOM, Y_FORMAT),
         x_format=X_FORMAT, y_format=Y_FORMAT, format=FORMATS[recipe.format], group=GROUPS[recipe.group],
         method=recipe.method, hessian=hessian)
+    y = _run_golden(quantized, x)
+    if compensate:
+        quantized = with_bias_corrected(quantized, (wanted - y).double().mean(0).numpy())
+        y = _run_golden(quantized, x)
+    return quantized, y
 
 
-def quantize_layer(model, index, x, batch, recipe):
+def quantize_layer(model, index, x, reference, batch, recipe):
     """Quantize one encoder layer, each stage calibrated on what the quantized ones before it give.
+
+    Parameters
+    ----------
+    x, reference : torch.Tensor [T, hidden]
+        The layer's calibration rows in the quantized and in the float model.
 
     Returns
     -------
     layer : dict of QuantizedLinear, by stage
-    output : torch.Tensor [T, hidden]
-        The quantized layer's output on the calibration rows ``x``.
+    output, reference_output : torch.Tensor [T, hidden]
     """
-    layer = {}
+    layer, inputs = {}, {}
+
+    def observe(stage, x):
+        inputs[stage] = x
+        return model.linears[index][stage](x)
 
     def calibrate(stage, x):
-        layer[stage] = _quantize_stage(model.linears[index][stage], x, recipe)
-        return _run_golden(layer[stage], x)
+        layer[stage], y = _quantize_stage(model.linears[index][stage], x, inputs[stage], recipe)
+        return y
 
-    return layer, model.layer(index, x, batch, calibrate)
+    reference_output = model.layer(index, reference, batch, observe)
+    output = model.layer(index, x, batch, calibrate)
+    return layer, output, reference_output
 
 
 class QuantizedMiniLM:
@@ -95,19 +119,23 @@ class QuantizedMiniLM:
         """Quantize up to a layer: its calibration rows come from the quantized layers before it."""
         with torch.no_grad():
             batch = self.model.tokenize(self.sentences)
-            x = self.model.embed(batch)
+            x = reference = self.model.embed(batch)
             for before in range(index):
                 layer = self._layers.get(before) or load_layer(self._path(before))
-                x = self._replay(before, layer, x, batch) if layer else self._quantize(before, x, batch)
-            self._quantize(index, x, batch)
+                if layer is None:
+                    x, reference = self._quantize(before, x, reference, batch)
+                else:
+                    x = self._replay(before, layer, x, batch)
+                    reference = self.model.layer(before, reference, batch)
+            self._quantize(index, x, reference, batch)
         return self._layers[index]
 
     def _replay(self, index, layer, x, batch):
         self._layers[index] = layer
         return self.model.layer(index, x, batch, lambda stage, x: _run_golden(layer[stage], x))
 
-    def _quantize(self, index, x, batch):
+    def _quantize(self, index, x, reference, batch):
         self.report(f"quantizing layer {index} on {len(batch.ids)} tokens: {self.recipe}")
-        self._layers[index], output = quantize_layer(self.model, index, x, batch, self.recipe)
+        self._layers[index], *outputs = quantize_layer(self.model, index, x, reference, batch, self.recipe)
         save_layer(self._path(index), self._layers[index])
-        return output
+        return outputs

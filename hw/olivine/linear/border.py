@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..olive.decoder import folded_pair, pair_terms
+from ..olive.decoder import element_term, folded_element
 from ..olive.element import lane_shape
 from ..olive.formats import LaneFormat
 
@@ -44,17 +44,14 @@ class Border(wiring.Component):
         for lane in range(self.lanes):
             byte = self.word.word_select(lane, 8)
             if self.element == "folded":
-                pair = folded_pair(byte, self.weight_format)
-                m.d.comb += self.o[lane].eq(Mux(self.odd, pair.second, pair.first))
+                operand, illegal = folded_element(byte, self.odd, self.weight_format)
+                m.d.comb += self.o[lane].eq(operand)
             else:
                 # Two neighbouring lanes share a byte of INT8: its high and its low nibble.
                 shared = Mux(self.half, self.word.word_select(self.lanes // 2 + lane // 2, 8),
                              self.word.word_select(lane // 2, 8))
-                pair = pair_terms(Mux(split, shared, byte), self.weight_format)
-                second = Mux(split, lane % 2, self.odd)
-                m.d.comb += [
-                    self.o[lane].exponent.eq(Mux(second, pair.second.exponent, pair.first.exponent)),
-                    self.o[lane].integer.eq(Mux(second, pair.second.integer, pair.first.integer)),
-                ]
-            m.d.comb += self.illegal[lane].eq(pair.illegal)
+                term, illegal = element_term(Mux(split, shared, byte), Mux(split, lane % 2, self.odd),
+                                             self.weight_format)
+                m.d.comb += [self.o[lane].exponent.eq(term.exponent), self.o[lane].integer.eq(term.integer)]
+            m.d.comb += self.illegal[lane].eq(illegal)
         return m

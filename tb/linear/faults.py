@@ -207,7 +207,7 @@ async def reset_in_mid_job(dut):
     bench = EngineBench(dut, seed=SEED)
     await bench.start()
     rng = np.random.default_rng(SEED)
-    for index in range(12):
+    for _ in range(12):
         job = small_job(rng, bench.config)
         bench.load(job)
         bench.jobs.push(job.descriptor)

@@ -111,7 +111,8 @@ class LinearEngine(wiring.Component):
         wiring.connect(m, weight_addresses.o, weight_guard.i)
         wiring.connect(m, row_addresses.o_command, row_guard.i)
         wiring.connect(m, result_blocks.o_command, write_guard.i)
-        for guard, target in ((weight_guard, weight_reader.i), (row_guard, row_reader.i), (write_guard, writer.i_command)):
+        for guard, target in ((weight_guard, weight_reader.i), (row_guard, row_reader.i),
+                              (write_guard, writer.i_command)):
             m.d.comb += [target.valid.eq(guard.o.valid), guard.o.ready.eq(target.ready),
                          target.payload.addr.eq(guard.o.payload.addr), target.payload.bytes.eq(guard.o.payload.bytes)]
         wiring.connect(m, row_addresses.o_block, datapath.i_row_block)

@@ -137,7 +137,7 @@ class Epilogue(wiring.Component):
             column, row = at
             biased = total[at] + self.record[column].bias
 
-            def exists(stage):
+            def exists(stage, row=row, column=column):
                 return (stage.valid & stage.tag.last_run & (row < stage.tag.rows)
                         & (stage.index + column < stage.tag.lanes))
 

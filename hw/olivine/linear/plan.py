@@ -1,6 +1,6 @@
 """From descriptor to plan: which descriptors are legal, and the counts that every part of the engine needs."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 

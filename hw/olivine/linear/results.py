@@ -1,14 +1,15 @@
 """Results on their way to memory: queued, packed to bytes, and addressed block by block."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..control.job import command
-from ..stream import Gearbox, Queue
+from ..stream import Gearbox, Queue, fork
 from .descriptor import RowFormat
 from .epilogue import RESULT_BITS, result_layout
 from .plan import ADDRESS_BITS, plan_layout, times
+from .walk import BlockWalk
 
 __all__ = ["ResultBlocks", "ResultPacker"]
 
@@ -41,52 +42,20 @@ class ResultBlocks(wiring.Component):
         m = Module()
         config, plan = self.config, self.plan
         log_rows, log_lanes = config.rows.bit_length() - 1, config.lanes.bit_length() - 1
-        groups, panels = Signal(20), Signal(20)             # left, this one included
-        contexts = Signal(range(config.contexts + 1))
-        context = Signal(range(config.contexts))
-        chunk_addr, addr = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
-        # How far the panel lies into a row group of P rows, and into the last, shorter one.
-        panel_full, panel_last = Signal(40), Signal(40)
-
-        final_group = groups == context + 1
-        rows = Mux(final_group, plan.last_rows, config.rows)
-        lanes = Mux(panels == 1, plan.last_lanes, config.lanes)
-        sent = Signal(2)
-        taken = Cat(self.o_command.valid & self.o_command.ready, self.o_block.valid & self.o_block.ready)
-        done = (sent | taken).all()
-        active = Signal()
+        m.submodules.walk = walk = BlockWalk(config)
+        block = walk.block
+        lanes = Mux(block.pieces == 1, plan.last_lanes, config.lanes)
         m.d.comb += [
-            contexts.eq(Mux(groups > config.contexts, config.contexts, groups)),
-            self.o_command.valid.eq(active & ~sent[0]), self.o_block.valid.eq(active & ~sent[1]),
-            self.o_command.payload.addr.eq(addr + Mux(final_group, panel_last, panel_full)),
-            self.o_command.payload.bytes.eq(times(lanes, rows) << plan.y_wide),
-            self.o_block.payload.lanes.eq(lanes), self.o_block.payload.rows.eq(rows),
+            walk.base.eq(plan.y), walk.stride.eq(plan.y_stride),
+            walk.row_groups.eq(plan.row_groups), walk.last_rows.eq(plan.last_rows), walk.pieces.eq(plan.panels),
+            walk.piece_bytes.eq(1 << log_lanes << log_rows << plan.y_wide),
+            walk.last_piece_bytes.eq(plan.last_rows << log_lanes << plan.y_wide),
+            self.o_command.payload.addr.eq(block.addr),
+            self.o_command.payload.bytes.eq(times(lanes, block.rows) << plan.y_wide),
+            self.o_block.payload.lanes.eq(lanes), self.o_block.payload.rows.eq(block.rows),
+            walk.advance.eq(fork(m, walk.valid, self.o_command, self.o_block)),
+            self.done.eq(walk.done),
         ]
-        with m.FSM():
-            with m.State("START"):
-                m.d.sync += [groups.eq(plan.row_groups), panels.eq(plan.panels), chunk_addr.eq(plan.y), addr.eq(plan.y)]
-                m.next = "WALK"
-            with m.State("WALK"):
-                m.d.comb += active.eq(1)
-                m.d.sync += sent.eq(Mux(done, 0, sent | taken))
-                with m.If(done):
-                    m.d.sync += [context.eq(context + 1), addr.eq(addr + plan.y_stride)]
-                    with m.If(context + 1 == contexts):
-                        m.d.sync += [
-                            context.eq(0), panels.eq(panels - 1), addr.eq(chunk_addr),
-                            panel_full.eq(panel_full + (1 << log_lanes << log_rows << plan.y_wide)),
-                            panel_last.eq(panel_last + (plan.last_rows << log_lanes << plan.y_wide)),
-                        ]
-                        with m.If(panels == 1):
-                            next_chunk = addr + plan.y_stride
-                            m.d.sync += [
-                                groups.eq(groups - contexts), panels.eq(plan.panels), panel_full.eq(0), panel_last.eq(0),
-                                chunk_addr.eq(next_chunk), addr.eq(next_chunk),
-                            ]
-                            with m.If(groups == contexts):
-                                m.next = "DONE"
-            with m.State("DONE"):
-                m.d.comb += self.done.eq(1)
         return m
 
 

@@ -9,8 +9,9 @@ from ..config import CHANNEL_RUN, ROW_BITS
 from ..control.job import command
 from ..numerics.popcount import popcount
 from ..numerics.rounding import sat, saturates
-from ..stream import Gearbox, Queue
+from ..stream import Gearbox, Queue, fork
 from .plan import ADDRESS_BITS, plan_layout, times
+from .walk import BlockWalk
 
 __all__ = ["RowAddresses", "RowLoader"]
 
@@ -48,59 +49,29 @@ class RowAddresses(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, plan = self.config, self.plan
-        groups = Signal(20)                     # row groups left, this chunk's included
-        contexts = Signal(range(config.contexts + 1))
-        context = Signal(range(config.contexts))
-        runs = Signal.like(plan.runs)           # runs left
-        chunk_addr, addr = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
-        # How far the current run lies into a row group of P rows, and into the last, shorter one.
-        run_full, run_last = Signal(40), Signal(40)
-        start, run_start = Signal(range(config.row_words)), Signal(range(config.row_words))
-
         log_rows = config.rows.bit_length() - 1
-        steps = Mux(runs == 1, plan.last_run_steps, plan.run_steps)
-        final_group = groups == context + 1
-        rows = Mux(final_group, plan.last_rows, config.rows)
-        sent = Signal(2)                        # which of the two outputs have taken this block
-        taken = Cat(self.o_command.valid & self.o_command.ready, self.o_block.valid & self.o_block.ready)
-        done = (sent | taken).all()
-        active = Signal()
+        m.submodules.walk = walk = BlockWalk(config)
+        block = walk.block
+        # Words of a context are consecutive in the scratchpad, contexts follow each other.
+        start, run_start = Signal(range(config.row_words)), Signal(range(config.row_words))
+        steps = Mux(block.pieces == 1, plan.last_run_steps, plan.run_steps)
         m.d.comb += [
-            contexts.eq(Mux(groups > config.contexts, config.contexts, groups)),
-            self.o_command.valid.eq(active & ~sent[0]), self.o_block.valid.eq(active & ~sent[1]),
-            self.o_command.payload.addr.eq(addr + Mux(final_group, run_last, run_full)),
-            self.o_command.payload.bytes.eq(times(steps, rows) << plan.x_wide),
-            self.o_block.payload.take.eq(rows << plan.x_wide), self.o_block.payload.wide.eq(plan.x_wide),
+            walk.base.eq(plan.x), walk.stride.eq(plan.x_stride),
+            walk.row_groups.eq(plan.row_groups), walk.last_rows.eq(plan.last_rows), walk.pieces.eq(plan.runs),
+            walk.piece_bytes.eq(plan.run_steps << log_rows << plan.x_wide),
+            walk.last_piece_bytes.eq(times(plan.run_steps, plan.last_rows) << plan.x_wide),
+            self.o_command.payload.addr.eq(block.addr),
+            self.o_command.payload.bytes.eq(times(steps, block.rows) << plan.x_wide),
+            self.o_block.payload.take.eq(block.rows << plan.x_wide), self.o_block.payload.wide.eq(plan.x_wide),
             self.o_block.payload.start.eq(start),
-            self.o_block.payload.first.eq((context == 0) & (runs == plan.runs)),
+            self.o_block.payload.first.eq((block.context == 0) & block.first_piece),
+            walk.advance.eq(fork(m, walk.valid, self.o_command, self.o_block)),
         ]
-        with m.FSM():
-            with m.State("START"):
-                m.d.sync += [groups.eq(plan.row_groups), chunk_addr.eq(plan.x), addr.eq(plan.x), runs.eq(plan.runs)]
-                m.next = "WALK"
-            with m.State("WALK"):
-                m.d.comb += active.eq(1)
-                m.d.sync += sent.eq(Mux(done, 0, sent | taken))
-                with m.If(done):
-                    m.d.sync += [context.eq(context + 1), addr.eq(addr + plan.x_stride), start.eq(start + plan.k)]
-                    with m.If(context + 1 == contexts):
-                        m.d.sync += [
-                            context.eq(0), runs.eq(runs - 1),
-                            run_full.eq(run_full + (plan.run_steps << log_rows << plan.x_wide)),
-                            run_last.eq(run_last + (times(plan.run_steps, plan.last_rows) << plan.x_wide)),
-                            addr.eq(chunk_addr), start.eq(run_start + plan.run_steps),
-                            run_start.eq(run_start + plan.run_steps),
-                        ]
-                        with m.If(runs == 1):
-                            next_chunk = addr + plan.x_stride
-                            m.d.sync += [
-                                groups.eq(groups - contexts), runs.eq(plan.runs), run_full.eq(0), run_last.eq(0),
-                                chunk_addr.eq(next_chunk), addr.eq(next_chunk), start.eq(0), run_start.eq(0),
-                            ]
-                            with m.If(groups == contexts):
-                                m.next = "DONE"
-            with m.State("DONE"):
-                pass
+        with m.If(walk.valid & walk.advance):
+            m.d.sync += start.eq(start + plan.k)
+            with m.If(block.last_context):
+                next_run = Mux(block.pieces == 1, 0, run_start + plan.run_steps)
+                m.d.sync += [start.eq(next_run), run_start.eq(next_run)]
         return m
 
 

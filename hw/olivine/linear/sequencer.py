@@ -101,7 +101,8 @@ class Sequencer(wiring.Component):
         first_panel, last_panel = panels == plan.panels, panels == 1
         last_run, last_context = runs == 1, context + 1 == contexts
         last_step, last_half = Signal(), Signal(init=1)
-        m.d.comb += [last_step.eq(step + 1 == steps), contexts.eq(Mux(groups > config.contexts, config.contexts, groups))]
+        m.d.comb += [last_step.eq(step + 1 == steps),
+                     contexts.eq(Mux(groups > config.contexts, config.contexts, groups))]
         lanes_here = lanes
         pairs = 0
         if config.element == "exponent":

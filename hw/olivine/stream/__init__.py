@@ -6,8 +6,9 @@ for ``ready``, and an offered payload holds until it is taken.
 
 from .arbiter import Arbiter, granted
 from .connect import connect, same_shape
+from .fork import fork
 from .gearbox import Gearbox, word
 from .queue import Queue
 from .skid import Skid
 
-__all__ = ["Arbiter", "Gearbox", "Queue", "Skid", "connect", "granted", "same_shape", "word"]
+__all__ = ["Arbiter", "Gearbox", "Queue", "Skid", "connect", "fork", "granted", "same_shape", "word"]

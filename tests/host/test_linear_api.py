@@ -5,9 +5,10 @@ import olivine_host
 import pytest
 import torch
 from olivine.config import PRESETS, AcceleratorConfig
-from olivine.linear.descriptor import Group
+from olivine.linear.descriptor import Group, RowFormat
 from olivine.olive.formats import LaneFormat
 from olivine_host.backends import BACKENDS, GoldenBackend, get_backend
+from olivine_host.rows import quantize_rows, symmetric_scale
 
 M, K, N = 9, 160, 70
 """Ragged in every direction: rows of edge, groups of 64 and 128, lanes."""
@@ -86,6 +87,23 @@ class TestAgainstTorch:
         assert quantized.x_scale == pytest.approx(0.5 * np.abs(x).max() / 2047)
         assert result.status["sat_output"] > 0
         assert result.y.max() == 32767
+
+
+class TestRows:
+    def test_to_the_nearest_step(self):
+        x = np.array([[0.24, 0.26, -0.24, -0.26, 0.74]])
+        np.testing.assert_array_equal(quantize_rows(x, 0.5, RowFormat.INT12), [[0, 1, 0, -1, 1]])
+
+    @pytest.mark.parametrize("row_format, lowest, highest", [
+        (RowFormat.INT8, -128, 127), (RowFormat.INT12, -2048, 2047), (RowFormat.INT16, -32768, 32767)])
+    def test_saturate(self, row_format, lowest, highest):
+        x = np.array([[1e9, -1e9, highest, highest + 1, lowest, lowest - 1]])
+        expected = [[highest, lowest, highest, highest, lowest, lowest]]
+        np.testing.assert_array_equal(quantize_rows(x, 1.0, row_format), expected)
+
+    def test_scale_fits_the_largest(self):
+        assert quantize_rows([[-3.0, 3.0]], symmetric_scale(3.0, RowFormat.INT12), RowFormat.INT12).tolist() == [
+            [-2047, 2047]]
 
 
 class TestDetails:

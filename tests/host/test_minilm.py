@@ -19,6 +19,7 @@ from olivine_host.minilm.model import STAGES, load
 from olivine_host.minilm.quantized import QuantizedMiniLM, _quantize_stage, quantize_layer
 from olivine_host.quantize import quantize_linear
 from olivine_host.recipe import Recipe
+from olivine_host.rows import quantize_rows
 from transformers import BertModel
 
 # Tests run one process a core; threads on top of that only get in each other's way.
@@ -153,7 +154,8 @@ class TestCache:
         found = third.layer(1)
         assert [line.split(" on ")[0] for line in lines[2:]] == ["quantizing layer 1"]
         for stage in STAGES:
-            assert found[stage].x_scale == expected[stage].x_scale, stage
+            for scale in ("x_scale", "y_scale"):
+                assert getattr(found[stage], scale) == getattr(expected[stage], scale), (stage, scale)
             np.testing.assert_array_equal(found[stage].weights.bias, expected[stage].weights.bias)
 
     def test_key_names_everything_that_matters(self, model):
@@ -203,15 +205,17 @@ class TestCompensation:
 
 
 class Wrong(GoldenBackend):
-    """A simulator with one wrong bit in one layer's results, or a wrong tally."""
+    """A simulator with one wrong bit in one layer's results, or a wrong tally; keeps the rows it got."""
 
     name = "verilator"
 
     def __init__(self, channels=None, status=()):
         super().__init__(EDGE)
         self.channels, self.status = channels, dict(status)
+        self.rows = []
 
     def run_linear(self, weights, x_int, x_format, y_format):
+        self.rows.append(x_int)
         result = super().run_linear(weights, x_int, x_format, y_format)
         y = result.y.copy()
         if len(weights.bias) == self.channels:
@@ -264,8 +268,12 @@ class TestPipeline:
     def test_later_layers_start_from_float(self, model, tmp_path):
         quantized = QuantizedMiniLM(model, Recipe(), FEW, folder=tmp_path)
         batch = model.tokenize(text.DEFAULT)
-        reports, cosines = pipeline.run_model(model, range(1, 2), quantized, GoldenBackend(EDGE), batch)
+        backend = Wrong()
+        reports, cosines = pipeline.run_model(model, range(1, 2), quantized, backend, batch)
         assert cosines is None
+        stage = quantized.layer(1)["qkv"]
+        x = model.layer(0, model.embed(batch), batch)
+        np.testing.assert_array_equal(backend.rows[0], quantize_rows(x, stage.x_scale, stage.x_format))
         assert [report.layer for report in reports] == [1]
         # Its own error only: layer 0 was exact. Run after a quantized layer 0 it is further off.
         chained, _ = pipeline.run_model(model, range(2), quantized, GoldenBackend(EDGE), batch)

@@ -2,6 +2,7 @@
 
 import random
 
+import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
 from olivine.control.job import command
 from olivine.memory.reader import bus_error
@@ -80,8 +81,24 @@ class Rig:
                 yield next(self.knobs["o"]) and reader not in self.stuck
         return willing
 
+    async def _watch_idle(self, idle, taken, offered):
+        """Once idle, a unit offers nothing until it takes a command."""
+        def high(names):
+            return all(int(getattr(self.dut, name).value) for name in names)
+
+        at_rest = False
+        while True:
+            await RisingEdge(self.dut.aclk)
+            assert not (at_rest and any(high([name]) for name in offered)), f"{idle} was high too early"
+            at_rest = (at_rest or high([idle])) and not high(taken)
+
     async def start(self):
         await start(self.dut, clock="aclk", reset="aresetn", active_low=True)
+        for n in range(self.readers):
+            cocotb.start_soon(self._watch_idle(f"idle_read_{n}", (f"i_read_{n}_valid", f"i_read_{n}_ready"),
+                                               (f"o_read_{n}_valid",)))
+        cocotb.start_soon(self._watch_idle("idle_write", ("i_command_valid", "i_command_ready"),
+                                           ("m_axi_awvalid", "m_axi_wvalid")))
         return self
 
     async def cycles(self, count):

@@ -311,4 +311,4 @@ class TestWholeModel:
     @pytest.mark.slow
     def test_ovp4_compensated(self, model):
         cosines = sentence_cosines(model, Recipe("ovp4", "64", "gptq"))
-        assert mean(cosines) >= 0.98
+        assert mean(cosines) >= 0.985 and min(cosines) >= 0.98

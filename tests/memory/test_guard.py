@@ -7,7 +7,7 @@ from tests.simulate import run
 @pytest.mark.parametrize("write", [False, True], ids=["read", "write"])
 def test_guard(write):
     name = "guard_write" if write else "guard_read"
-    run(AddressGuard(16, 3, write), "tb.memory.guard", name=name, expected=30)
+    run(AddressGuard(16, 3, write), "tb.memory.guard", name=name, expected=31)
 
 
 @pytest.mark.parametrize("arguments, error, message", [

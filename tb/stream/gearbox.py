@@ -11,7 +11,14 @@ from cocotb.triggers import RisingEdge
 from olivine.stream import Gearbox, word
 
 from tb.streams import (
-    PAIRS, StreamChecker, StreamSink, StreamSource, pack, start, unpack, valid_without_ready,
+    PAIRS,
+    StreamChecker,
+    StreamSink,
+    StreamSource,
+    pack,
+    start,
+    unpack,
+    valid_without_ready,
 )
 
 ELEMENT, INPUTS, OUTPUTS = (int(os.environ[f"OLIVINE_{name}"]) for name in ("ELEMENT", "INPUTS", "OUTPUTS"))

@@ -6,6 +6,7 @@ from olivine.stream import Gearbox
 
 from tests.simulate import run
 
+
 def simulate(element, inputs, outputs, **options):
     run(Gearbox(element, inputs, outputs), "tb.stream.gearbox", expected=27 + 2 * (inputs <= outputs),
         parameters={"ELEMENT": element, "INPUTS": inputs, "OUTPUTS": outputs}, **options)

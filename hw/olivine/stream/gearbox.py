@@ -9,10 +9,10 @@ from .queue import Queue
 
 __all__ = ["Gearbox", "word"]
 
-_ROWS = 4
+ROWS = 4
 """Rows of the store. Three would do for full rate (see `Gearbox`), a power of two is free to address."""
 
-_PACKETS = 4
+PACKETS = 4
 """Packet ends that the store may hold. Every one that is waiting makes a word ready, so that at full
 rate there are never more than two."""
 
@@ -85,20 +85,20 @@ class Gearbox(wiring.Component):
             raise ValueError(f"gearbox element must have bits, not {element!r}")
         self.element, self.inputs, self.outputs = element, inputs, outputs
         self.lanes = 1 << ceil_log2(max(inputs, outputs))
-        self.capacity = _ROWS * self.lanes
+        self.capacity = ROWS * self.lanes
         super().__init__({
             "i": In(stream.Signature(word(element, inputs))),
             "o": Out(stream.Signature(word(element, outputs))),
             "take": In(range(outputs + 1)),
         })
+        # Pointers count elements; one bit more than the store needs tells a full one from an empty one.
+        self._head, self._tail = Signal(range(2 * self.capacity)), Signal(range(2 * self.capacity))
+        self._level = Signal(range(self.capacity + 1))
 
     def elaborate(self, platform):
         m = Module()
-        # Pointers count elements; one bit more than the store needs tells a full one from an empty one.
-        head = Signal(range(2 * self.capacity))
-        tail = Signal.like(head)
-        level = Signal(range(self.capacity + 1))
-        m.submodules.ends = ends = Queue(head.shape(), _PACKETS)
+        head, tail, level = self._head, self._tail, self._level
+        m.submodules.ends = ends = Queue(head.shape(), PACKETS)
 
         # In: a word enters as soon as any word would fit, whatever leaves in the same cycle.
         enter = Signal()
@@ -127,7 +127,7 @@ class Gearbox(wiring.Component):
         ]
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
-        elements = self._store(m, enter, tail, head)
+        elements = self._store(m, enter)
         with m.If(leave):
             m.d.sync += [
                 head.eq(head + number),
@@ -150,18 +150,18 @@ class Gearbox(wiring.Component):
         row = Value.cast(row)
         return [row.word_select(index, self.width) for index in range(len(row) // self.width)]
 
-    def _store(self, m, enter, tail, head):
-        """Write the input word at ``tail``; return a row's worth of elements from ``head`` on.
+    def _store(self, m, enter):
+        """Write the input word at the tail; return a row's worth of elements from the head on.
 
         Element n of all that ever entered lies in bank n mod lanes, so that a word that starts anywhere
         touches every bank at most once.
         """
-        shift = ceil_log2(self.lanes)
+        head, tail, shift = self._head, self._tail, ceil_log2(self.lanes)
         written, row = Signal(self.lanes * self.width), Signal(self.lanes * self.width)
         m.d.comb += written.eq(self.i.payload.data)
         written = self._split(_rotate(m, written, tail[:shift], self.width))
         for lane, out in enumerate(self._split(row)):
-            m.submodules[f"bank{lane}"] = bank = memory.Memory(shape=self.width, depth=_ROWS, init=[])
+            m.submodules[f"bank{lane}"] = bank = memory.Memory(shape=self.width, depth=ROWS, init=[])
             write, read = bank.write_port(), bank.read_port(domain="comb")
             index = Signal(range(self.lanes), name=f"index{lane}")  # Of the element that this lane gets.
             m.d.comb += [

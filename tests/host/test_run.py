@@ -68,7 +68,7 @@ def rows(output):
         for stage in (*STAGES.values(), "layer output"):
             layer, _, rest = line.strip().partition(" ")
             if layer.isdigit() and rest.strip().startswith(stage):
-                found[int(layer), stage] = rest.strip().removeprefix(stage).split("  ")
+                found[int(layer), stage] = rest.strip().removeprefix(stage).split()
     return {key: [cell.strip() for cell in cells if cell.strip()] for key, cells in found.items()}
 
 
@@ -82,7 +82,7 @@ class TestShows:
         table = rows(result.output)
         assert [stage for _, stage in table] == [*STAGES.values(), "layer output"]
         shape, cosine, *rest = table[0, "ffn down"]
-        assert shape == "64 x 1536 x 384"
+        assert shape == "64x1536x384"
         assert 0.99 < float(cosine) < 1
         assert rest == ["-"] * 4
         assert "The golden integer model ran in place of the Verilog." in result.output
@@ -109,8 +109,8 @@ class TestShows:
     def test_own_text_and_layer(self):
         result = invoke("--simulator", "golden", "--layer", "1", "--text", "One.", "--text", "And two.")
         assert result.exit_code == 0, result.output
-        assert rows(result.output)[1, "q, k, v"][0] == "9 x 384 x 1152"
-        assert "layer 1 on 2 sentences, 9 tokens" in result.output
+        assert rows(result.output)[1, "q, k, v"][0] == "9x384x1152"
+        assert "layer 1; sentences: 2, tokens: 9" in result.output
 
     def test_formats(self):
         result = invoke("--simulator", "golden", "--format", "ovp4", "--method", "nearest", "--group", "128")

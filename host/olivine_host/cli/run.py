@@ -75,7 +75,7 @@ def _run(view, recipe, backend, layer, all_layers, texts):
     if hasattr(backend, "build"):
         view.say(f"preparing {backend.name}; it is built the first time, which takes a minute or two")
         backend.build()
-    view.say(f"{_layers(layers)} on {len(batch.lengths)} sentences, {len(batch.ids)} tokens; {recipe}; "
+    view.say(f"{_layers(layers)}; sentences: {len(batch.lengths)}, tokens: {len(batch.ids)}; {recipe}; "
              f"preset {config.name}, {config.rows} x {config.lanes} multipliers; {backend.name}")
     weights = sum(linear.weight.numel() for index in layers for linear in model.linears[index].values())
     macs = len(batch.ids) * weights

@@ -67,16 +67,17 @@ class View:
 
     def table(self, reports, config):
         """One line for each linear layer and one for each encoder layer."""
+        # Narrow enough for a terminal of 80 columns.
         table = Table(box=box.SIMPLE_HEAD, title="Cosine is to the same stage in PyTorch, in float",
-                      title_justify="left")
+                      title_justify="left", padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
         table.add_column("layer")
         table.add_column("stage", no_wrap=True)
-        for title in ("M x K x N", "cosine", "RTL = golden", "cycles", "utilisation", "bus use"):
+        for title in ("MxKxN", "cosine", "RTL =\ngolden", "cycles", "utili-\nsation", "bus\nuse"):
             table.add_column(title, justify="right", no_wrap=True)
         for report in reports:
             for stage in report.stages:
                 table.add_row(str(stage.layer), self._stages[stage.stage],
-                              f"{stage.m} x {stage.k} x {stage.n}", f"{stage.cosine:.6f}",
+                              f"{stage.m}x{stage.k}x{stage.n}", f"{stage.cosine:.6f}",
                               {None: "-", True: "yes", False: "NO"}[stage.exact],
                               *_costs(stage.status, config))
             table.add_row(str(report.layer), "layer output", "", f"{report.cosine:.6f}", end_section=True)
@@ -87,7 +88,7 @@ class View:
         table = Table(box=box.SIMPLE_HEAD, title="Cosine of the sentence vectors to PyTorch's",
                       title_justify="left")
         table.add_column("cosine", no_wrap=True)
-        table.add_column("sentence", no_wrap=True)
+        table.add_column("sentence")
         for text, value in zip(texts, cosines, strict=True):
             table.add_row(f"{value:.6f}", text)
         self.console.print(table)

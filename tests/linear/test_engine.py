@@ -27,11 +27,14 @@ def simulate(testbench, simulator="icarus", preset="tiny", element="folded", col
         parameters={"preset": preset, "element": element, "columns": columns, **parameters})
 
 
-@pytest.mark.parametrize("simulator", ["icarus", "verilator"])
+@pytest.mark.parametrize("pattern", ["always", "half", "bursty"])
+def test_patterns_icarus(pattern):
+    simulate("tb.linear.engine", pattern=pattern, jobs=3, seed=len(pattern), expected=3)
+
+
 @pytest.mark.parametrize("pattern", ["always", "half", "bursty", "rare", "alternate"])
-def test_patterns(simulator, pattern):
-    jobs = 2 if pattern == "rare" else 4
-    simulate("tb.linear.engine", simulator, pattern=pattern, jobs=jobs if simulator == "icarus" else 4 * jobs,
+def test_patterns_verilator(pattern):
+    simulate("tb.linear.engine", "verilator", pattern=pattern, jobs=4 if pattern == "rare" else 16,
              seed=len(pattern), expected=3)
 
 
@@ -41,10 +44,21 @@ def test_each_channel_stalls(channel):
 
 
 @pytest.mark.parametrize(("element", "columns"), [("folded", 2), ("exponent", 1), ("exponent", 2)])
-@pytest.mark.parametrize("simulator", ["icarus", "verilator"])
-def test_variants(simulator, element, columns):
-    simulate("tb.linear.engine", simulator, element=element, columns=columns, pattern="half",
-             jobs=4 if simulator == "icarus" else 12, seed=3, expected=3)
+def test_variants(element, columns):
+    simulate("tb.linear.engine", "verilator", element=element, columns=columns, pattern="half", jobs=12, seed=3,
+             expected=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["ecp5", "edge"])
+def test_larger_presets(preset):
+    simulate("tb.linear.engine", "verilator", preset=preset, pattern="bursty", jobs=4, seed=9, expected=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_many_jobs(seed):
+    simulate("tb.linear.engine", "verilator", pattern="half", jobs=100, seed=100 + seed, expected=3)
 
 
 @pytest.mark.parametrize("simulator", ["icarus", "verilator"])

@@ -21,7 +21,7 @@ import cocotb
 from amaranth.hdl import Shape
 from amaranth.lib import data, enum
 from cocotb.clock import Clock
-from cocotb.triggers import Event, RisingEdge
+from cocotb.triggers import Event, RisingEdge, SimTimeoutError, with_timeout
 from cocotb.utils import get_sim_time
 
 __all__ = ["PERIOD", "PATTERNS", "PAIRS", "start", "cycle", "StreamSource", "StreamSink", "StreamChecker",
@@ -186,9 +186,16 @@ class StreamSource:
             self._empty.clear()
             self._pushed.set()
 
-    async def drained(self):
-        """Wait until everything queued was taken; the design ran the last transfer's edge by then."""
-        await self._empty.wait()
+    async def drained(self, timeout=100_000):
+        """Wait until everything queued was taken; the design ran the last transfer's edge by then.
+
+        TimeoutError after ``timeout`` cycles.
+        """
+        try:
+            await with_timeout(self._empty.wait(), timeout * PERIOD, "ns")
+        except SimTimeoutError:
+            raise TimeoutError(f"{self._port.name}: {len(self._queue)} payloads were not taken "
+                               f"within {timeout} cycles") from None
 
     async def _run(self):
         port, queue = self._port, self._queue

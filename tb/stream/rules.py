@@ -53,6 +53,20 @@ async def collect_gives_up(dut):
 
 
 @cocotb.test()
+async def drained_gives_up(dut):
+    source = StreamSource(dut, "i")
+    dut.o__ready.value = 0
+    await start(dut)
+    source.push(range(20))
+    try:
+        await source.drained(timeout=60)
+    except TimeoutError as error:
+        assert "i: 16 payloads were not taken within 60 cycles" in str(error)
+    else:
+        raise AssertionError("drained returned before everything was taken")
+
+
+@cocotb.test()
 async def valid_that_waits(dut):
     source = StreamSource(dut, "i")
     await start(dut)

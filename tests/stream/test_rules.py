@@ -45,7 +45,7 @@ class Faulty(wiring.Component):
     ("waits", "waits"),
 ])
 def test_checker(fault, violation):
-    run(Faulty(fault), "tb.stream.rules", parameters={"VIOLATION": violation}, expected=4)
+    run(Faulty(fault), "tb.stream.rules", parameters={"VIOLATION": violation}, expected=5)
 
 
 @pytest.mark.parametrize("port, value, violation", [

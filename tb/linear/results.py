@@ -210,12 +210,15 @@ async def one_channel_a_cycle(dut):
     await bench.take([image for _, image in results])
 
 
+# A unit that stands still fails, and does not wait for ever.
+test = cocotb.test(timeout_time=500, timeout_unit="us")
+
 if os.environ["OLIVINE_UNIT"] == "blocks":
-    walks_ragged_jobs = cocotb.test()(cocotb.parametrize(pair=PAIRS)(walks_ragged_jobs))
-    walks_at_full_speed = cocotb.test()(walks_at_full_speed)
-    begins_large_jobs = cocotb.test()(cocotb.parametrize(seed=range(8))(begins_large_jobs))
+    walks_ragged_jobs = test(cocotb.parametrize(pair=PAIRS)(walks_ragged_jobs))
+    walks_at_full_speed = test(walks_at_full_speed)
+    begins_large_jobs = test(cocotb.parametrize(seed=range(8))(begins_large_jobs))
 else:
-    packs_blocks = cocotb.test()(cocotb.parametrize(pair=PAIRS[::3])(packs_blocks))
-    packs_jobs = cocotb.test()(packs_jobs)
-    holds_what_credits_say = cocotb.test()(holds_what_credits_say)
-    one_channel_a_cycle = cocotb.test()(one_channel_a_cycle)
+    packs_blocks = test(cocotb.parametrize(pair=PAIRS[::3])(packs_blocks))
+    packs_jobs = test(packs_jobs)
+    holds_what_credits_say = test(holds_what_credits_say)
+    one_channel_a_cycle = test(one_channel_a_cycle)

@@ -28,7 +28,11 @@ def test_arbiter(inputs):
     prove(ArbiterHarness(Arbiter(2, inputs)), f"arbiter_{inputs}", mode="pdr")
 
 
-@pytest.mark.parametrize("inputs, outputs", [(1, 1), (2, 2), (1, 2), pytest.param(3, 2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("inputs, outputs", [
+    (1, 1), (2, 2), (1, 2),
+    # Four lanes: rotators of two stages. About a minute and a half each.
+    pytest.param(3, 2, marks=pytest.mark.slow), pytest.param(2, 3, marks=pytest.mark.slow),
+])
 def test_gearbox(inputs, outputs):
     prove(GearboxHarness(1, inputs, outputs), f"gearbox_{inputs}_{outputs}", mode="sat", depth=4)
 

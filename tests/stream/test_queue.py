@@ -1,6 +1,7 @@
 """Queue and register slice, in simulation."""
 
 import pytest
+from amaranth.back import rtlil
 from amaranth.hdl import signed
 from amaranth.lib import data
 from olivine.stream import Queue, Skid
@@ -38,6 +39,18 @@ def test_large_queues_live_in_block_ram():
     assert not Queue(8, 64).in_block_ram
     assert Queue(64, 32).in_block_ram
     assert Queue(64, 32).latency == 2
+
+
+@pytest.mark.parametrize("depth, block_rams", [(31, 0), (64, 2)])
+def test_yosys_finds_the_block_ram(depth, block_rams, tmp_path):
+    yosys = pytest.importorskip("pyosys.libyosys", reason="pyosys is not installed")
+    source, report = tmp_path / "queue.il", tmp_path / "report.txt"
+    source.write_text(rtlil.convert(Queue(64, depth), name="queue", emit_src=False))
+    design = yosys.Design()
+    for command in (f"read_rtlil {source}", "synth_ecp5 -top queue"):
+        yosys.run_pass(f"tee -q -o {tmp_path / 'log.txt'} {command}", design)
+    yosys.run_pass(f"tee -q -o {report} select -count t:DP16KD", design)
+    assert f"{block_rams} objects" in report.read_text()
 
 
 @pytest.mark.parametrize("depth, error, text", [

@@ -1,6 +1,9 @@
 """Several streams into one, taking turns."""
 
-from amaranth.hdl import Cat, Module, Mux, Shape, Signal
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,7 +23,7 @@ class Arbiter(wiring.Component):
     and an input waits for at most one payload of each other.
 
     One payload a cycle. There is a path from ``o.ready`` to every ``i[n].ready``, and none from it to ``o.valid``.
-    Costs one register of the payload's width and one ``inputs``-way choice per bit.
+    Costs one register of the payload's width and an AND and an OR per input and bit.
 
     Parameters
     ----------
@@ -65,16 +68,14 @@ class Arbiter(wiring.Component):
             grant.eq(turn & (~turn + 1)),
             Cat(port.ready for port in self.i).eq(grant & free.replicate(self.inputs)),
         ]
-        payload = Signal(Shape.cast(self.shape).width)
-        source = Signal(range(self.inputs))
-        for index, port in enumerate(self.i):
-            with m.If(grant[index]):
-                m.d.comb += [payload.eq(port.payload), source.eq(index)]
+        # Exactly one grant or none: an AND and an OR per input and bit, no priority between them.
+        choices = [Cat(port.payload, Const(index, range(self.inputs))) for index, port in enumerate(self.i)]
+        chosen = reduce(or_, (choice & bit.replicate(len(choice)) for choice, bit in zip(choices, grant)))
         with m.If(free):
             m.d.sync += self.o.valid.eq(offers.any())
             with m.If(offers.any()):
                 m.d.sync += [
-                    self.o.payload.eq(Cat(payload, source)),
+                    self.o.payload.eq(chosen),
                     behind.eq(~(grant | (grant - 1))),
                 ]
         return m

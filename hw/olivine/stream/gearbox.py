@@ -46,7 +46,7 @@ class Gearbox(wiring.Component):
     path between the two sides.
 
     **Cost**: two rotators of ``lanes`` elements, ``lanes`` memories of 4 elements with asynchronous read (LUT RAM),
-    one word of registers.
+    one word of registers. `synth_ecp5` on bytes: 553 LUTs for 8 to 8 elements, 1,567 for 8 to 16, 1,765 for 16 to 16.
 
     Parameters
     ----------

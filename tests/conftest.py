@@ -7,7 +7,7 @@ from tests import simulate
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true",
-                     help="run the slow tests as well: large designs, long random runs, formal proofs")
+                     help="run the slow tests as well: large designs, long random runs, the longer formal proofs")
     parser.addoption("--waves", action="store_true",
                      help="record waveforms of every simulation, in build/runs")
 

@@ -11,7 +11,7 @@ __all__ = ["command"]
 
 
 @click.command("test", context_settings={"ignore_unknown_options": True})
-@click.option("--slow", is_flag=True, help="Also large designs, long random runs and formal proofs.")
+@click.option("--slow", is_flag=True, help="Also large designs, long random runs and the longer formal proofs.")
 @click.option("-k", "expression", metavar="WORDS", help="Only tests whose names match, as for pytest.")
 @click.option("-n", "--jobs", default=min(os.cpu_count() or 1, 4), show_default=True, metavar="N",
               help="Tests that run at once; 0 runs them in this process.")

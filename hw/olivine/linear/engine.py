@@ -57,8 +57,9 @@ class LinearEngine(wiring.Component):
     TIMEOUT it reports at once. Results already written stay; nothing outside the job's results is
     touched.
 
-    Cycles of a job: about 60 and the memory's latencies more than its limit: the largest of its
-    steps (M / P rounded up, times K, for each panel), the beats it reads and the beats it writes.
+    Cycles of a job: about 100 and the latencies of one read and one write more than the largest of its
+    steps (M / P rounded up, times K, for each panel), the beats it reads and the beats it writes (on
+    `edge`; the last drain takes L of them). A chunk whose first pass is bound by the bus adds its wait.
     """
 
     def __init__(self, config):

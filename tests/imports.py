@@ -16,6 +16,7 @@ LAYERS = (
     {"memory"},
     {"olive"},
     {"linear"},
+    {"attention"},
     {"verilog"},
     {"units"},
 )

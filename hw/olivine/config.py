@@ -164,6 +164,16 @@ class AcceleratorConfig:
         return self.contexts * self.max_reduction
 
     @property
+    def state_words(self):
+        """Depth of each store of attention state (queries of a chunk, O), in words of P rows: `contexts` contexts
+        of 64 head dimensions, fewer of larger ones."""
+        return self.contexts * min(self.max_head_dim, 64)
+
+    def attention_contexts(self, head_dim):
+        """Row groups of this head dimension whose attention state fits on chip."""
+        return min(self.contexts, self.state_words // head_dim)
+
+    @property
     def chunk_rows(self):
         """P * C, the tokens of a prompt that share one pass over the weights."""
         return self.rows * self.contexts

@@ -1,0 +1,1 @@
+"""The tiled attention engine: online softmax over pages of keys and values."""

@@ -10,7 +10,8 @@ import numpy as np
 
 from .rounding import rsh, sat
 
-__all__ = ["normalize", "reciprocal", "scale", "quotient", "BASE", "SLOPE", "MIN_EXPONENT"]
+__all__ = ["normalize", "reciprocal", "scale", "quotient", "BASE", "SLOPE", "MIN_EXPONENT",
+           "PLAIN_SHIFT"]
 
 RECIPROCAL_BITS = 17
 """The reciprocal is in units of 2**-17."""
@@ -29,6 +30,8 @@ lies less than an octave below it."""
 NUMERATOR_BITS = 25
 RESULT_BITS = 16
 FRACTION_BITS = 7
+
+PLAIN_SHIFT = RECIPROCAL_BITS + MIN_EXPONENT - FRACTION_BITS
 
 
 def _lines():
@@ -77,16 +80,17 @@ def reciprocal(mantissa):
     return rsh((BASE[index] << STEP_BITS) - SLOPE[index] * step, STEP_BITS + GUARD_BITS)
 
 
-def scale(numerator, exponent, factor):
-    """``sat16(numerator * factor / 2**(exponent + 10))`` in the steps of the hardware.
+def scale(numerator, exponent, factor, shift=PLAIN_SHIFT, bits=RESULT_BITS):
+    """``sat(numerator * factor / 2**(shift + exponent - 15))`` in the steps of the hardware.
+
+    With the plain reciprocal for factor, the default shift gives 7 fractional bits.
 
     Returns the result and whether it saturated.
     """
     shifted = rsh(np.asarray(numerator), np.maximum(np.asarray(exponent) - MIN_EXPONENT, 0))
     operand = sat(shifted, NUMERATOR_BITS)
-    places = RECIPROCAL_BITS + MIN_EXPONENT - FRACTION_BITS
-    rounded = rsh(operand * np.asarray(factor), places)
-    result = sat(rounded, RESULT_BITS)
+    rounded = rsh(operand * np.asarray(factor), shift)
+    result = sat(rounded, bits)
     return result, ((result != rounded) | (operand != shifted)).astype(np.int64)
 
 

@@ -48,6 +48,8 @@ def _beats(config):
 UNITS = {
     "linear": Unit("linear.engine:LinearEngine", "linear layers from memory to memory, AXI4",
                    lambda config: {"config": config}),
+    "attention": Unit("attention.engine:AttentionEngine", "attention from memory to memory, AXI4",
+                      lambda config: {"config": config}),
     "array": Unit("olive.array:OliveArray", "output-stationary multiply-accumulate array, P x L",
                   lambda config: {"rows": config.rows, "lanes": config.lanes, "element": config.element,
                                   "columns": config.drain_columns}),
@@ -80,6 +82,16 @@ UNITS = {
                        lambda config: {}),
     "quotient": Unit("numerics.quotient:Quotient", "weighted sum over its softmax denominator",
                      lambda config: {}),
+    "score": Unit("attention.score:ScoreScaler", "dot products to scores, mask and maximum of a page",
+                  lambda config: {"config": config}),
+    "softmax": Unit("attention.softmax:BlockSoftmax", "scores of a page to probabilities and their sum",
+                    lambda config: {"config": config}),
+    "running_state": Unit("attention.state:RunningState", "running maximum and sum, factors of the weighted values",
+                          lambda config: {"config": config}),
+    "merge": Unit("attention.merge:BlockMerge", "weighted values of pages added up",
+                  lambda config: {"config": config}),
+    "normaliser": Unit("attention.normalise:Normaliser", "weighted values over the softmax denominator, requantized",
+                       lambda config: {"config": config}),
 }
 
 DEFAULT_UNIT = "linear"

@@ -25,6 +25,11 @@ class StatusCode(enum.Enum, shape=8):
     """The bus answered a write burst with an error; ``address`` is the burst's first address."""
     TIMEOUT = 8
     """The bus was silent for the configured number of cycles while something was outstanding."""
+    BAD_ENTRY = 9
+    """An entry of the job's table holds a value that is not allowed; ``detail`` is the field's index,
+    ``address`` the entry's."""
+    BAD_BASE = 10
+    """A page does not start at a whole beat below the end of the address space; ``address`` is the page's."""
 
 
 COUNTERS = {
@@ -37,6 +42,7 @@ COUNTERS = {
     "stall_row": "cycles without a step for want of row operands (activations)",
     "stall_drain": "cycles without a step because the shadow accumulators were still draining",
     "stall_output": "cycles without a step for want of room for results",
+    "stall_softmax": "cycles without a step because the softmax still owes probabilities or factors",
 }
 """Counters of a job, 48 bits each, by name."""
 
@@ -45,6 +51,7 @@ TALLIES = {
     "sat_sum": "finished sums outside 36 bits, saturated",
     "sat_output": "results outside their format, saturated",
     "illegal": "illegal outlier-victim bytes decoded as (0, 0)",
+    "sat_score": "attention scores outside 16 bits, saturated",
 }
 """Sticky event counts of a job, 32 bits each, saturating, by name: bad calibration must show."""
 
@@ -67,6 +74,8 @@ class Stall(enum.Enum, shape=3):
     OUTPUT = 4
     DONE = 5
     """No step is left; results are on their way out."""
+    SOFTMAX = 6
+    """The softmax has not the probabilities yet that the step needs, or the factors of its page."""
 
 
 Activity = data.StructLayout({
@@ -76,9 +85,13 @@ Activity = data.StructLayout({
     "drain": unsigned(1),
     "read_beat": unsigned(1),
     "write_beat": unsigned(1),
+    "values": unsigned(1),
+    "exp": unsigned(1),
+    "output": unsigned(1),
 })
 """What an engine does this cycle, for traces: a job runs, the array takes a step (or why not), the
-shadow accumulators drain, a beat moves on R, on W."""
+shadow accumulators drain, a beat moves on R, on W. Of attention: the step is of P V and not of Q K^T, the
+softmax writes a word of probabilities, a word of results leaves."""
 
 
 def Window(addr_width):

@@ -1,11 +1,13 @@
 """The linear engine: jobs in, statuses out, one AXI4 master port."""
 
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..control.job import COUNTERS, TALLIES, Activity, JobStatus, Stall, StatusCode, Window
-from ..memory.axi import AXI4, Response
+from ..control.job import Activity, JobStatus, StatusCode, Window
+from ..control.lifecycle import JobControl, first_fault
+from ..memory.axi import AXI4
+from ..memory.faults import bus_faults
 from ..memory.guard import AddressGuard
 from ..memory.monitor import BusMonitor
 from ..memory.mux import ReadMux
@@ -22,12 +24,6 @@ from .weights import WeightAddresses
 __all__ = ["LinearEngine"]
 
 TIMEOUT_BITS = 24
-
-COUNTER_BITS = 48
-TALLY_BITS = 32
-
-_STALL_COUNTERS = {"stall_lane": Stall.LANE, "stall_row": Stall.ROW, "stall_drain": Stall.DRAIN,
-                   "stall_output": Stall.OUTPUT}
 
 # Reads in flight hide the memory's latency: 30 cycles and a burst, twice over.
 WEIGHT_QUEUE_BEATS, WEIGHT_BURST_BEATS = 128, 32
@@ -134,82 +130,23 @@ class LinearEngine(wiring.Component):
             watchdog.waiting.eq(monitor.waiting), watchdog.progress.eq(monitor.progress),
             weight_reader.abort.eq(~running), row_reader.abort.eq(~running), writer.abort.eq(~running),
         ]
-        idle = weight_reader.idle & row_reader.idle & writer.idle
-
-        self._control(m, running, idle, planner, watchdog, faults=[
+        m.submodules.control = control = JobControl(LinearDescriptor)
+        m.d.comb += [
+            control.job.payload.eq(self.job.payload), control.job.valid.eq(self.job.valid),
+            self.job.ready.eq(control.job.ready), planner.job.eq(control.held),
+            control.bad.eq(planner.bad), control.field.eq(planner.field), running.eq(control.running),
+            control.idle.eq(weight_reader.idle & row_reader.idle & writer.idle), control.expired.eq(watchdog.expired),
+            control.finished.eq(result_blocks.done & ~write_guard.o.valid & writer.idle),
+            control.read_beat.eq(monitor.read_beat), control.write_beat.eq(monitor.write_beat),
+            self.activity.eq(control.activity),
+            *(control.events[name].eq(getattr(datapath, name)) for name in (
+                "step", "stall", "drain", "useful", "sat_row", "sat_sum", "sat_output", "illegal")),
+        ]
+        wiring.connect(m, control.done, wiring.flipped(self.done))
+        first_fault(m, [
             *((guard.fault.valid, code, guard.fault.addr)
               for guard, code in ((weight_guard, StatusCode.GUARD_READ), (row_guard, StatusCode.GUARD_READ),
                                   (write_guard, StatusCode.GUARD_WRITE))),
-            *((part.error.valid & (part.error.resp == response), code, part.error.addr)
-              for part, codes in ((weight_reader, (StatusCode.READ_SLVERR, StatusCode.READ_DECERR)),
-                                  (row_reader, (StatusCode.READ_SLVERR, StatusCode.READ_DECERR)),
-                                  (writer, (StatusCode.WRITE_SLVERR, StatusCode.WRITE_DECERR)))
-              for response, code in zip((Response.SLVERR, Response.DECERR), codes)),
-        ], finished=result_blocks.done & ~write_guard.o.valid & writer.idle)
-        self._count(m, running, datapath, monitor)
+            *bus_faults((weight_reader, row_reader), writer),
+        ], control.fault)
         return m
-
-    def _control(self, m, running, idle, planner, watchdog, faults, finished):
-        """A job's life: accepted, planned, run, drained, reported."""
-        status = self.done.payload
-        fault = Cat(condition for condition, _, _ in faults)
-
-        def end(code, address=0):
-            return [status.code.eq(code), status.address.eq(address)]
-
-        with m.FSM() as fsm:
-            with m.State("IDLE"):
-                m.d.comb += self.job.ready.eq(idle)
-                with m.If(self.job.valid & idle):
-                    m.d.sync += [planner.job.eq(self.job.payload), status.eq(0), status.cycles.eq(1)]
-                    m.next = "PLAN"
-            with m.State("PLAN"):
-                m.next = "CHECK"
-            with m.State("CHECK"):
-                m.next = "RUN"
-                with m.If(planner.bad):
-                    m.d.sync += [end(StatusCode.BAD_FIELD), status.detail.eq(planner.field)]
-                    m.next = "REPORT"
-            with m.State("RUN"):
-                m.d.comb += running.eq(1)
-                with m.If(watchdog.expired):
-                    m.d.sync += end(StatusCode.TIMEOUT)
-                    m.next = "REPORT"
-                with m.Elif(fault.any()):
-                    m.next = "DRAIN"
-                    for condition, code, address in reversed(faults):
-                        with m.If(condition):
-                            m.d.sync += end(code, address)
-                with m.Elif(finished):
-                    m.next = "REPORT"
-            with m.State("DRAIN"):
-                with m.If(idle | watchdog.expired):
-                    m.next = "REPORT"
-            with m.State("REPORT"):
-                m.d.comb += self.done.valid.eq(1)
-                with m.If(self.done.ready):
-                    m.next = "IDLE"
-        self._accepting, self._reporting = fsm.ongoing("IDLE"), fsm.ongoing("REPORT")
-
-    def _count(self, m, running, datapath, monitor):
-        """Counters and tallies of the job, and the activity port."""
-        status = self.done.payload
-        busy = ~self._accepting & ~self._reporting
-        steps = {
-            "cycles": 1, "array_busy": running & datapath.step, "array_useful": Mux(running, datapath.useful, 0),
-            "beats_read": monitor.read_beat, "beats_written": monitor.write_beat,
-            **{name: running & (datapath.stall == cause) for name, cause in _STALL_COUNTERS.items()},
-        }
-        assert list(steps) == list(COUNTERS)
-        with m.If(busy):
-            m.d.sync += [status[name].eq((status[name] + step)[:COUNTER_BITS]) for name, step in steps.items()]
-            for name in TALLIES:
-                total = Signal(TALLY_BITS + 1, name=f"{name}_total")
-                m.d.comb += total.eq(status[name] + Mux(running, getattr(datapath, name), 0))
-                m.d.sync += status[name].eq(total[:TALLY_BITS] | total[-1].replicate(TALLY_BITS))
-        m.d.sync += [
-            self.activity.busy.eq(busy), self.activity.step.eq(running & datapath.step),
-            self.activity.stall.eq(Mux(running, datapath.stall, Stall.NONE)),
-            self.activity.drain.eq(running & datapath.drain),
-            self.activity.read_beat.eq(monitor.read_beat), self.activity.write_beat.eq(monitor.write_beat),
-        ]

@@ -16,12 +16,13 @@ from .walk import BlockWalk
 __all__ = ["RowAddresses", "RowLoader"]
 
 
-def block_layout(config):
-    """One block: the row operands of one run and one context."""
+def block_layout(config, depth=None):
+    """One block: the row operands of one run and one context. ``depth``: words of the scratchpad, by default
+    those of a chunk's whole reduction."""
     return data.StructLayout({
         "take": range(2 * config.rows + 1),     # bytes a word
         "wide": 1,                              # int16 containers
-        "start": range(config.row_words),       # first word in the scratchpad
+        "start": range(depth or config.row_words),  # first word in the scratchpad
         "first": 1,                             # first block of a chunk
     })
 
@@ -93,17 +94,25 @@ class RowLoader(wiring.Component):
         Row operands that did not fit 12 bits in this cycle.
 
     Throughput: one word a cycle, as far as the bus brings them. Rows that hold no token read 0.
+
+    Parameters
+    ----------
+    config : AcceleratorConfig
+    depth : int
+        Words of the scratchpad; by default a chunk's whole reduction.
+    longest : int
+        Words of the longest block.
     """
 
-    def __init__(self, config):
-        self.config = config
+    def __init__(self, config, depth=None, longest=CHANNEL_RUN):
+        self.config, self.depth, self.longest = config, depth or config.row_words, longest
         count = range(config.bus_bytes + 1)
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({
                 "data": data.ArrayLayout(8, config.bus_bytes), "count": count, "last": 1}))),
-            "i_block": In(stream.Signature(block_layout(config))),
-            "chunk_done": In(1), "take": In(1), "available": Out(range(config.row_words + 1)),
-            "addr": In(range(config.row_words)),
+            "i_block": In(stream.Signature(block_layout(config, self.depth))),
+            "chunk_done": In(1), "take": In(1), "available": Out(range(self.depth + 1)),
+            "addr": In(range(self.depth)),
             "o": Out(data.ArrayLayout(signed(ROW_BITS), config.rows)),
             "saturated": Out(range(config.rows + 1)),
         })
@@ -113,10 +122,10 @@ class RowLoader(wiring.Component):
         config = self.config
         word_bytes = 2 * config.rows
         m.submodules.gearbox = gearbox = Gearbox(8, config.bus_bytes, word_bytes)
-        m.submodules.memory = memory = Memory(shape=unsigned(ROW_BITS * config.rows), depth=config.row_words, init=[])
+        m.submodules.memory = memory = Memory(shape=unsigned(ROW_BITS * config.rows), depth=self.depth, init=[])
         # Blocks whose bytes are still to come, and blocks on their way through the gearbox.
-        m.submodules.coming = coming = Queue(block_layout(config), 4)
-        m.submodules.inside = inside = Queue(block_layout(config), 4)
+        m.submodules.coming = coming = Queue(block_layout(config, self.depth), 4)
+        m.submodules.inside = inside = Queue(block_layout(config, self.depth), 4)
         write, read = memory.write_port(), memory.read_port()
         wiring.connect(m, wiring.flipped(self.i_block), coming.i)
 
@@ -147,7 +156,7 @@ class RowLoader(wiring.Component):
 
         # Out of it, into the scratchpad: bytes past the word's own read 0, and so do rows without a token.
         word = gearbox.o.payload.data
-        index = Signal(range(CHANNEL_RUN))
+        index = Signal(range(self.longest))
         overflow = Signal(config.rows)
         m.d.comb += [gearbox.o.ready.eq(inside.o.valid), write.en.eq(gearbox.o.valid & inside.o.valid),
                      inside.o.ready.eq(write.en & gearbox.o.payload.last),

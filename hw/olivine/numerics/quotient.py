@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .reciprocal import RECIPROCAL_BITS
 from .rounding import rsh, sat, saturates
 
-__all__ = ["Quotient", "MIN_EXPONENT"]
+__all__ = ["Quotient", "MIN_EXPONENT", "RESULT_BITS", "FORMAT_BITS"]
 
 NUMERATOR_BITS = 40
 
@@ -18,22 +18,25 @@ less than an octave below the page's integer maximum."""
 OPERAND_BITS = 25
 """A numerator of more bits at the multiplier means a result of more than 16 bits."""
 
-RESULT_BITS, FRACTION_BITS = 16, 7
+RESULT_BITS = 16
+
+FORMAT_BITS = (8, 12, 16)
+"""Bits of a result, by ``format``; 3 is 16 bits as well."""
 
 
 class Quotient(wiring.Component):
-    """``sat16(O / l * 2**7)`` from O, the exponent of l and the reciprocal of l's mantissa.
+    """``sat(O / l * scale)`` from O, the exponent of l, and a factor: the reciprocal of l's mantissa times a scale.
 
     ::
 
         X = sat25(rsh(O, exponent - 15))
-        y = sat16(rsh(X * reciprocal, 25))
+        y = sat(rsh(X * factor, shift))
 
-    Within 0.8 of the exact quotient with `Reciprocal`: 0.5 by the last rounding, 0.292 by the
-    reciprocal, 0.002 by the first shift.
+    The plain reciprocal and a shift of 25 give ``O / l`` with 7 fractional bits. In 16 bits that is within 0.8 of the
+    exact quotient with `Reciprocal`: 0.5 by the last rounding, 0.292 by the reciprocal, 0.002 by the first shift.
 
     ``latency`` 5 cycles in which `en` is high, one result a cycle. Cost: one 25 x 18 signed multiplier
-    (two of an ECP5, one DSP48), a 40-bit shifter.
+    (two of an ECP5, one DSP48), a 40-bit and a 43-bit shifter.
 
     Members
     -------
@@ -41,9 +44,10 @@ class Quotient(wiring.Component):
         The pipeline moves.
     i : In(struct)
         ``numerator``, signed 40 bits; ``exponent`` of l, unsigned 5 bits, smaller ones count as 15;
-        ``reciprocal``, unsigned 17 bits. A numerator of 0 gives 0 whatever the others are.
+        ``factor``, unsigned 17 bits; ``shift``, unsigned 6 bits; ``format``, index into `FORMAT_BITS`. A numerator
+        of 0 gives 0 whatever the others are.
     o : Out(struct)
-        ``value``, signed 16 bits, 7 fractional; ``saturated``.
+        ``value``, signed 16 bits; ``saturated``: at either of the two places.
     """
 
     latency = 5
@@ -52,35 +56,45 @@ class Quotient(wiring.Component):
         super().__init__({
             "en": In(1, init=1),
             "i": In(data.StructLayout({"numerator": signed(NUMERATOR_BITS), "exponent": 5,
-                                       "reciprocal": unsigned(RECIPROCAL_BITS)})),
+                                       "factor": unsigned(RECIPROCAL_BITS), "shift": unsigned(6), "format": 2})),
             "o": Out(data.StructLayout({"value": signed(RESULT_BITS), "saturated": 1})),
         })
 
     def elaborate(self, platform):
         m = Module()
         sync = m.d.sync
-        places = Mux(self.i.exponent <= MIN_EXPONENT, 0, self.i.exponent - MIN_EXPONENT)[:5]
+        # exponent - MIN_EXPONENT where that is positive: 16 is the least.
+        places = Mux(self.i.exponent[-1], self.i.exponent[:-1] + 1, 0)
 
-        # Cycle 0 -> 1: places to shift by.
-        numerator_1, places_1 = Signal(signed(NUMERATOR_BITS)), Signal(5)
-        factor_1 = Signal(RECIPROCAL_BITS)
-        sync += [numerator_1.eq(self.i.numerator), places_1.eq(places), factor_1.eq(self.i.reciprocal)]
+        def delayed(value, cycles):
+            """``value`` that many cycles later."""
+            for _ in range(cycles):
+                held = Signal.like(value)
+                m.d.sync += held.eq(value)
+                value = held
+            return value
 
-        # Cycle 1 -> 2: shift.
-        shifted_2, factor_2 = Signal(signed(NUMERATOR_BITS)), Signal(RECIPROCAL_BITS)
-        sync += [shifted_2.eq(rsh(numerator_1, places_1)), factor_2.eq(factor_1)]
+        # Cycle 0 -> 1: shift.
+        shifted_1 = Signal(signed(NUMERATOR_BITS))
+        sync += shifted_1.eq(rsh(self.i.numerator, places))
 
-        # Cycle 2 -> 3: saturate to the multiplier's width.
-        operand_3, factor_3, beyond_3 = Signal(signed(OPERAND_BITS)), Signal(RECIPROCAL_BITS), Signal()
-        sync += [operand_3.eq(sat(shifted_2, OPERAND_BITS)), beyond_3.eq(saturates(shifted_2, OPERAND_BITS)),
-                 factor_3.eq(factor_2)]
+        # Cycle 1 -> 2: saturate to the multiplier's width.
+        operand_2, beyond_2 = Signal(signed(OPERAND_BITS)), Signal()
+        sync += [operand_2.eq(sat(shifted_1, OPERAND_BITS)), beyond_2.eq(saturates(shifted_1, OPERAND_BITS))]
 
-        # Cycle 3 -> 4: multiply.
-        product_4, beyond_4 = Signal(signed(OPERAND_BITS + RECIPROCAL_BITS + 1)), Signal()
-        sync += [product_4.eq(operand_3 * factor_3), beyond_4.eq(beyond_3)]
+        # Cycle 2 -> 3: multiply.
+        product_3 = Signal(signed(OPERAND_BITS + RECIPROCAL_BITS + 1))
+        sync += product_3.eq(operand_2 * delayed(self.i.factor, 2))
 
-        # Cycle 4 -> 5: round and saturate.
-        rounded = rsh(product_4, RECIPROCAL_BITS + MIN_EXPONENT - FRACTION_BITS)
-        sync += [self.o.value.eq(sat(rounded, RESULT_BITS)),
-                 self.o.saturated.eq(beyond_4 | saturates(rounded, RESULT_BITS))]
+        # Cycle 3 -> 4: round.
+        rounded_4 = Signal.like(product_3)
+        sync += rounded_4.eq(rsh(product_3, delayed(self.i.shift, 3)))
+
+        # Cycle 4 -> 5: saturate to the result's width.
+        beyond_4, format_4 = delayed(beyond_2, 2), delayed(self.i.format, 4)
+        with m.Switch(format_4):
+            for format, bits in enumerate(FORMAT_BITS):
+                with m.Case(format) if format < len(FORMAT_BITS) - 1 else m.Default():
+                    sync += [self.o.value.eq(sat(rounded_4, bits)),
+                             self.o.saturated.eq(beyond_4 | saturates(rounded_4, bits))]
         return EnableInserter(self.en)(m)

@@ -1,0 +1,237 @@
+"""The attention engine's datapath: from beats of pages and queries to beats of results.
+
+::
+
+    pages ───> PageLoader ── word ─> Border ─ lane[L] ─┐
+                                                       v
+    queries ─> RowLoader ──────┬─ row[P] ─────────> OliveArray ─┬─ parts of O ─> BlockMerge ─> Normaliser ─> results
+                               │                                │                  ^ factors
+    ProbabilityStore ──────────┘                                └─ scores ─> ScoreScaler
+         ^                                                                       v
+         └──────────────────── p ─────────────────────────────── BlockSoftmax ─> RunningState
+
+An operand takes two cycles from its address to the array: the memory, and a register behind it.
+"""
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from ..config import GUARD_BITS, PROBABILITY_BITS
+from ..control.lifecycle import events_layout
+from ..linear.border import Border
+from ..linear.rows import RowLoader, block_layout
+from ..memory.realign import words
+from ..numerics.popcount import popcount
+from ..olive.array import OliveArray
+from ..olive.formats import LaneFormat
+from . import results
+from .layout import CHUNKS, bounds_layout
+from .merge import BlockMerge
+from .normalise import Normaliser
+from .pages import PageLoader, tile_layout
+from .parts import PartLoader, part_layout
+from .plan import plan_layout, times
+from .queries import query_words
+from .results import ResultPacker
+from .score import ScoreScaler
+from .sequencer import Sequencer, probability_words, tile_tag
+from .softmax import BlockSoftmax
+from .state import RunningState
+from .table import chunk_layout, params_layout
+
+__all__ = ["ProbabilityStore", "Datapath"]
+
+
+class ProbabilityStore(wiring.Component):
+    """Ring of words of P probabilities between the softmax and the array.
+
+    Members
+    -------
+    i_valid : In(1), i : In(ArrayLayout(unsigned(11), P))
+        The next word. There is always room: at most C units are between their scores and their use.
+    level : Out
+        Words held.
+    offset : In, o : Out
+        ``o`` is the word ``offset`` past the oldest, of the cycle before.
+    release : In(1)
+        Give the oldest word back.
+    """
+
+    def __init__(self, config):
+        self.config, self.depth = config, 1 << ceil_log2(probability_words(config))
+        word = data.ArrayLayout(unsigned(PROBABILITY_BITS), config.rows)
+        super().__init__({
+            "i_valid": In(1), "i": In(word), "level": Out(range(probability_words(config) + 1)),
+            "offset": In(range(probability_words(config))), "o": Out(word), "release": In(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=self.i.shape(), depth=self.depth, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        base, head = Signal(range(self.depth)), Signal(range(self.depth))
+        m.d.comb += [
+            write.addr.eq(head), write.data.eq(self.i), write.en.eq(self.i_valid),
+            read.addr.eq(base + self.offset), read.en.eq(1), self.o.eq(read.data),
+        ]
+        m.d.sync += [head.eq(head + self.i_valid), base.eq(base + self.release),
+                     self.level.eq(self.level + self.i_valid - self.release)]
+        return m
+
+
+class Datapath(wiring.Component):
+    """Everything between the bus ports of one attention job.
+
+    Members
+    -------
+    plan : In
+        Constant from the cycle in which reset ends to the end of the job.
+    i_chunk : In(stream(chunk_layout))
+        For the array's order of steps.
+    params, bounds_addr, bounds
+        Scales and what the rows see, of the chunks on chip (`TableWalk`).
+    i_page : In(stream(beat)), i_tile : In(stream(tile_layout))
+    i_query : In(stream(words)), i_query_block : In(stream), i_part : In(stream(part_layout))
+        In a merge job ``i_query`` brings records of partial results.
+    i_result_block : In(stream), o : Out(stream(words))
+    chunk_done : Out(1)
+        The oldest chunk's last word is on its way out.
+    events : Out(events_layout)
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "plan": In(plan_layout(config)),
+            "i_chunk": In(stream.Signature(chunk_layout(config))),
+            "params": In(data.ArrayLayout(params_layout, CHUNKS)),
+            "bounds_addr": Out(data.StructLayout({"bank": range(CHUNKS), "context": range(config.contexts)})),
+            "bounds": In(bounds_layout(config)),
+            "i_page": In(stream.Signature(config.bus_bits)), "i_tile": In(stream.Signature(tile_layout(config))),
+            "i_query": In(stream.Signature(words(config.bus_bytes))),
+            "i_query_block": In(stream.Signature(block_layout(config, query_words(config)))),
+            "i_part": In(stream.Signature(part_layout(config))),
+            "i_result_block": In(stream.Signature(results.block_layout(config))),
+            "o": Out(stream.Signature(words(config.bus_bytes))),
+            "chunk_done": Out(1), "events": Out(events_layout()),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, plan = self.config, self.plan
+        m.submodules.pages = pages = PageLoader(config)
+        m.submodules.queries = queries = RowLoader(config, query_words(config), config.max_head_dim)
+        m.submodules.probabilities = probabilities = ProbabilityStore(config)
+        m.submodules.sequencer = sequencer = Sequencer(config)
+        m.submodules.border = border = Border(config.lanes, config.element, across=True)
+        m.submodules.array = array = OliveArray(config.rows, config.lanes, config.element, tag=tile_tag(config))
+        m.submodules.score = score = ScoreScaler(config)
+        m.submodules.softmax = softmax = BlockSoftmax(config)
+        m.submodules.state = state = RunningState(config)
+        m.submodules.merge = merge = BlockMerge(config)
+        m.submodules.normaliser = normaliser = Normaliser(config)
+        m.submodules.packer = packer = ResultPacker(config)
+        m.submodules.parts = parts = PartLoader(config)
+        m.d.comb += [part.plan.eq(plan) for part in (pages, sequencer, packer)]
+        for source, target in ((self.i_chunk, sequencer.i), (self.i_page, pages.i), (self.i_tile, pages.i_tile),
+                               (self.i_query_block, queries.i_block), (self.i_part, parts.i_part),
+                               (self.i_result_block, packer.i_block)):
+            wiring.connect(m, wiring.flipped(source), target)
+        wiring.connect(m, packer.o, wiring.flipped(self.o))
+        m.d.comb += [
+            queries.i.payload.eq(self.i_query.payload), queries.i.valid.eq(self.i_query.valid & ~plan.merge),
+            parts.i.payload.eq(self.i_query.payload), parts.i.valid.eq(self.i_query.valid & plan.merge),
+            self.i_query.ready.eq(Mux(plan.merge, parts.i.ready, queries.i.ready)),
+        ]
+
+        # Cycle 0: the sequencer decides and addresses.
+        m.d.comb += [
+            sequencer.level.eq(pages.level), sequencer.available.eq(queries.available),
+            sequencer.probabilities.eq(probabilities.level), sequencer.unit_ready.eq(state.ready),
+            sequencer.credit_return.eq(packer.credit),
+            pages.offset.eq(sequencer.offset), pages.release.eq(sequencer.release),
+            queries.addr.eq(sequencer.query_addr), queries.take.eq(sequencer.take_query),
+            probabilities.offset.eq(sequencer.probability_offset),
+            probabilities.release.eq(sequencer.probability_release),
+        ]
+
+        # Cycle 1: the memories answer. Cycle 2: their registers, the decoders, the array's inputs.
+        controls = data.StructLayout({"step": array.step.shape(), "odd": 1, "count_illegal": 1, "values": 1,
+                                      "lanes": range(config.lanes + 1)})
+        asked, answered = Signal(controls), Signal(controls)
+        word, row = Signal.like(pages.o), Signal.like(queries.o)
+        m.d.sync += [
+            asked.step.valid.eq(sequencer.issue), asked.step.first.eq(sequencer.first),
+            asked.step.last.eq(sequencer.last), asked.step.tag.eq(sequencer.tag),
+            asked.odd.eq(sequencer.odd), asked.count_illegal.eq(sequencer.count_illegal),
+            asked.values.eq(sequencer.values), asked.lanes.eq(sequencer.lanes),
+            answered.eq(asked), word.eq(pages.o),
+            *(row[index].eq(Mux(asked.values, probabilities.o[index], queries.o[index]))
+              for index in range(config.rows)),
+        ]
+        value_int8 = plan.value_format == LaneFormat.INT8
+        m.d.comb += [
+            border.word.eq(word),
+            border.weight_format.eq(Mux(answered.values, plan.value_format, plan.key_format)),
+            border.odd.eq(answered.odd), border.pairs_across.eq(answered.values & ~value_int8),
+            array.step.eq(answered.step), array.row.eq(row), array.lane.eq(border.o),
+        ]
+        exists = Signal(config.lanes)
+        even = sum(1 << lane for lane in range(0, config.lanes, 2))
+        m.d.comb += exists.eq(((1 << answered.lanes) - 1) & Mux(answered.values, even, -1))
+
+        # Cycle 6 on: sums leave the array, as scores or as parts of O.
+        drained = array.o
+        m.d.comb += [
+            score.i.valid.eq(drained.valid & ~drained.tag.values), score.i.lane.eq(drained.lane),
+            score.i.tag.eq(drained.tag.score), score.i.data.eq(drained.data[0]),
+            self.bounds_addr.eq(score.bounds_addr), score.bounds.eq(self.bounds),
+            softmax.i.eq(score.o), probabilities.i_valid.eq(softmax.o.valid), probabilities.i.eq(softmax.o.data),
+            state.slot.eq(merge.slot), merge.factors.eq(state.factors),
+            parts.unit_ready.eq(state.ready), parts.credit_return.eq(packer.credit),
+        ]
+        with m.If(plan.merge):
+            m.d.comb += [state.i.eq(parts.o_state), merge.i.eq(parts.o)]
+        with m.Else():
+            m.d.comb += [
+                state.i.eq(softmax.done),
+                merge.i.valid.eq(drained.valid & drained.tag.values & (drained.lane < drained.tag.dims)),
+                merge.i.addr.eq(drained.tag.address + drained.lane), merge.i.tag.eq(drained.tag.merge),
+                *(merge.i.value[index].eq(drained.data[0][index] << GUARD_BITS) for index in range(config.rows)),
+            ]
+        for index in range(CHUNKS):
+            params = self.params[index]
+            m.d.comb += [
+                score.params[index].mult.eq(params.score_mult), score.params[index].shift.eq(params.score_shift),
+                state.params[index].o_mult.eq(params.o_mult), normaliser.params[index].o_shift.eq(params.o_shift),
+            ]
+
+        # Finished words of O: through the normaliser, or as they are.
+        m.d.comb += [
+            normaliser.i.valid.eq(merge.o.valid & ~plan.partial), normaliser.i.tag.eq(merge.o.tag),
+            normaliser.i.value.eq(merge.o.value), normaliser.i.exponent.eq(merge.o.exponent),
+            normaliser.i.factor.eq(merge.o.factor), normaliser.o_format.eq(plan.o_format),
+            packer.i_valid.eq(Mux(plan.partial, merge.o.valid, normaliser.o.valid)),
+            *(packer.i[index].eq(Mux(plan.partial, merge.o.value[index], normaliser.o.value[index]))
+              for index in range(config.rows)),
+            packer.record_valid.eq(state.record_valid & (plan.partial | plan.lse)), packer.record.eq(state.record),
+            self.chunk_done.eq(packer.chunk_done),
+        ]
+
+        seen = Signal(range(config.rows + 1))
+        m.d.sync += [
+            seen.eq(popcount(score.o.visible) & score.o.valid.replicate(len(seen))),
+            self.events.useful.eq(times(plan.head_dim, seen) << 1),
+            self.events.illegal.eq(popcount(border.illegal & exists & answered.count_illegal.replicate(config.lanes))),
+            self.events.sat_output.eq(popcount(normaliser.o.saturated) & normaliser.o.valid.replicate(8)),
+        ]
+        m.d.comb += [
+            self.events.step.eq(sequencer.issue), self.events.stall.eq(sequencer.stall),
+            self.events.values.eq(sequencer.values), self.events.drain.eq(drained.valid),
+            self.events.exp.eq(softmax.o.valid), self.events.output.eq(packer.credit),
+            self.events.sat_row.eq(queries.saturated), self.events.sat_score.eq(score.saturated),
+        ]
+        return m

@@ -1,0 +1,201 @@
+"""The attention engine: jobs in, statuses out, one AXI4 master port."""
+
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..control.job import Activity, JobStatus, StatusCode, Window, command
+from ..control.lifecycle import JobControl, first_fault
+from ..memory.axi import AXI4
+from ..memory.faults import bus_faults
+from ..memory.guard import AddressGuard
+from ..memory.monitor import BusMonitor
+from ..memory.mux import ReadMux
+from ..memory.reader import BurstReader
+from ..memory.watchdog import Watchdog
+from ..memory.writer import BurstWriter
+from ..stream import Queue
+from .datapath import Datapath
+from .descriptor import AttentionDescriptor
+from .pages import PageAddresses
+from .parts import PartAddresses
+from .plan import ADDRESS_BITS, Planner
+from .queries import QueryAddresses
+from .results import ResultBlocks
+from .table import ChunkFan, Elements, TableWalk
+
+__all__ = ["AttentionEngine"]
+
+TIMEOUT_BITS = 24
+READERS = 3
+"""Read streams, by ID: pages, queries, table."""
+
+ID_BITS = 2
+
+# Reads in flight hide the memory's latency: 30 cycles and a burst, twice over.
+PAGE_QUEUE_BEATS, PAGE_BURST_BEATS = 128, 32
+QUERY_QUEUE_BEATS, QUERY_BURST_BEATS = 64, 16
+TABLE_QUEUE_BEATS, TABLE_BURST_BEATS = 32, 8
+BASES = 64
+"""Page addresses that wait on chip."""
+
+
+class AttentionEngine(wiring.Component):
+    """Runs one `AttentionDescriptor` after another.
+
+    Parameters
+    ----------
+    config : AcceleratorConfig
+        With element ``folded``, one drained column a cycle, and tile words of at least two beats.
+
+    Members
+    -------
+    job : In(stream(AttentionDescriptor)), done : Out(stream(JobStatus))
+        A status for every job, in order. A job is accepted when the bus owes nothing any more.
+    windows : In(ArrayLayout(Window, config.windows))
+        Memory that the host opened; constant while a job runs.
+    bus_timeout : In(24)
+        Silent cycles after which a job ends with TIMEOUT; 0 is never.
+    activity : Out(Activity)
+    bus : Out(AXI4)
+        Reads with three IDs, 0 pages, 1 queries, 2 table; writes with one.
+
+    A job that fails stops issuing, lets what is outstanding on the bus end, and then reports; on
+    TIMEOUT it reports at once. Results already written stay; nothing outside the job's results is
+    touched.
+
+    Cycles of a job: about 300 and the latencies of three reads and one write more than the largest of its
+    steps (d and a step a key, or L where those are fewer, for each page, context and pass), the beats it reads
+    and the beats it writes.
+    """
+
+    def __init__(self, config):
+        if config.element != "folded":
+            raise ValueError(f"element is {config.element!r}: attention needs 'folded'")
+        if config.drain_columns != 1:
+            raise ValueError(f"drain_columns is {config.drain_columns}: attention needs 1")
+        if config.word_beats < 2:
+            raise ValueError(f"bus_bits is {config.bus_bits}: attention needs at least two beats in a word of "
+                             f"{config.lanes} lanes")
+        self.config = config
+        super().__init__({
+            "job": In(stream.Signature(AttentionDescriptor)), "done": Out(stream.Signature(JobStatus)),
+            "windows": In(data.ArrayLayout(Window(config.addr_width), config.windows)),
+            "bus_timeout": In(TIMEOUT_BITS),
+            "activity": Out(Activity),
+            "bus": Out(AXI4(config.addr_width, config.bus_bits, id_width=ID_BITS)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        addr_width, bus_bytes = config.addr_width, config.bus_bytes
+        running = Signal()
+
+        # The bus side outlives a job: it ends what it began. Everything else starts afresh with each.
+        readers = [
+            BurstReader(addr_width, bus_bytes, 0, PAGE_QUEUE_BEATS, PAGE_BURST_BEATS, realign=False, id_width=ID_BITS),
+            BurstReader(addr_width, bus_bytes, 1, QUERY_QUEUE_BEATS, QUERY_BURST_BEATS, id_width=ID_BITS),
+            BurstReader(addr_width, bus_bytes, 2, TABLE_QUEUE_BEATS, TABLE_BURST_BEATS, id_width=ID_BITS),
+        ]
+        m.submodules.page_reader, m.submodules.query_reader, m.submodules.table_reader = readers
+        page_reader, query_reader, table_reader = readers
+        m.submodules.mux = mux = ReadMux(addr_width, config.bus_bits, READERS, id_width=ID_BITS)
+        m.submodules.writer = writer = BurstWriter(addr_width, bus_bytes, id_width=ID_BITS)
+        m.submodules.monitor = monitor = BusMonitor()
+        m.submodules.watchdog = watchdog = Watchdog(TIMEOUT_BITS)
+        m.submodules.planner = planner = Planner(config)
+
+        def fresh(name, component):
+            m.submodules[name] = ResetInserter(~running)(component)
+            if hasattr(component, "plan"):
+                m.d.comb += component.plan.eq(planner.plan)
+            return component
+
+        table, elements = fresh("table", TableWalk(config)), fresh("elements", Elements(bus_bytes))
+        queries, pages = fresh("queries", QueryAddresses(config)), fresh("pages", PageAddresses(config))
+        blocks, datapath = fresh("blocks", ResultBlocks(config)), fresh("datapath", Datapath(config))
+        bases = fresh("bases", Queue(64, BASES))
+        guards = [fresh(f"{name}_guard", AddressGuard(ADDRESS_BITS, config.windows, write=name == "write"))
+                  for name in ("page", "query", "table", "write")]
+        for guard in guards:
+            for index in range(config.windows):
+                m.d.comb += [getattr(guard.windows[index], field).eq(getattr(self.windows[index], field))
+                             for field in ("first", "last", "readable", "writable")]
+
+        fan = fresh("fan", ChunkFan(config, 4))
+        wiring.connect(m, table.o_chunk, fan.i)
+        # A merge job fetches partial results; the others, pages and queries.
+        merge = planner.plan.merge
+        parts = fresh("parts", PartAddresses(config))
+        for source, target, other in ((fan.o[0], pages.i, parts.i), (fan.o[1], queries.i, None),
+                                      (fan.o[2], datapath.i_chunk, None), (bases.o, pages.i_base, parts.i_base)):
+            m.d.comb += [target.payload.eq(source.payload), target.valid.eq(source.valid & ~merge),
+                         source.ready.eq(Mux(merge, other.ready if other is not None else 1, target.ready))]
+            if other is not None:
+                m.d.comb += [other.payload.eq(source.payload), other.valid.eq(source.valid & merge)]
+        wiring.connect(m, fan.o[3], blocks.i)
+
+        # Commands: addresses -> guard -> bus. Data: bus -> datapath -> bus.
+        rows_command = stream.Signature(command(ADDRESS_BITS)).create()
+        m.d.comb += [
+            rows_command.payload.eq(Mux(merge, parts.o_command.payload, queries.o_command.payload)),
+            rows_command.valid.eq(Mux(merge, parts.o_command.valid, queries.o_command.valid)),
+            parts.o_command.ready.eq(rows_command.ready & merge),
+            queries.o_command.ready.eq(rows_command.ready & ~merge),
+        ]
+        commands = pages.o_command, rows_command, table.o_command, blocks.o_command
+        targets = page_reader.i, query_reader.i, table_reader.i, writer.i_command
+        for source, guard, target in zip(commands, guards, targets):
+            wiring.connect(m, source, guard.i)
+            m.d.comb += [target.valid.eq(guard.o.valid), guard.o.ready.eq(target.ready),
+                         target.payload.addr.eq(guard.o.payload.addr), target.payload.bytes.eq(guard.o.payload.bytes)]
+        wiring.connect(m, table_reader.o, elements.i)
+        wiring.connect(m, elements.o, table.i)
+        wiring.connect(m, table.o_base, bases.i)
+        wiring.connect(m, pages.o_tile, datapath.i_tile)
+        wiring.connect(m, queries.o_block, datapath.i_query_block)
+        wiring.connect(m, query_reader.o, datapath.i_query)
+        wiring.connect(m, parts.o_part, datapath.i_part)
+        wiring.connect(m, blocks.o_block, datapath.i_result_block)
+        wiring.connect(m, datapath.o, writer.i)
+        m.d.comb += [
+            datapath.i_page.valid.eq(page_reader.o.valid), datapath.i_page.payload.eq(page_reader.o.payload.data),
+            page_reader.o.ready.eq(datapath.i_page.ready),
+            datapath.params.eq(table.params), table.bounds_addr.eq(datapath.bounds_addr),
+            datapath.bounds.eq(table.bounds), table.chunk_done.eq(datapath.chunk_done),
+        ]
+        for index, reader in enumerate(readers):
+            wiring.connect(m, reader.port, mux.ports[index])
+            m.d.comb += reader.abort.eq(~running)
+        for channel in ("ar", "r"):
+            wiring.connect(m, getattr(mux.bus, channel), wiring.flipped(getattr(self.bus, channel)))
+        for channel in ("aw", "w", "b"):
+            wiring.connect(m, getattr(writer.port, channel), wiring.flipped(getattr(self.bus, channel)))
+        m.d.comb += [
+            monitor.listen(self.bus), watchdog.limit.eq(self.bus_timeout),
+            watchdog.waiting.eq(monitor.waiting), watchdog.progress.eq(monitor.progress), writer.abort.eq(~running),
+        ]
+
+        m.submodules.control = control = JobControl(AttentionDescriptor)
+        idle = writer.idle
+        for reader in readers:
+            idle &= reader.idle
+        m.d.comb += [
+            control.job.payload.eq(self.job.payload), control.job.valid.eq(self.job.valid),
+            self.job.ready.eq(control.job.ready), planner.job.eq(control.held),
+            control.bad.eq(planner.bad), control.field.eq(planner.field), running.eq(control.running),
+            control.idle.eq(idle), control.expired.eq(watchdog.expired),
+            control.finished.eq(blocks.done & ~guards[3].o.valid & writer.idle),
+            control.read_beat.eq(monitor.read_beat), control.write_beat.eq(monitor.write_beat),
+            control.events.eq(datapath.events), self.activity.eq(control.activity),
+        ]
+        wiring.connect(m, control.done, wiring.flipped(self.done))
+        first_fault(m, [
+            *((guard.fault.valid, code, guard.fault.addr) for guard, code in zip(
+                guards, (StatusCode.GUARD_READ,) * READERS + (StatusCode.GUARD_WRITE,))),
+            *bus_faults(readers, writer),
+            (table.fault.valid, StatusCode.BAD_ENTRY, table.fault.address, table.fault.field),
+            *((part.fault.valid, StatusCode.BAD_BASE, part.fault.address) for part in (pages, parts)),
+        ], control.fault)
+        return m

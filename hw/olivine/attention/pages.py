@@ -1,0 +1,211 @@
+"""Pages on their way from memory to the array: asked for in the order of use, placed in the tile buffer.
+
+A page is one tile of keys and one tile of values for each L head dimensions. Tiles cross the bus in the
+order in which the array takes them up (`next_is_keys`), so the tile buffer is a first-in first-out queue of
+tiles, and no order of waiting can block it.
+"""
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..control.job import command
+from ..memory.tile_buffer import BeatMemory
+from ..stream import fork
+from .plan import ADDRESS_BITS, address_outside, plan_layout, times
+from .table import PAGE_BITS, chunk_layout
+
+__all__ = ["next_is_keys", "tile_layout", "PageAddresses", "PageLoader"]
+
+
+def next_is_keys(chunk, keys_done, values_done):
+    """Whether a chunk's next tile is of keys, once ``keys_done`` pages of keys and ``values_done`` of values are
+    taken up. With few contexts, keys go one page ahead, so that the softmax works while they are multiplied."""
+    ahead = keys_done - values_done
+    return (keys_done != chunk.pages) & (ahead < Mux(chunk.lookahead, 2, 1))
+
+
+def tile_layout(config):
+    """One tile on its way: of keys or of values, ``keys`` of the page that exist, and of values whether this is
+    the page's last pass."""
+    return data.StructLayout({"values": 1, "last_pass": 1, "keys": range(config.lanes + 1)})
+
+
+class PageAddresses(wiring.Component):
+    """Asks for the tiles of every chunk.
+
+    Members
+    -------
+    plan : In
+    i : In(stream(chunk_layout)), i_base : In(stream(64))
+    o_command : Out(stream(command)), o_tile : Out(stream(tile_layout))
+    fault : Out(struct ``valid``, ``address``)
+        A page's base has bits that no address has, or the page does not start at a whole beat. It stays.
+
+    Of the last page only the sub-blocks of keys and the values that exist are read. Throughput: a tile in
+    two cycles.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "plan": In(plan_layout(config)), "i": In(stream.Signature(chunk_layout(config))),
+            "i_base": In(stream.Signature(64)),
+            "o_command": Out(stream.Signature(command(ADDRESS_BITS))),
+            "o_tile": Out(stream.Signature(tile_layout(config))),
+            "fault": Out(data.StructLayout({"valid": 1, "address": ADDRESS_BITS})),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, plan, chunk = self.config, self.plan, self.i.payload
+        log_bus, log_lanes = config.bus_bytes.bit_length() - 1, config.lanes.bit_length() - 1
+        keys_done, values_done = Signal(PAGE_BITS), Signal(PAGE_BITS)
+        newer, older = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)   # pages whose keys were asked for last, and before
+        passes = Signal.like(plan.passes)
+        values_addr = Signal(ADDRESS_BITS)
+        page = Signal(ADDRESS_BITS)
+        m.d.comb += page.eq(self.i_base.payload[:48] + chunk.page_offset)
+        crooked = self.i_base.payload[48:].any() | address_outside(config, self.i_base.payload[:48]) \
+            | page[:log_bus].any()
+
+        # The tile that is on offer.
+        active = Signal()
+        addr = Signal(ADDRESS_BITS)
+        tile = Signal(tile_layout(config))
+        words = Signal(unsigned(17))            # beats of the tile
+        sent = fork(m, active, self.o_command, self.o_tile)
+        m.d.comb += [
+            self.o_command.payload.addr.eq(addr), self.o_command.payload.bytes.eq(words << log_bus),
+            self.o_tile.payload.eq(tile),
+        ]
+        with m.If(sent):
+            m.d.sync += active.eq(0)
+
+        def keys_of(page):
+            return Mux(page + 1 == chunk.pages, chunk.last_keys, config.lanes)
+
+        def value_beats(last_pass):
+            return Mux(last_pass, plan.last_value_beats, plan.value_beats)
+
+        last_pass = passes + 1 == plan.passes
+        page_end = Signal()
+        with m.If(self.fault.valid):
+            pass
+        with m.Elif(self.i.valid & ~active):
+            with m.If(chunk.blank):
+                m.d.comb += self.i.ready.eq(1)
+            with m.Elif((passes == 0) & next_is_keys(chunk, keys_done, values_done)):
+                with m.If(self.i_base.valid):
+                    keys = keys_of(keys_done)
+                    m.d.comb += self.i_base.ready.eq(1)
+                    m.d.sync += [
+                        newer.eq(page), older.eq(newer), keys_done.eq(keys_done + 1),
+                        active.eq(1), addr.eq(page), tile.values.eq(0), tile.keys.eq(keys),
+                        words.eq(times(plan.key_words, (keys + (config.bus_bytes - 1)) >> log_bus)),
+                    ]
+                    with m.If(crooked):
+                        m.d.sync += [self.fault.valid.eq(1), self.fault.address.eq(page), active.eq(0)]
+            with m.Else():
+                keys = keys_of(values_done)
+                start = Signal(ADDRESS_BITS)
+                m.d.comb += [
+                    start.eq(Mux(passes != 0, values_addr, Mux(keys_done - values_done == 2, older, newer)
+                                 + (plan.key_words << log_lanes))),
+                    page_end.eq(last_pass & (values_done + 1 == chunk.pages)),
+                    self.i.ready.eq(page_end),
+                ]
+                m.d.sync += [
+                    active.eq(1), addr.eq(start), tile.values.eq(1), tile.keys.eq(keys), tile.last_pass.eq(last_pass),
+                    words.eq(times(keys, value_beats(last_pass))),
+                    # A block of values always has room for L keys.
+                    values_addr.eq(start + (value_beats(last_pass) << log_lanes << log_bus)),
+                    passes.eq(passes + 1),
+                ]
+                with m.If(last_pass):
+                    m.d.sync += [passes.eq(0), values_done.eq(values_done + 1)]
+                with m.If(page_end):
+                    m.d.sync += [keys_done.eq(0), values_done.eq(0)]
+        return m
+
+
+class PageLoader(wiring.Component):
+    """The tile buffer: places the beats of tiles in words of L bytes.
+
+    A word of keys is one dim (or two, in 4 bit) of all L keys: it fills up from every sub-block, so a tile of
+    keys is complete, word by word, while its last sub-block arrives. A word of values is one key, or in 4
+    bit two.
+
+    Members
+    -------
+    plan : In
+    i : In(stream(beat)), i_tile : In(stream(tile_layout))
+    level : Out, offset : In, o : Out(word), release : In(1)
+        As `TileBuffer`: complete words from the base on; the word ``offset`` past it, of the cycle before;
+        the base moves on.
+
+    Throughput: a beat a cycle; stalls while there is no room. Cost: `tile_words` words of L bytes.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "plan": In(plan_layout(config)),
+            "i": In(stream.Signature(config.bus_bits)), "i_tile": In(stream.Signature(tile_layout(config))),
+            "level": Out(range(config.tile_words + 1)), "offset": In(range(config.tile_words)),
+            "o": Out(8 * config.lanes), "release": In(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, plan, tile = self.config, self.plan, self.i_tile.payload
+        depth, log_bus = config.tile_words, config.bus_bytes.bit_length() - 1
+        m.submodules.memory = memory = BeatMemory(depth, config.lanes, config.bus_bytes)
+        # Pointers have one bit more than addresses: full differs from empty.
+        base, first = Signal(range(2 * depth)), Signal(range(2 * depth))    # oldest word; the tile's first word
+        item = Signal(range(max(config.max_head_dim, config.lanes) + 1))
+        part = Signal(range(config.lanes // config.bus_bytes + 1))
+        word = Signal(range(2 * depth))
+        beat = Signal(range(config.word_beats))
+        complete, tile_end, taken = Signal(), Signal(), Signal()
+
+        # Keys: item is the word, part the sub-block. Values: item is the key, part the beat of it.
+        last_block = (tile.keys - 1) >> log_bus
+        beats = Mux(tile.last_pass, plan.last_value_beats, plan.value_beats)
+        half = ~plan.value_int8 & item[0]
+        last_part, last_item = Signal(), Signal()
+        with m.If(tile.values):
+            m.d.comb += [
+                word.eq(first + Mux(plan.value_int8, item, item >> 1)),
+                beat.eq(part + Mux(half, config.word_beats // 2, 0)),
+                last_part.eq(part + 1 == beats), last_item.eq(item + 1 == tile.keys),
+                complete.eq(taken & last_part & (plan.value_int8 | item[0] | last_item)),
+            ]
+        with m.Else():
+            m.d.comb += [
+                word.eq(first + item), beat.eq(part),
+                last_part.eq(part == last_block), last_item.eq(item + 1 == plan.key_words),
+                complete.eq(taken & last_part),
+            ]
+        room = (word - base)[:len(base)] < depth
+        m.d.comb += [
+            self.i.ready.eq(self.i_tile.valid & room), taken.eq(self.i.valid & self.i.ready),
+            tile_end.eq(taken & last_part & last_item), self.i_tile.ready.eq(tile_end),
+            memory.write_enable.eq(taken), memory.write_addr.eq(word), memory.write_beat.eq(beat),
+            memory.write_data.eq(self.i.payload),
+            memory.addr.eq(base + self.offset), self.o.eq(memory.o),
+        ]
+        with m.If(taken):
+            # Values go beat by beat through a key, keys word by word through a sub-block.
+            with m.If(tile.values):
+                m.d.sync += part.eq(part + 1)
+                with m.If(last_part):
+                    m.d.sync += [part.eq(0), item.eq(item + 1)]
+            with m.Else():
+                m.d.sync += item.eq(item + 1)
+                with m.If(last_item):
+                    m.d.sync += [item.eq(0), part.eq(part + 1)]
+            with m.If(tile_end):
+                m.d.sync += [item.eq(0), part.eq(0), first.eq(word + 1)]
+        m.d.sync += [base.eq(base + self.release), self.level.eq(self.level + complete - self.release)]
+        return m

@@ -1,0 +1,145 @@
+"""From the array's dot products to scores: scale, mask, running maximum of the page."""
+
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import ACCUMULATOR_BITS, LANE_MAX, ROW_BITS
+from ..numerics.popcount import popcount
+from ..numerics.rounding import rsh, sat, saturates
+from .layout import CHUNKS, POSITION_BITS, SCORE_BITS, bounds_layout, score_tag
+
+__all__ = ["LEAST_SCORE", "ScoreParameters", "score_word", "dot_bits", "ScoreScaler"]
+
+LEAST_SCORE = -1 << SCORE_BITS - 1
+"""The running maximum where no key was seen."""
+
+ScoreParameters = data.StructLayout({"mult": 16, "shift": 6})
+
+
+def score_word(config):
+    """The scores of one key, by row; ``visible`` has a bit for each row. ``largest`` is the largest visible score
+    of the unit up to this key."""
+    scores = data.ArrayLayout(signed(SCORE_BITS), config.rows)
+    return data.StructLayout({"valid": 1, "first": 1, "last": 1, "tag": score_tag(config), "score": scores,
+                              "visible": config.rows, "largest": scores})
+
+
+def dot_bits(config):
+    """Signed bits that hold every dot product of a query and a key."""
+    return ((LANE_MAX << ROW_BITS - 1) * config.max_head_dim).bit_length() + 1
+
+
+class ScoreScaler(wiring.Component):
+    """P-lane SIMD over the keys of a page, one a cycle.
+
+    ::
+
+        score   = sat16(rsh(dot * mult, shift))              Q8.8, log2 domain
+        visible = low <= tag.position + lane < high          of the row's bounds
+        largest = max of the unit's visible scores so far; -2**15 where there is none
+
+        cycle  0  word from the array      bounds addressed
+               1  * mult (u16)             position; bounds answer
+               2  (multiplier's second register)
+               3  rsh shift                visible
+               4  sat16
+               5  largest
+               6  o
+
+    Words of different units do not interleave; the words of a unit come in the order of their lanes, from lane 0
+    on, with any gaps. A word whose lane is not below ``tag.keys`` is dropped.
+
+    Members
+    -------
+    i : In(struct ``valid``, ``lane``, ``tag``, ``data``)
+        ``lane`` is the key's index in its page, ``data`` ``[P]`` dot products, signed 32 bits, of which
+        `dot_bits` are looked at.
+    params : In(ArrayLayout(ScoreParameters, CHUNKS))
+        By ``tag.bank``; constant while units of the bank are in flight.
+    bounds_addr : Out(struct ``bank``, ``context``), bounds : In(bounds_layout)
+        Asked in cycle 0, answered in cycle 1, as a synchronous memory does.
+    o : Out(score_word)
+        Scores of keys that a row does not see come out as well; only ``visible`` tells.
+    saturated : Out(range(P + 1))
+        How many visible scores saturated, by the cycle, beside ``o``.
+
+    Latency: `latency` cycles. Throughput: one key a cycle. Cost, for each row: one `dot_bits` x 17 multiplier (two
+    of an ECP5) and its shifter.
+    """
+
+    latency = 6
+
+    def __init__(self, config):
+        self.config = config
+        tag = score_tag(config)
+        super().__init__({
+            "i": In(data.StructLayout({"valid": 1, "lane": range(config.lanes), "tag": tag,
+                                       "data": data.ArrayLayout(signed(ACCUMULATOR_BITS), config.rows)})),
+            "params": In(data.ArrayLayout(ScoreParameters, CHUNKS)),
+            "bounds_addr": Out(data.StructLayout({"bank": range(CHUNKS), "context": range(config.contexts)})),
+            "bounds": In(bounds_layout(config)),
+            "o": Out(score_word(config)), "saturated": Out(range(config.rows + 1)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        sync, rows, i = m.d.sync, self.config.rows, self.i
+
+        # Tags travel with the data: stage[n] holds those of the word in cycle n.
+        place = data.StructLayout({"valid": 1, "first": 1, "last": 1, "tag": score_tag(self.config)})
+        stage = [Signal(place, name=f"stage_{cycle}") for cycle in range(self.latency + 1)]
+        m.d.comb += [
+            stage[0].valid.eq(i.valid & (i.lane < i.tag.keys)), stage[0].first.eq(i.lane == 0),
+            stage[0].last.eq(i.lane == i.tag.keys - 1), stage[0].tag.eq(i.tag),
+            self.bounds_addr.bank.eq(i.tag.bank), self.bounds_addr.context.eq(i.tag.context),
+        ]
+        for before, after in zip(stage, stage[1:]):
+            sync += after.eq(before)
+
+        # What all rows share: the key's position, the numbers of the chunk.
+        position = [Signal(signed(POSITION_BITS), name=f"position_{cycle}") for cycle in (1, 2)]
+        mult, shift = Signal(ScoreParameters["mult"].shape), Signal(ScoreParameters["shift"].shape)
+        sync += [position[0].eq(i.tag.position + i.lane), position[1].eq(position[0]),
+                 mult.eq(self.params[i.tag.bank].mult), shift.eq(self.params[stage[2].tag.bank].shift)]
+
+        over, visible_5, visible_6 = Signal(rows), Signal(rows), Signal(rows)
+        sync += [visible_6.eq(visible_5), self.saturated.eq(popcount(over))]
+        m.d.comb += [self.o[name].eq(stage[self.latency][name]) for name in ("valid", "first", "last", "tag")]
+        m.d.comb += self.o.visible.eq(visible_6)
+
+        for row in range(rows):
+            def register(shape, name, row=row):
+                return Signal(shape, name=f"{name}_{row}")
+
+            # Cycles 1 to 3: multiply. The bits above a dot product's are its sign.
+            width = dot_bits(self.config)
+            dot = register(signed(width), "dot")
+            product, held, rounded = (register(signed(width + 16), name) for name in ("product", "held", "rounded"))
+            sync += [dot.eq(i.data[row]), product.eq(dot * mult), held.eq(product)]
+
+            # Cycles 1 to 4: visible. The bounds get a register behind the slow output of the block RAM.
+            low, high = (register(signed(POSITION_BITS), name) for name in ("low", "high"))
+            visible_3, visible_4 = register(1, "visible_3"), register(1, "visible_4")
+            sync += [
+                low.eq(self.bounds[row].low), high.eq(self.bounds[row].high),
+                visible_3.eq((low <= position[1]) & (position[1] < high)),
+                visible_4.eq(visible_3), visible_5[row].eq(visible_4),
+            ]
+
+            # Cycles 3 to 5: round, saturate.
+            score_5, score_6 = register(signed(SCORE_BITS), "score_5"), register(signed(SCORE_BITS), "score_6")
+            sync += [
+                rounded.eq(rsh(held, shift)), score_5.eq(sat(rounded, SCORE_BITS)), score_6.eq(score_5),
+                over[row].eq(saturates(rounded, SCORE_BITS) & visible_4 & stage[4].valid),
+            ]
+
+            # Cycle 5: the unit's largest so far.
+            largest = register(signed(SCORE_BITS), "largest")
+            with m.If(stage[5].valid):
+                with m.If(visible_5[row] & (stage[5].first | (score_5 > largest))):
+                    sync += largest.eq(score_5)
+                with m.Elif(stage[5].first):
+                    sync += largest.eq(LEAST_SCORE)
+            m.d.comb += [self.o.score[row].eq(score_6), self.o.largest[row].eq(largest)]
+        return m

@@ -1,0 +1,133 @@
+"""A job's life, the same for every engine: accepted, planned, run, drained, reported; and its counters."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .job import COUNTERS, TALLIES, Activity, JobStatus, Stall, StatusCode
+
+__all__ = ["COUNTER_BITS", "TALLY_BITS", "STALL_COUNTERS", "fault_layout", "first_fault", "events_layout", "JobControl"]
+
+COUNTER_BITS = 48
+TALLY_BITS = 32
+_EVENT_BITS = 16
+
+STALL_COUNTERS = {"stall_lane": Stall.LANE, "stall_row": Stall.ROW, "stall_drain": Stall.DRAIN,
+                  "stall_output": Stall.OUTPUT, "stall_softmax": Stall.SOFTMAX}
+"""Which cause each counter counts."""
+
+fault_layout = data.StructLayout({"valid": 1, "code": StatusCode, "detail": unsigned(8), "address": unsigned(48)})
+"""What went wrong, as a status tells it."""
+
+
+def first_fault(m, faults, o):
+    """Drive ``o``, a `fault_layout`, from a list of (condition, code, address[, detail]); the first that holds."""
+    m.d.comb += o.valid.eq(Cat(condition for condition, *_ in faults).any())
+    for condition, code, address, *detail in reversed(faults):
+        with m.If(condition):
+            m.d.comb += [o.code.eq(code), o.address.eq(address), o.detail.eq(detail[0] if detail else 0)]
+
+
+def events_layout():
+    """What an engine does in a cycle: the array's step or why there is none, useful multiplies, and saturations and
+    illegal bytes by tally. ``drain``, ``values``, ``exp`` and ``output`` are for traces only (`Activity`)."""
+    return data.StructLayout({
+        "step": 1, "stall": Stall, "useful": _EVENT_BITS, "drain": 1, "values": 1, "exp": 1, "output": 1,
+        **{name: _EVENT_BITS for name in TALLIES}})
+
+
+class JobControl(wiring.Component):
+    """Takes descriptors, lets the engine run, and reports how each ended.
+
+    Parameters
+    ----------
+    descriptor : Shape
+
+    Members
+    -------
+    job : In(stream(descriptor)), done : Out(stream(JobStatus))
+    held : Out(descriptor)
+        The job at work.
+    idle : In(1)
+        The bus owes nothing: a job may be accepted, a failed one is over.
+    bad : In(1), field : In(8)
+        The descriptor is illegal, and its field; looked at two cycles after ``held`` changed.
+    running : Out(1)
+        The engine works; low resets all that starts afresh with each job, and aborts what is on the bus.
+    fault : In(fault_layout), expired : In(1), finished : In(1)
+        While running: something failed; the bus was silent for too long; everything is done.
+    events : In(events_layout), read_beat, write_beat : In(1)
+        For counters and tallies.
+    activity : Out(Activity)
+
+    A job that fails stops, lets what is outstanding on the bus end, and then reports; on silence it
+    reports at once.
+    """
+
+    def __init__(self, descriptor):
+        self.descriptor = descriptor
+        super().__init__({
+            "job": In(stream.Signature(descriptor)), "done": Out(stream.Signature(JobStatus)),
+            "held": Out(descriptor), "idle": In(1), "bad": In(1), "field": In(8), "running": Out(1),
+            "fault": In(fault_layout), "expired": In(1), "finished": In(1),
+            "events": In(events_layout()), "read_beat": In(1), "write_beat": In(1), "activity": Out(Activity),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        status = self.done.payload
+        busy = Signal()
+        with m.FSM() as fsm:
+            with m.State("IDLE"):
+                m.d.comb += self.job.ready.eq(self.idle)
+                with m.If(self.job.valid & self.idle):
+                    m.d.sync += [self.held.eq(self.job.payload), status.eq(0), status.cycles.eq(1)]
+                    m.next = "PLAN"
+            with m.State("PLAN"):
+                m.next = "CHECK"
+            with m.State("CHECK"):
+                m.next = "RUN"
+                with m.If(self.bad):
+                    m.d.sync += [status.code.eq(StatusCode.BAD_FIELD), status.detail.eq(self.field)]
+                    m.next = "REPORT"
+            with m.State("RUN"):
+                m.d.comb += self.running.eq(1)
+                with m.If(self.expired):
+                    m.d.sync += status.code.eq(StatusCode.TIMEOUT)
+                    m.next = "REPORT"
+                with m.Elif(self.fault.valid):
+                    m.d.sync += [status.code.eq(self.fault.code), status.address.eq(self.fault.address),
+                                 status.detail.eq(self.fault.detail)]
+                    m.next = "DRAIN"
+                with m.Elif(self.finished):
+                    m.next = "REPORT"
+            with m.State("DRAIN"):
+                with m.If(self.idle | self.expired):
+                    m.next = "REPORT"
+            with m.State("REPORT"):
+                m.d.comb += self.done.valid.eq(1)
+                with m.If(self.done.ready):
+                    m.next = "IDLE"
+        m.d.comb += busy.eq(~fsm.ongoing("IDLE") & ~fsm.ongoing("REPORT"))
+        self._count(m, busy)
+        return m
+
+    def _count(self, m, busy):
+        status, events, running = self.done.payload, self.events, self.running
+        steps = {
+            "cycles": 1, "array_busy": running & events.step, "array_useful": Mux(running, events.useful, 0),
+            "beats_read": self.read_beat, "beats_written": self.write_beat,
+            **{name: running & (events.stall == cause) for name, cause in STALL_COUNTERS.items()},
+        }
+        assert list(steps) == list(COUNTERS)
+        with m.If(busy):
+            m.d.sync += [status[name].eq((status[name] + step)[:COUNTER_BITS]) for name, step in steps.items()]
+            for name in TALLIES:
+                total = Signal(TALLY_BITS + 1, name=f"{name}_total")
+                m.d.comb += total.eq(status[name] + Mux(running, events[name], 0))
+                m.d.sync += status[name].eq(total[:TALLY_BITS] | total[-1].replicate(TALLY_BITS))
+        m.d.sync += [
+            self.activity.busy.eq(busy), self.activity.stall.eq(Mux(running, events.stall, Stall.NONE)),
+            *(self.activity[name].eq(running & events[name]) for name in ("step", "drain", "values", "exp", "output")),
+            self.activity.read_beat.eq(self.read_beat), self.activity.write_beat.eq(self.write_beat),
+        ]

@@ -1,0 +1,16 @@
+"""Errors of the bus as an engine reports them."""
+
+from ..control.job import StatusCode
+from .axi import Response
+
+__all__ = ["bus_faults"]
+
+READ_CODES = {Response.SLVERR: StatusCode.READ_SLVERR, Response.DECERR: StatusCode.READ_DECERR}
+WRITE_CODES = {Response.SLVERR: StatusCode.WRITE_SLVERR, Response.DECERR: StatusCode.WRITE_DECERR}
+
+
+def bus_faults(readers, writer):
+    """``(condition, code, address)`` of each error that the readers and the writer may hold, readers first."""
+    return [(part.error.valid & (part.error.resp == response), code, part.error.addr)
+            for part, codes in (*((reader, READ_CODES) for reader in readers), (writer, WRITE_CODES))
+            for response, code in codes.items()]

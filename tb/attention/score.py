@@ -1,0 +1,152 @@
+"""Scores of whole units against golden: every word in its cycle, mask, running maximum, saturations.
+
+Parameters: see `tb.attention.units`.
+"""
+
+import cocotb
+import numpy as np
+from cocotb.triggers import RisingEdge
+from olivine.attention.layout import CHUNKS, bounds_layout
+from olivine.attention.score import ScoreScaler, score_word
+from olivine.config import LANE_MAX, ROW_BITS
+from olivine_golden.rounding import rsh, sat
+
+from tb.attention.units import CONFIG, LANES, ROWS, banks, chance, noise, shape_of
+from tb.numerics.pipeline import latency
+from tb.streams import pack, start, unpack
+
+INPUT, ADDR, PARAMS = (shape_of(ScoreScaler, name) for name in ("i", "bounds_addr", "params"))
+OUTPUT, BOUNDS = score_word(CONFIG), bounds_layout(CONFIG)
+LARGEST = (LANE_MAX << ROW_BITS - 1) * CONFIG.max_head_dim
+"""Largest dot product."""
+
+LAST_POSITION = (1 << 20) - 1
+
+
+def dots(rng):
+    """P dot products of any size, the largest included."""
+    kind = rng.integers(0, 3)
+    if kind == 0:
+        return rng.choice([-LARGEST, LARGEST, 0, -1, 1], ROWS)
+    return rng.integers(-LARGEST, LARGEST + 1, ROWS) >> (0 if kind == 1 else 10)
+
+
+def parameters(rng):
+    return {"mult": int(rng.choice([0, 1, 0xFFFF, rng.integers(0, 1 << 16), rng.integers(0, 1 << 16)])),
+            "shift": int(rng.choice([0, 63, rng.integers(0, 64), rng.integers(8, 30), rng.integers(8, 30)]))}
+
+
+class Bench:
+    def __init__(self, dut, seed):
+        self.dut, self.rng = dut, np.random.default_rng(seed)
+        self.saturated = self.hidden = self.seen = 0
+        dut.i.value = dut.params.value = dut.bounds.value = 0
+
+    def units(self, count):
+        """Tags, and bounds by bank and context that lie about the units' keys."""
+        rng = self.rng
+        base = int(rng.choice([0, rng.integers(0, 300), LAST_POSITION - 3 * LANES]))
+        bounds = {}
+        for bank in range(CHUNKS):
+            for context in range(CONFIG.contexts):
+                low, high = base + rng.integers(-LANES, 3 * LANES, (2, ROWS))
+                rows = [{"low": int(a), "high": min(int(b), LAST_POSITION)} for a, b in zip(low, high)]
+                for row in rows:
+                    row.update([{}, {"low": -LAST_POSITION}, {"low": 0, "high": LAST_POSITION},
+                                {"low": 0, "high": 0}][rng.choice(4, p=[.6, .15, .15, .1])])
+                bounds[bank, context] = rows
+        tags = [{"bank": int(rng.integers(0, CHUNKS)), "context": int(rng.integers(0, CONFIG.contexts)),
+                 "slot": int(rng.integers(0, CONFIG.contexts)), "first": int(rng.integers(0, 2)),
+                 "final": int(rng.integers(0, 2)),
+                 "keys": int(rng.choice([1, LANES, LANES - 1, rng.integers(1, LANES + 1)])),
+                 "position": int(rng.choice([base, base + LANES, base + 2 * LANES]))} for _ in range(count)]
+        return tags, bounds
+
+    async def run(self, tags, bounds, params, gaps=False, data=dots):
+        """Units one after the other, with the words beyond their keys that the array brings."""
+        dut, rng = self.dut, self.rng
+        dut.params.value = banks(PARAMS, params)
+        enter, leave, tallies, now = {}, {}, {}, 0
+        for tag in tags:
+            largest = np.full(ROWS, -1 << 15)
+            low, high = (np.array([row[name] for row in bounds[tag["bank"], tag["context"]]])
+                         for name in ("low", "high"))
+            for lane in range(int(rng.choice([LANES, tag["keys"]]))):
+                dot = data(rng)
+                enter[now] = pack(INPUT, {"valid": 1, "lane": lane, "tag": tag, "data": dot.tolist()})
+                if lane < tag["keys"]:
+                    number = params[tag["bank"]]
+                    rounded = rsh(dot * number["mult"], number["shift"])
+                    score = sat(rounded, 16)
+                    visible = (low <= tag["position"] + lane) & (tag["position"] + lane < high)
+                    largest = np.maximum(largest, np.where(visible, score, -1 << 15))
+                    leave[now + latency()] = {
+                        "valid": 1, "first": int(lane == 0), "last": int(lane == tag["keys"] - 1), "tag": tag,
+                        "score": score.tolist(), "visible": int(visible @ (1 << np.arange(ROWS))),
+                        "largest": largest.tolist()}
+                    tallies[now + latency()] = int(((score != rounded) & visible).sum())
+                    self.seen += int(visible.sum())
+                    self.hidden += int((~visible & (score != rounded)).sum())
+                now += 1 + (int(rng.integers(0, 4)) if gaps and chance(rng, .3) else 0)
+        self.saturated += sum(tallies.values())
+        for cycle in range(now + latency() + 1):
+            dut.i.value = enter.get(cycle, noise(rng, INPUT))
+            await RisingEdge(dut.clk)
+            got = unpack(OUTPUT, int(dut.o.value))
+            assert got["valid"] == (cycle in leave), cycle
+            assert cycle not in leave or got == leave[cycle], (cycle, got, leave[cycle], params)
+            assert int(dut.saturated.value) == tallies.get(cycle, 0), (cycle, params)
+            asked = unpack(ADDR, int(dut.bounds_addr.value))
+            dut.bounds.value = pack(BOUNDS, bounds.get((asked["bank"], asked["context"]), [{}] * ROWS))
+
+
+@cocotb.test()
+async def any_units(dut):
+    bench = Bench(dut, 1)
+    await start(dut)
+    for index in range(24):
+        params = [parameters(bench.rng) for _ in range(CHUNKS)]
+        await bench.run(*bench.units(6 if LANES < 32 else 2), params, gaps=index % 2)
+    assert bench.saturated and bench.hidden and bench.seen
+
+
+@cocotb.test()
+async def at_the_limits(dut):
+    """Ties of the rounding, the first scores that saturate, the largest product unshifted."""
+    bench = Bench(dut, 2)
+    await start(dut)
+    limits = [-32769, -32768, 32767, 32768]
+    cases = [(1, 0, limits), (2, 1, limits), (1, 1, [-3, -1, 1, 3, 65533, 65534, 65535, -65537, -65538]),
+             (3, 2, [-2, 2, -6, 6, 43689, 43690, -43691, -43690]), (0xFFFF, 0, [-LARGEST, LARGEST, 1, 0]),
+             (0xFFFF, 63, [-LARGEST, LARGEST]), (0, 0, [LARGEST])]
+    for mult, shift, values in cases:
+        tags, bounds = bench.units(3)
+        await bench.run(tags, bounds, [{"mult": mult, "shift": shift}, {"mult": mult, "shift": shift + 1 & 63}],
+                        data=lambda rng, values=values: rng.choice(values, ROWS))
+    assert bench.saturated
+
+
+@cocotb.test()
+async def every_bound(dut):
+    """Every pair of bounds about a page of a key to all keys: all masks that there are."""
+    bench = Bench(dut, 3)
+    await start(dut)
+    tag = {"context": CONFIG.contexts - 1, "keys": min(LANES, 8), "position": 5}
+    ends = range(4, 6 + tag["keys"])
+    pairs = [{"low": low, "high": high} for low in ends for high in ends]
+    for first in range(0, len(pairs), ROWS):
+        rows = (pairs[first:first + ROWS] + [{"low": 0, "high": 0}] * ROWS)[:ROWS]
+        full = {"bank": first // ROWS % CHUNKS, "slot": 0, "first": 1, "final": 0, **tag}
+        await bench.run([full], {(full["bank"], tag["context"]): rows}, [{"mult": 300, "shift": 12}] * CHUNKS)
+
+
+@cocotb.test()
+async def measured_latency(dut):
+    bench = Bench(dut, 4)
+    await start(dut)
+    dut.i.value = pack(INPUT, {"valid": 1, "tag": {"keys": 1}})
+    for cycle in range(latency() + 1):
+        await RisingEdge(dut.clk)
+        assert unpack(OUTPUT, int(dut.o.value))["valid"] == (cycle == latency())
+        dut.i.value = 0
+    assert bench.saturated == 0

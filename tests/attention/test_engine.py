@@ -1,0 +1,42 @@
+"""The attention engine on the AXI bus, on both simulators."""
+
+from dataclasses import replace
+
+import pytest
+from olivine.attention.engine import AttentionEngine
+from olivine.config import PRESETS
+from olivine.verilog import design
+
+from tests.simulate import run
+
+_designs = {}
+
+
+def engine(preset="tiny"):
+    """The engine's Verilog, made once for all tests of a process."""
+    if preset not in _designs:
+        _designs[preset] = design(AttentionEngine(PRESETS[preset]), "attention")
+    return _designs[preset]
+
+
+def simulate(testbench, simulator="icarus", preset="tiny", **parameters):
+    expected = parameters.pop("expected", None)
+    run(engine(preset), testbench, simulator=simulator, expected=expected,
+        parameters={"preset": preset, "element": "folded", "columns": 1, **parameters})
+
+
+@pytest.mark.parametrize("pattern", ["always", "half", "bursty"])
+def test_patterns_icarus(pattern):
+    simulate("tb.attention.engine", pattern=pattern, jobs=20, seed=len(pattern), expected=3)
+
+
+@pytest.mark.parametrize("pattern", ["always", "half", "bursty", "rare", "alternate"])
+def test_patterns_verilator(pattern):
+    simulate("tb.attention.engine", "verilator", pattern=pattern, jobs=10 if pattern == "rare" else 75,
+             seed=len(pattern), expected=3)
+
+
+@pytest.mark.parametrize(("name", "value"), [("element", "exponent"), ("drain_columns", 2), ("bus_bits", 64)])
+def test_refused_configurations(name, value):
+    with pytest.raises(ValueError, match=f"{name} is {value!r}: attention needs"):
+        AttentionEngine(replace(PRESETS["tiny"], **{name: value}))

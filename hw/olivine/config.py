@@ -140,6 +140,10 @@ class AcceleratorConfig:
         if self.max_sequence > largest:
             raise ConfigError(f"max_sequence is {self.max_sequence}: the 32-bit softmax denominator holds "
                               f"at most {largest} keys")
+        largest = ((1 << (PARTIAL_SUM_BITS - 1)) - 1) // ((2047 << GUARD_BITS) * LANE_MAX)
+        if self.max_sequence > largest:
+            raise ConfigError(f"max_sequence is {self.max_sequence}: weighted values of {PARTIAL_SUM_BITS} bits "
+                              f"hold at most {largest} keys")
 
     # Derived sizes.
 

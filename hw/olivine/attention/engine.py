@@ -17,7 +17,7 @@ from ..memory.writer import BurstWriter
 from ..stream import Queue
 from .datapath import Datapath
 from .descriptor import AttentionDescriptor
-from .pages import PageAddresses
+from .pages import PageAddresses, tile_layout
 from .parts import PartAddresses
 from .plan import ADDRESS_BITS, Planner
 from .queries import QueryAddresses
@@ -38,6 +38,9 @@ QUERY_QUEUE_BEATS, QUERY_BURST_BEATS = 64, 16
 TABLE_QUEUE_BEATS, TABLE_BURST_BEATS = 32, 8
 BASES = 64
 """Page addresses that wait on chip."""
+
+TILES = 16
+"""Tiles that are asked for and not yet placed: more than the reader has in flight, but for the shortest."""
 
 
 class AttentionEngine(wiring.Component):
@@ -115,7 +118,7 @@ class AttentionEngine(wiring.Component):
         table, elements = fresh("table", TableWalk(config)), fresh("elements", Elements(bus_bytes))
         queries, pages = fresh("queries", QueryAddresses(config)), fresh("pages", PageAddresses(config))
         blocks, datapath = fresh("blocks", ResultBlocks(config)), fresh("datapath", Datapath(config))
-        bases = fresh("bases", Queue(64, BASES))
+        bases, tiles = fresh("bases", Queue(64, BASES)), fresh("tiles", Queue(tile_layout(config), TILES))
         guards = [fresh(f"{name}_guard", AddressGuard(ADDRESS_BITS, config.windows, write=name == "write"))
                   for name in ("page", "query", "table", "write")]
         for guard in guards:
@@ -153,7 +156,8 @@ class AttentionEngine(wiring.Component):
         wiring.connect(m, table_reader.o, elements.i)
         wiring.connect(m, elements.o, table.i)
         wiring.connect(m, table.o_base, bases.i)
-        wiring.connect(m, pages.o_tile, datapath.i_tile)
+        wiring.connect(m, pages.o_tile, tiles.i)
+        wiring.connect(m, tiles.o, datapath.i_tile)
         wiring.connect(m, queries.o_block, datapath.i_query_block)
         wiring.connect(m, query_reader.o, datapath.i_query)
         wiring.connect(m, parts.o_part, datapath.i_part)

@@ -1,6 +1,6 @@
 """Olivine on the host: quantizer, memory images, simulators, command line."""
 
-__all__ = ["linear"]
+__all__ = ["attention", "linear"]
 
 
 def __getattr__(name):
@@ -8,4 +8,7 @@ def __getattr__(name):
     if name == "linear":
         from .functional import linear
         return linear
+    if name == "attention":
+        from .attention_functional import attention
+        return attention
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Where a linear job runs: the golden model, or the generated Verilog in a simulator."""
+"""Where jobs run: the golden model, or the generated Verilog in a simulator."""
 
 import time
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-__all__ = ["BACKENDS", "SIMULATORS", "LinearResult", "Backend", "GoldenBackend", "get_backend"]
+__all__ = ["BACKENDS", "SIMULATORS", "LinearResult", "AttentionResult", "Backend", "GoldenBackend", "get_backend"]
 
 SIMULATORS = ("verilator", "icarus")
 BACKENDS = ("golden", *SIMULATORS)
@@ -31,8 +31,25 @@ class LinearResult:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class AttentionResult:
+    """What one attention job gave.
+
+    Parameters
+    ----------
+    outputs : list of olivine_host.attention_jobs.GroupOutput
+        By group.
+    status, seconds
+        As of `LinearResult`.
+    """
+
+    outputs: list
+    status: dict = field(default_factory=dict)
+    seconds: float = 0.0
+
+
 class Backend(Protocol):
-    """What runs linear jobs for a configuration.
+    """What runs jobs for a configuration.
 
     Attributes
     ----------
@@ -44,6 +61,10 @@ class Backend(Protocol):
 
     def run_linear(self, weights, x_int, x_format, y_format):
         """Run ``x_int`` [M, K] through `LinearWeights`; returns a `LinearResult`."""
+
+    def run_attention(self, groups, **options):
+        """Let groups attend, with the options of `olivine_host.attention_jobs.AttentionJob`; returns an
+        `AttentionResult`."""
 
 
 class GoldenBackend:
@@ -60,6 +81,12 @@ class GoldenBackend:
         passes = -(-len(x_int) // self.config.chunk_rows)
         y, tallies = linear(x_int, weights, y_format, passes)
         return LinearResult(y, tallies, time.perf_counter() - start)
+
+    def run_attention(self, groups, **options):
+        from .attention_jobs import AttentionJob
+        start = time.perf_counter()
+        outputs, tallies = AttentionJob(self.config, groups, **options).golden()
+        return AttentionResult(outputs, tallies, time.perf_counter() - start)
 
 
 def get_backend(name, config, *, waves=False, progress=None):

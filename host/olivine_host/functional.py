@@ -1,10 +1,9 @@
 """`linear` on one's own numpy arrays: quantize, run on a backend, return float."""
 
 import numpy as np
-from olivine.config import AcceleratorConfig, load_config
 from olivine.linear.descriptor import RowFormat
 
-from .backends import get_backend
+from .arguments import choice, chosen_backend, positive, real_array
 from .recipe import FORMATS, GROUPS, Recipe
 from .rows import quantize_rows, symmetric_scale
 
@@ -17,31 +16,10 @@ MAX_ROWS = (1 << 20) - 1
 
 
 def _matrix(name, value, dimensions):
-    """``value`` as float64, checked: real, finite, of the wanted number of dimensions, not empty."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} has dtype {array.dtype}: must be real numbers")
-    if array.ndim != len(dimensions):
-        raise ValueError(f"{name} has shape {array.shape}: must be [{', '.join(dimensions)}]")
-    if not array.size:
-        raise ValueError(f"{name} has shape {array.shape}: must not be empty")
-    array = array.astype(np.float64)
-    if not np.isfinite(array).all():
-        place = tuple(map(int, np.argwhere(~np.isfinite(array))[0]))
-        raise ValueError(f"{name} holds {array[place]} at {place}: must be finite")
-    return array
-
-
-def _choice(name, value, allowed):
-    if value not in allowed:
-        raise ValueError(f"{name} is {value!r}: allowed are {', '.join(map(repr, allowed))}")
-    return allowed[value]
-
-
-def _check_scale(name, value):
-    if not np.isfinite(value) or value <= 0:
-        raise ValueError(f"{name} is {value!r}: must be a positive number")
-    return float(value)
+    """``value`` as float64, checked, and of the wanted number of dimensions."""
+    if np.ndim(value) != len(dimensions) and np.asarray(value).dtype.kind in "fiu":
+        raise ValueError(f"{name} has shape {np.shape(value)}: must be [{', '.join(dimensions)}]")
+    return real_array(name, value)
 
 
 def linear(x, w, bias=None, *, x_scale=None, y_scale=None, x_bits=12, y_bits=16, format="int8", group=None,
@@ -105,11 +83,8 @@ def linear(x, w, bias=None, *, x_scale=None, y_scale=None, x_bits=12, y_bits=16,
         if size > MAX_ROWS:
             raise ValueError(f"{name} is {size}: a job has at most {MAX_ROWS}")
     recipe = Recipe(format, None if group is None else str(group), method)
-    x_format, y_format = _choice("x_bits", x_bits, X_FORMATS), _choice("y_bits", y_bits, Y_FORMATS)
-    if isinstance(backend, str):
-        if config is not None and not isinstance(config, AcceleratorConfig):
-            raise TypeError(f"config is {config!r}: must be an AcceleratorConfig")
-        backend = get_backend(backend, load_config(preset) if config is None else config)
+    x_format, y_format = choice("x_bits", x_bits, X_FORMATS), choice("y_bits", y_bits, Y_FORMATS)
+    backend = chosen_backend(backend, preset, config)
     if x.shape[1] > backend.config.max_reduction:
         raise ValueError(f"K is {x.shape[1]}: {backend.config.name!r} holds reductions of at most "
                          f"{backend.config.max_reduction}")
@@ -118,7 +93,7 @@ def linear(x, w, bias=None, *, x_scale=None, y_scale=None, x_bits=12, y_bits=16,
         x_scale = symmetric_scale(np.abs(x).max(), x_format)
     if y_scale is None:
         y_scale = symmetric_scale(np.abs(x @ w.T + (0 if bias is None else bias)).max(), y_format)
-    x_scale, y_scale = _check_scale("x_scale", x_scale), _check_scale("y_scale", y_scale)
+    x_scale, y_scale = positive("x_scale", x_scale), positive("y_scale", y_scale)
     x_int = quantize_rows(x, x_scale, x_format)
     quantized = quantize_linear(
         w, bias, x_scale=x_scale, y_scale=y_scale, x_format=x_format, y_format=y_format,

@@ -12,6 +12,8 @@ from olivine.linear.descriptor import (
 )
 from olivine.olive.formats import LaneFormat
 
+from .bench.limits import linear_limit
+
 __all__ = ["pack_rows", "unpack_rows", "pack_weights", "LinearJob"]
 
 ALIGNMENT = 4096
@@ -92,6 +94,8 @@ class LinearJob:
 
     Attributes
     ----------
+    unit : str
+        The engine that runs it, by its name in `olivine.units`.
     regions : list of (int, bytes)
         What memory must hold: address and contents.
     output : (int, int)
@@ -101,6 +105,8 @@ class LinearJob:
     memory_bytes : int
         End of the last region.
     """
+
+    unit = "linear"
 
     def __init__(self, config, weights, x, x_format, y_format, addresses=None):
         x = np.asarray(x)
@@ -145,3 +151,19 @@ class LinearJob:
     def unpack(self, image):
         """Results int64 [M, N] from the bytes of the output region."""
         return unpack_rows(image, self.m, self.n, self.config.rows, self.y_format)
+
+    def limit(self):
+        """The fewest cycles of any machine, see `olivine_host.bench.limits`."""
+        return linear_limit(self.config, self.m, self.k, self.n, self.weights.format, self.weights.group,
+                            self.x_format, self.y_format)
+
+    def golden(self):
+        """What the golden model gives: results int64 [M, N], and the tallies of the job."""
+        from olivine_golden.linear import linear
+        return linear(self.x, self.weights, self.y_format, self.passes)
+
+    def matches(self, image, status):
+        """Whether results and tallies are the golden model's."""
+        expected, tallies = self.golden()
+        return bool(np.array_equal(self.unpack(image), expected)
+                    and all(status[name] == count for name, count in tallies.items()))

@@ -82,9 +82,11 @@ class Bench:
         dut, rng = self.dut, self.rng
         dut.i.value = noise(rng, INPUT) if word is None else word
         await RisingEdge(dut.clk)
-        got = unpack(OUTPUT, int(dut.o.value))
-        assert got["valid"] == (self.cycle in self.leave), self.cycle
-        assert not got["valid"] or got == self.leave[self.cycle], (self.cycle, got, self.leave[self.cycle])
+        # Noise may address what is not in the memory: only words that are valid have all their bits.
+        assert int(dut.o.value[0]) == (self.cycle in self.leave), self.cycle
+        if self.cycle in self.leave:
+            got = unpack(OUTPUT, int(dut.o.value))
+            assert got == self.leave[self.cycle], (self.cycle, got, self.leave[self.cycle])
         slot = int(dut.slot.value) if hasattr(dut, "slot") else 0
         dut.factors.value = pack(FACTORS, self.table[slot] if slot < len(self.table) else [{}] * ROWS)
         self.cycle += 1

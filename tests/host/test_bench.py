@@ -58,7 +58,8 @@ def test_limits_by_hand(config, shape, read, written, cycles, limited_by):
 # --- Benchmarks and their operands --------------------------------------------------------------------
 
 def test_named_benchmarks():
-    shapes = {name: str(benchmark.shape) for name, benchmark in BENCHMARKS.items()}
+    shapes = {name: str(benchmark.shape) for name, benchmark in BENCHMARKS.items()
+              if benchmark.shape.unit == "linear"}
     assert shapes == {
         "linear-decode": "1 x 1024 x 1024, ovp4_int in groups of 64, int8 to int8",
         "linear-decode-int8": "1 x 1024 x 1024, int8 per channel, int8 to int8",
@@ -117,26 +118,14 @@ class GoldenHardware:
         return JobResult({"code": StatusCode.OK, **counters, **tallies}, bytes(image), 1001)
 
 
-@pytest.fixture
-def golden_jobs(monkeypatch):
-    """Jobs remember their operands, for `GoldenHardware`."""
-    from olivine_host import jobs
-    keep = jobs.LinearJob.__init__
-
-    def remember(self, config, weights, x, *formats):
-        keep(self, config, weights, x, *formats)
-        self.x = x
-
-    monkeypatch.setattr(jobs.LinearJob, "__init__", remember)
-
-
 BENCH = BENCHMARKS["linear-decode"].reshaped(m=3, k=70, n=10)
 
 
-def test_record(golden_jobs):
+def test_record():
     record, _, _ = measure(BENCH, GoldenHardware(TINY), seed=5)
     assert record == {
         "name": "linear-decode", "preset": "tiny", "simulator": "golden", "version": record["version"],
+        "unit": "linear",
         "m": 3, "k": 70, "n": 10, "format": "ovp4_int", "group": "64", "x_format": "int8", "y_format": "int8",
         "seed": 5, "cycles": 1000, "limit_cycles": 163, "ratio": .163, "limited_by": "read",
         "array_useful": round(2100 / 16000, 4), "array_busy": .5, "bytes_read": 28, "bytes_written": 20,
@@ -146,7 +135,7 @@ def test_record(golden_jobs):
 
 
 @pytest.mark.parametrize("fault", [{"flip": 1}, {"illegal": 1}])
-def test_a_wrong_result_is_not_bit_exact(golden_jobs, fault):
+def test_a_wrong_result_is_not_bit_exact(fault):
     record, _, _ = measure(BENCH, GoldenHardware(TINY, **fault))
     assert record["bit_exact"] is False
 
@@ -194,13 +183,14 @@ def test_trace_file_is_json_for_perfetto(tmp_path):
 
 
 def test_shares_of_time():
-    edges, array, buses = shares(TRACE, bins=2)
+    edges, array, rates, values = shares(TRACE, bins=2)
     assert list(edges) == [0, 7, 14]
     assert list(array[Stall.LANE]) == [3 / 7, 0] and list(array[Stall.NONE]) == [3 / 7, 2 / 7]
     assert list(array[Stall.DRAIN]) == [0, 1 / 7] and list(array[Stall.DONE]) == [0, 3 / 7]
-    assert list(buses["read"]) == [2 / 7, 0] and list(buses["write"]) == [0, 2 / 7]
+    assert list(rates["read bus"]) == [2 / 7, 0] and list(rates["write bus"]) == [0, 2 / 7]
+    assert not values.any()
     # Logs start in cycle 1.
-    edges, array, _ = shares(activity((1, STEP), (3, {"busy": 1}), cycles=5), bins=2)
+    edges, array, *_ = shares(activity((1, STEP), (3, {"busy": 1}), cycles=5), bins=2)
     assert list(edges) == [1, 3, 5] and list(array[Stall.NONE]) == [1, 0]
 
 
@@ -293,15 +283,15 @@ def test_command_on_the_engine(tmp_path):
     steps = sum(event["dur"] for event in events if event["name"] == "step")
     # 2 row groups, 3 panels.
     assert steps == 2 * 3 * 70 and record["array_busy"] == round(steps / record["cycles"], 4)
-    reads = sum(event["dur"] for event in events if event["name"] == "beats" and event["tid"] == 4)
+    reads = sum(event["dur"] for event in events if event["name"] == "beats" and event["cat"] == "read bus")
     assert reads * TINY.bus_bytes == record["bytes_read"]
     assert (tmp_path / "plot.png").exists()
     assert "All figures are those of" in bench(*arguments, "--compare", out).output
 
 
-def test_command_fails_when_the_hardware_is_wrong(monkeypatch, golden_jobs):
+def test_command_fails_when_the_hardware_is_wrong(monkeypatch):
     from olivine_host.simulation import backend
     monkeypatch.setattr(backend, "SimulatedBackend", lambda simulator, config, **_: SimpleNamespace(
-        build=lambda: None, run=GoldenHardware(config, flip=1).run, config=config, name=simulator))
+        build=lambda units: None, run=GoldenHardware(config, flip=1).run, config=config, name=simulator))
     done = bench("linear-decode", "--preset", "tiny", "--k", 64, "--n", 8)
     assert done.exit_code == 1 and "the results of linear-decode are not the golden model's" in done.output

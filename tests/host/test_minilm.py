@@ -11,12 +11,13 @@ from olivine.config import PRESETS
 from olivine.linear.descriptor import Group, RowFormat
 from olivine_golden.linear import linear
 from olivine_host import text
-from olivine_host.backends import GoldenBackend, LinearResult
+from olivine_host.backends import AttentionResult, GoldenBackend, LinearResult
 from olivine_host.minilm import pipeline
+from olivine_host.minilm.attention import OPTIONS, attention_groups
 from olivine_host.minilm.cache import digest, load_layer, save_layer
 from olivine_host.minilm.compensate import fitted, with_bias_corrected
-from olivine_host.minilm.model import STAGES, load
-from olivine_host.minilm.quantized import QuantizedMiniLM, _quantize_stage, quantize_layer
+from olivine_host.minilm.model import LINEARS, STAGES, load
+from olivine_host.minilm.quantized import QuantizedMiniLM, _attend_golden, _quantize_stage, quantize_layer
 from olivine_host.quantize import quantize_linear
 from olivine_host.recipe import Recipe
 from olivine_host.rows import quantize_rows
@@ -130,8 +131,11 @@ class TestCache:
         layer = {**small_layer, "ffn_up": grouped}
         save_layer(path, layer)
         loaded = load_layer(path)
-        assert list(loaded) == list(STAGES)
-        for stage, expected in layer.items():
+        assert set(loaded) == set(STAGES)
+        for name in ("q_scale", "k_scale", "v_scale", "o_scale"):
+            np.testing.assert_array_equal(getattr(loaded["attention"], name), getattr(layer["attention"], name))
+        for stage in LINEARS:
+            expected = layer[stage]
             found = loaded[stage]
             assert replace(found, weights=None) == replace(expected, weights=None), stage
             for name in ("format", "group", "group_shift"):
@@ -153,7 +157,8 @@ class TestCache:
         third = QuantizedMiniLM(model, Recipe(), FEW, folder=tmp_path, report=lines.append)
         found = third.layer(1)
         assert [line.split(" on ")[0] for line in lines[2:]] == ["quantizing layer 1"]
-        for stage in STAGES:
+        np.testing.assert_array_equal(found["attention"].k_scale, expected["attention"].k_scale)
+        for stage in LINEARS:
             for scale in ("x_scale", "y_scale"):
                 assert getattr(found[stage], scale) == getattr(expected[stage], scale), (stage, scale)
             np.testing.assert_array_equal(found[stage].weights.bias, expected[stage].weights.bias)
@@ -205,7 +210,8 @@ class TestCompensation:
 
 
 class Wrong(GoldenBackend):
-    """A simulator with one wrong bit in one layer's results, or a wrong tally; keeps the rows it got."""
+    """A simulator with one wrong bit in one layer's results (``channels`` or "attention"), or a wrong tally; keeps
+    the rows it got."""
 
     name = "verilator"
 
@@ -222,6 +228,12 @@ class Wrong(GoldenBackend):
             y[-1, -1] ^= 1
         return LinearResult(y, {**result.status, **self.status}, 0.0)
 
+    def run_attention(self, groups, **options):
+        result = super().run_attention(groups, **options)
+        if self.channels == "attention":
+            result.outputs[-1].y[-1, -1] ^= 1
+        return AttentionResult(result.outputs, {**result.status, **self.status}, 0.0)
+
 
 class TestPipeline:
     def run(self, model, layer, backend, watch=None):
@@ -231,9 +243,9 @@ class TestPipeline:
 
     def test_reports_each_stage(self, model, small_layer):
         output, reference, report = self.run(model, small_layer, GoldenBackend(EDGE))
-        assert [(s.stage, s.m, s.k, s.n) for s in report.stages] == [
-            ("qkv", 64, 384, 1152), ("attention_output", 64, 384, 384), ("ffn_up", 64, 384, 1536),
-            ("ffn_down", 64, 1536, 384)]
+        assert [(s.stage, s.shape) for s in report.stages] == [
+            ("qkv", "64x384x1152"), ("attention", "64x12x32"), ("attention_output", "64x384x384"),
+            ("ffn_up", "64x384x1536"), ("ffn_down", "64x1536x384")]
         assert all(stage.exact is None for stage in report.stages)
         assert all(0.995 < stage.cosine < 1 for stage in report.stages)
         assert 0.998 < report.cosine < 1
@@ -241,11 +253,37 @@ class TestPipeline:
 
     def test_equal_results_are_exact(self, model, small_layer):
         report = self.run(model, small_layer, Wrong())[2]
-        assert [stage.exact for stage in report.stages] == [True] * 4
+        assert [stage.exact for stage in report.stages] == [True] * 5
 
-    def test_one_wrong_bit_shows(self, model, small_layer):
-        report = self.run(model, small_layer, Wrong(channels=1536))[2]
-        assert [stage.exact for stage in report.stages] == [True, True, False, True]
+    @pytest.mark.parametrize("channels, place", [(1536, 3), ("attention", 1)])
+    def test_one_wrong_bit_shows(self, model, small_layer, channels, place):
+        report = self.run(model, small_layer, Wrong(channels=channels))[2]
+        assert [stage.exact for stage in report.stages] == [index != place for index in range(5)]
+
+    def test_attention_of_each_sentence_and_head(self, model, small_layer):
+        """Against float attention of the same q, k and v: what is left is their rounding."""
+        batch = model.tokenize(text.DEFAULT)
+        qkv = model.linears[0]["qkv"](model.embed(batch))
+        quantized = small_layer["attention"]
+        groups = attention_groups(quantized, qkv, batch)
+        assert [len(group.q) for group in groups] == [length for length in batch.lengths for _ in range(12)]
+        context = _attend_golden(quantized, qkv, batch)
+        expected = model.attention(qkv, batch)
+        error = float((context - expected).norm() / expected.norm())
+        print(f"relative error {error:.5f}")
+        assert error < 0.02
+
+    def test_attention_output_takes_the_integers(self, model, small_layer):
+        """The attention's results are the next layer's rows: quantizing them again changes nothing."""
+        backend = Wrong()
+        batch = model.tokenize(text.DEFAULT)
+        x = model.embed(batch)
+        pipeline.run_layer(model, 0, small_layer, backend, x, x, batch)
+        result = backend.run_attention(attention_groups(small_layer["attention"], torch.from_numpy(
+            linear(backend.rows[0], small_layer["qkv"].weights, RowFormat.INT16)[0]
+            * small_layer["qkv"].y_scale).float(), batch), **OPTIONS)
+        first = np.concatenate([output.y for output in result.outputs[:12]], axis=1)
+        np.testing.assert_array_equal(backend.rows[1][:len(first)], first)
 
     def test_a_wrong_tally_shows(self, model, small_layer):
         report = self.run(model, small_layer, Wrong(status={"sat_output": 7}))[2]
@@ -262,8 +300,10 @@ class TestPipeline:
                 seen.append(stage.stage)
 
         self.run(model, small_layer, GoldenBackend(EDGE), Watch())
-        assert seen[:3] == [(0, "qkv", 64, 384, 1152), "qkv", (0, "attention_output", 64, 384, 384)]
-        assert len(seen) == 8
+        pairs = sum(length ** 2 for length in model.tokenize(text.DEFAULT).lengths)
+        assert seen[:5] == [(0, "qkv", 64 * 384 * 1152), "qkv", (0, "attention", 2 * pairs * 384), "attention",
+                            (0, "attention_output", 64 * 384 * 384)]
+        assert len(seen) == 10
 
     def test_later_layers_start_from_float(self, model, tmp_path):
         quantized = QuantizedMiniLM(model, Recipe(), FEW, folder=tmp_path)
@@ -278,7 +318,7 @@ class TestPipeline:
         # Its own error only: layer 0 was exact. Run after a quantized layer 0 it is further off.
         chained, _ = pipeline.run_model(model, range(2), quantized, GoldenBackend(EDGE), batch)
         for alone, after in zip(reports[0].stages[:3], chained[1].stages):
-            assert 1 - alone.cosine < 0.7 * (1 - after.cosine), alone.stage
+            assert 1 - alone.cosine < 0.8 * (1 - after.cosine), alone.stage
 
 
 def sentence_cosines(model, recipe):

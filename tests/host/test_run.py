@@ -5,7 +5,7 @@ import io
 import pytest
 from click.testing import CliRunner
 from olivine.control.job import StatusCode
-from olivine_host.backends import GoldenBackend, LinearResult
+from olivine_host.backends import AttentionResult, GoldenBackend, LinearResult
 from olivine_host.cli import olivine, run
 from olivine_host.cli.run_view import View
 from olivine_host.minilm.model import STAGES
@@ -21,7 +21,7 @@ CYCLES = 4 * 64 * 384 * 384 // 512
 class Simulator(GoldenBackend):
     """Stands in for a simulator: the golden model's bits and made-up counters.
 
-    ``wrong`` is the number of output channels of the linear layer that gets a wrong bit.
+    ``wrong`` is the number of output channels of the linear layer that gets a wrong bit, or "attention".
     """
 
     name = "verilator"
@@ -41,6 +41,13 @@ class Simulator(GoldenBackend):
             y[0, 0] += 1
         return LinearResult(y, {**result.status, "code": StatusCode.OK, "cycles": CYCLES,
                                 "array_useful": len(x_int) * k * n, "beats_read": CYCLES // 2}, 0.1)
+
+    def run_attention(self, groups, **options):
+        result = super().run_attention(groups, **options)
+        if self.wrong == "attention":
+            result.outputs[-1].y[-1, -1] ^= 1
+        return AttentionResult(result.outputs, {**result.status, "code": StatusCode.OK, "cycles": CYCLES,
+                                                "array_useful": CYCLES * 256, "beats_read": 0}, 0.1)
 
 
 @pytest.fixture
@@ -65,10 +72,12 @@ def rows(output):
     """Cells of the table's lines by (layer, stage)."""
     found = {}
     for line in output.splitlines():
-        for stage in (*STAGES.values(), "layer output"):
+        # Longer names first: "attention output" is not "attention".
+        for stage in sorted((*STAGES.values(), "layer output"), key=len, reverse=True):
             layer, _, rest = line.strip().partition(" ")
             if layer.isdigit() and rest.strip().startswith(stage):
                 found[int(layer), stage] = rest.strip().removeprefix(stage).split()
+                break
     return {key: [cell.strip() for cell in cells if cell.strip()] for key, cells in found.items()}
 
 
@@ -78,13 +87,15 @@ class TestShows:
         result = invoke("--simulator", "golden")
         assert result.exit_code == 0, result.output
         first = result.output.splitlines()[0]
-        assert "attention, layer norms, GELU and embedding run as the float reference on the host" in first
+        assert "linear layers and attention run on Olivine; its layer norms, GELU and embedding run" in first
         table = rows(result.output)
         assert [stage for _, stage in table] == [*STAGES.values(), "layer output"]
         shape, cosine, *rest = table[0, "ffn down"]
         assert shape == "64x1536x384"
         assert 0.99 < float(cosine) < 1
         assert rest == ["-"] * 4
+        assert table[0, "attention"][0] == "64x12x32" and 0.999 < float(table[0, "attention"][1]) < 1
+        assert "4 linear layers and the attention of 1 encoder layer(s), 114 million multiplies" in result.output
         assert "The golden integer model ran in place of the Verilog." in result.output
         assert "bit for bit" not in result.output
 
@@ -96,13 +107,14 @@ class TestShows:
         # 1 of 4 multiplier cycles was useful in the second, 3 of 4 in the first; a beat in every other cycle.
         assert table[0, "attention output"][2:] == ["yes", str(CYCLES), "0.250", "0.500"]
         assert table[0, "q, k, v"][2:] == ["yes", str(CYCLES), "0.750", "0.500"]
+        assert table[0, "attention"][2:] == ["yes", str(CYCLES), "0.500", "0.000"]
         assert "Every result is bit for bit the golden model's." in result.output
-        assert f"They took {4 * CYCLES} cycles." in result.output
+        assert f"They took {5 * CYCLES} cycles." in result.output
 
     def test_all_layers(self):
         result = invoke("--simulator", "golden", "--layers", "all")
         assert result.exit_code == 0, result.output
-        assert len(rows(result.output)) == 6 * 5
+        assert len(rows(result.output)) == 6 * 6
         assert all(sentence in result.output for sentence in DEFAULT)
         assert "Cosine of the sentence vectors to PyTorch: 0.99" in result.output
 
@@ -127,7 +139,8 @@ def test_default_run_on_verilator():
     assert "Every result is bit for bit the golden model's." in result.output
     table = rows(result.output)
     assert all(float(table[0, stage][1]) > 0.998 for stage in STAGES.values())
-    assert all(float(table[0, stage][4]) > 0.8 for stage in STAGES.values()), "the multipliers stand idle"
+    assert all(float(table[0, stage][4]) > 0.8 for stage in STAGES.values() if stage != "attention"), \
+        "the multipliers stand idle"
     assert float(table[0, "layer output"][0]) > 0.9995
 
 
@@ -141,6 +154,13 @@ class TestFails:
         assert rows(result.output)[0, "ffn down"][2] == "yes"
         assert "the RTL's results differ from the golden model's: layer 0 ffn up" in result.output
         assert "bit for bit" not in result.output
+
+    def test_where_the_attention_is_wrong(self, simulate):
+        simulate(wrong="attention")
+        result = invoke()
+        assert result.exit_code == 1
+        assert [rows(result.output)[0, stage][2] for stage in ("attention", "attention output")] == ["NO", "yes"]
+        assert "the RTL's results differ from the golden model's: layer 0 attention" in result.output
 
     def test_where_the_job_failed(self, simulate):
         simulate(fails=True)
@@ -174,10 +194,10 @@ class TestProgress:
         seen = []
         with view.running(2 * 8 * 4 * 2, STAGES):
             for stage in ("qkv", "ffn_up"):
-                view.start(3, stage, 8, 4, 2)
+                view.start(3, stage, 8 * 4 * 2)
                 view.progress(0.25)
                 seen.append(view._bar.tasks[0].completed if view._bar else None)
-                view.done(StageReport(3, stage, 8, 4, 2, 1.0, True, dict(status), 0.5))
+                view.done(StageReport(3, stage, "8x4x2", 1.0, True, dict(status), 0.5))
         return seen, view.console.file.getvalue()
 
     def test_terminal_gets_a_bar(self):
@@ -186,7 +206,7 @@ class TestProgress:
         assert "ffn up" in output and "0.5 s" not in output
 
     def test_saturation_is_named(self):
-        stages = [StageReport(0, "qkv", 8, 4, 2, 1.0, None, {"sat_output": count, "illegal": 0}, 0.5)
+        stages = [StageReport(0, "qkv", "8x4x2", 1.0, None, {"sat_output": count, "illegal": 0}, 0.5)
                   for count in (3, 4)]
         view = self.view(False)
         view.summary([LayerReport(0, stages, 0.99)], None, 128, "golden", 1.0)
@@ -197,5 +217,5 @@ class TestProgress:
     def test_elsewhere_plain_lines(self):
         seen, output = self.run(self.view(False), {"cycles": 77})
         assert seen == [None, None]
-        assert output.splitlines() == ["layer 3, q, k, v: 8 x 4 x 2, 77 cycles, 0.5 s",
-                                       "layer 3, ffn up: 8 x 4 x 2, 77 cycles, 0.5 s"]
+        assert output.splitlines() == ["layer 3, q, k, v: 8x4x2, 77 cycles, 0.5 s",
+                                       "layer 3, ffn up: 8x4x2, 77 cycles, 0.5 s"]

@@ -7,9 +7,10 @@ and the useful multiplies over the multipliers. Padding, descriptors and reading
 
 from dataclasses import dataclass
 
+from olivine.attention.descriptor import OutputFormat, partial_words
 from olivine.linear.descriptor import Group, RowFormat, run_steps
 
-__all__ = ["Limit", "linear_limit", "EPILOGUE_BYTES"]
+__all__ = ["Limit", "linear_limit", "attention_limit", "EPILOGUE_BYTES"]
 
 EPILOGUE_BYTES = 7
 """Bytes that requantize one output channel: bias 4, mult 2, shift 1."""
@@ -63,3 +64,43 @@ def linear_limit(config, m, k, n, weight_format, group, x_format, y_format):
     return Limit(bytes_read=chunks * weights + m * k * RowFormat(x_format).bytes,
                  bytes_written=m * n * RowFormat(y_format).bytes,
                  multiplies=m * k * n, bus_bytes=config.bus_bytes, multipliers=config.multipliers)
+
+
+def _seen(token, keys, position, causal, window):
+    """First key that a query token sees, and the first that it sees no more."""
+    at = position + token
+    low = max(0, at - window + 1) if window else 0
+    high = min(keys, at + 1) if causal else keys
+    return low, max(low, high)
+
+
+def attention_limit(config, groups, head_dim, key_format, value_format, q_format, o_format, *, heads=1,
+                    causal=False, window=0, lse=False):
+    """The `Limit` of an attention job whose ``groups`` are (rows, keys, position).
+
+    Each key and value that some row of a chunk (of P rows for every context that fits) sees is read once for
+    that chunk; queries are read once, results written once. Every row multiplies with the keys and the values
+    that it sees.
+    """
+    chunk_rows = config.rows * config.attention_contexts(head_dim)
+    bits = head_dim * (key_format.bits + value_format.bits)
+    output = OutputFormat(o_format)
+    row_bytes = 2 * partial_words(head_dim) if output is OutputFormat.PARTIAL else head_dim * output.bytes
+    read = written = pairs = 0
+    for rows, keys, position in groups:
+        for start in range(0, rows, chunk_rows):
+            stop = min(start + chunk_rows, rows)
+            seen = []
+            for token in range(start // heads, -(-stop // heads)):
+                low, high = _seen(token, keys, position, causal, window)
+                sharing = min(stop, (token + 1) * heads) - max(start, token * heads)
+                pairs += sharing * (high - low)
+                if high > low:
+                    seen.append((low, high))
+            if seen:
+                # Ranges of consecutive tokens leave no key out between them.
+                read += (max(high for _, high in seen) - min(low for low, _ in seen)) * bits // 8
+        read += rows * head_dim * RowFormat(q_format).bytes
+        written += rows * (row_bytes + (4 if lse else 0))
+    return Limit(bytes_read=read, bytes_written=written, multiplies=2 * head_dim * pairs,
+                 bus_bytes=config.bus_bytes, multipliers=config.multipliers)

@@ -7,12 +7,21 @@ from olivine.control.job import Stall
 
 from .perfetto import ACTIVITIES
 
-__all__ = ["shares", "write_plot"]
+__all__ = ["RATES", "shares", "write_plot"]
 
 BINS = 200
 
 COLOURS = {Stall.NONE: "#4c956c", Stall.LANE: "#e07a5f", Stall.ROW: "#f2cc8f", Stall.DRAIN: "#81b3d2",
-           Stall.OUTPUT: "#9d79bc", Stall.DONE: "#cccccc"}
+           Stall.OUTPUT: "#9d79bc", Stall.DONE: "#cccccc", Stall.SOFTMAX: "#5c5470"}
+
+VALUES = "#2c6e49"
+"""Steps of P V, apart from those of Q K^T."""
+
+
+RATES = {"read bus": "read_beat", "write bus": "write_beat", "softmax": "exp", "output": "output"}
+"""Curves of the lower picture, and their fields of `Activity`; the last two are of attention."""
+
+RATE_COLOURS = ("#33658a", "#d1495b", "#5c5470", "#edae49")
 
 
 def shares(trace, bins=BINS):
@@ -24,8 +33,11 @@ def shares(trace, bins=BINS):
         Cycles between which a bin lies.
     array : dict of Stall to float [bins]
         Share of the bin's cycles in which the array took a step (`Stall.NONE`) or did not for a cause.
-    buses : dict of str to float [bins]
-        Share of the bin's cycles with a beat, by ``"read"`` and ``"write"``.
+    rates : dict of str to float [bins]
+        Share of the bin's cycles with a beat, by ``"read bus"`` and ``"write bus"``, with a word of
+        probabilities by ``"softmax"`` and of results by ``"output"``.
+    values : float [bins]
+        Share of the bin's cycles in which the array took a step of P V.
     """
     first, cycles = int(trace.starts[0]), trace.cycles
     bins = min(bins, cycles - first)
@@ -37,30 +49,33 @@ def shares(trace, bins=BINS):
 
     states = np.repeat(trace.array_state(), trace.lengths)
     array = {cause: share(states == cause.value) for cause in ACTIVITIES}
-    buses = {name: share(trace.per_cycle(f"{name}_beat")) for name in ("read", "write")}
-    return edges, array, buses
+    rates = {name: share(trace.per_cycle(field)) for name, field in RATES.items()}
+    return edges, array, rates, share(trace.per_cycle("step") & trace.per_cycle("values"))
 
 
-def write_plot(path, trace, title):
+def write_plot(path, trace, title, attention=False):
     """Write the picture of one job; the ending of ``path`` names its kind (``.png``, ``.svg``, ``.pdf``)."""
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    edges, array, buses = shares(trace)
+    edges, array, rates, values = shares(trace)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure, (above, below) = pyplot.subplots(2, 1, sharex=True, figsize=(11, 6), height_ratios=(3, 2),
                                              layout="constrained")
-    seen = {cause: share for cause, share in array.items() if share.any()}
+    areas = [(ACTIVITIES[cause], COLOURS[cause], share) for cause, share in array.items() if share.any()]
+    if attention:
+        areas = [("PV", VALUES, values), ("QK", COLOURS[Stall.NONE], array[Stall.NONE] - values),
+                 *(area for area in areas if area[0] != ACTIVITIES[Stall.NONE])]
     # A step is drawn up to the next point: the last bin needs one more.
-    above.stackplot(edges, *(np.append(share, share[-1]) for share in seen.values()), step="post",
-                    colors=[COLOURS[cause] for cause in seen], labels=[ACTIVITIES[cause] for cause in seen])
+    above.stackplot(edges, *(np.append(share, share[-1]) for _, _, share in areas), step="post",
+                    colors=[colour for _, colour, _ in areas], labels=[label for label, _, _ in areas])
     above.set(ylabel="array, share of cycles", ylim=(0, 1), title=title)
-    for (name, share), colour in zip(buses.items(), ("#33658a", "#d1495b")):
-        below.step(edges, np.append(share, share[-1]), where="post", color=colour, linewidth=1.2,
-                   label=f"{name} bus")
-    below.set(ylabel="bus, beats per cycle", ylim=(0, 1.05), xlabel="cycle", xlim=(edges[0], edges[-1]))
+    for (name, share), colour in zip(rates.items(), RATE_COLOURS):
+        if attention or name.endswith("bus"):
+            below.step(edges, np.append(share, share[-1]), where="post", color=colour, linewidth=1.2, label=name)
+    below.set(ylabel="words per cycle", ylim=(0, 1.05), xlabel="cycle", xlim=(edges[0], edges[-1]))
     for axes in (above, below):
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
         axes.grid(alpha=.3)

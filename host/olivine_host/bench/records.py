@@ -5,7 +5,8 @@ from pathlib import Path
 
 __all__ = ["write_records", "read_records", "compare"]
 
-IDENTITY = ("name", "preset", "simulator", "m", "k", "n", "format", "group", "x_format", "y_format", "dsp")
+IDENTITY = ("name", "preset", "simulator", "m", "k", "n", "format", "group", "x_format", "y_format", "tokens", "keys",
+            "heads", "kv_heads", "head_dim", "kv_format", "causal", "sequences", "dsp")
 """Fields that say what was measured; records that agree in them are compared."""
 
 

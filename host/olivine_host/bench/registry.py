@@ -1,7 +1,8 @@
 """The benchmarks that have names."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
+from .attention_workload import AttentionShape
 from .workload import LinearShape
 
 __all__ = ["Benchmark", "BENCHMARKS", "find"]
@@ -14,12 +15,17 @@ class Benchmark:
     Parameters
     ----------
     name, what : str
-    shape : LinearShape
+    shape : LinearShape or AttentionShape
     """
 
     name: str
     what: str
-    shape: LinearShape
+    shape: LinearShape | AttentionShape
+
+    @property
+    def parameters(self):
+        """Names that `reshaped` knows."""
+        return [field.name for field in fields(self.shape)]
 
     def reshaped(self, **changes):
         """The same with another shape; changes that are None are none."""
@@ -34,6 +40,16 @@ _ALL = (
               LinearShape(1, 1024, 1024, format="int8", group="channel")),
     Benchmark("linear-prefill", "a linear layer for 256 tokens, 4-bit weights in groups",
               LinearShape(256, 1024, 1024)),
+    *(Benchmark(f"attention-prefill-full-{keys}", f"attention of a prompt of {keys} tokens, no mask",
+                AttentionShape(keys, keys)) for keys in (256, 512, 1024)),
+    Benchmark("attention-prefill-causal-512", "attention of a prompt of 512 tokens, causal",
+              AttentionShape(512, 512, causal=True)),
+    *(Benchmark(f"attention-decode-{keys}", f"attention of one token to {keys} keys", AttentionShape(1, keys))
+      for keys in (256, 1024, 4096)),
+    *(Benchmark(f"attention-decode-{keys}-ovp4", "the same with 4-bit keys and values",
+                AttentionShape(1, keys, kv_format="ovp4_int")) for keys in (256, 1024, 4096)),
+    Benchmark("attention-decode-gqa-1024-ovp4", "attention of one token to 1024 keys, 8 query heads to a KV head",
+              AttentionShape(1, 1024, heads=32, kv_heads=4, kv_format="ovp4_int")),
 )
 
 BENCHMARKS = {benchmark.name: benchmark for benchmark in _ALL}

@@ -61,15 +61,13 @@ class View:
             table.add_column(title, justify="right")
         return table
 
-    def records(self, records):
-        """One line for each benchmark."""
+    def records(self, records, shapes):
+        """One line for each benchmark; ``shapes`` says by name what to call their shapes."""
         table = self._table(("benchmark", "shape"), ("cycles", "limit", "ratio", "limited by", "array useful",
                                                      "stalls", "RTL = golden"))
         for record in records:
-            group = "" if record["group"] == "channel" else f" g{record['group']}"
-            shape = f"{record['m']}x{record['k']}x{record['n']} {record['format']}{group}"
             stalls = ", ".join(f"{name} {count}" for name, count in record["stalls"].items() if count)
-            table.add_row(record["name"], shape, str(record["cycles"]), str(record["limit_cycles"]),
+            table.add_row(record["name"], shapes[record["name"]], str(record["cycles"]), str(record["limit_cycles"]),
                           f"{record['ratio']:.4f}", record["limited_by"], f"{record['array_useful']:.3f}",
                           stalls or "none", "yes" if record["bit_exact"] else "NO")
         self.console.print(table)

@@ -1,11 +1,18 @@
-"""Random linear jobs of any shape, scaled so that results use their format's range."""
+"""Random linear jobs of any shape, scaled so that results use their format's range.
+
+A shape knows its engine (``unit``), whether a configuration holds it (``check``), its `Limit` and a random
+job; `AttentionShape` has the same members.
+"""
 
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from olivine.config import REQUANT_BITS
+from olivine.config import REQUANT_BITS, ConfigError
 from olivine.linear.descriptor import Group, RowFormat, run_steps
 from olivine.olive.formats import LaneFormat
+
+from ..jobs import LinearJob
+from .limits import linear_limit
 
 __all__ = ["FORMATS", "GROUPS", "ROW_FORMATS", "LinearShape", "random_linear"]
 
@@ -30,6 +37,8 @@ class LinearShape:
         Of inputs and results, keys of `ROW_FORMATS`.
     """
 
+    unit = "linear"
+
     m: int
     k: int
     n: int
@@ -53,8 +62,28 @@ class LinearShape:
         group = "per channel" if self.group == "channel" else f"in groups of {self.group}"
         return f"{self.m} x {self.k} x {self.n}, {self.format} {group}, {self.x_format} to {self.y_format}"
 
+    @property
+    def short(self):
+        """For a table."""
+        group = "" if self.group == "channel" else f" g{self.group}"
+        return f"{self.m}x{self.k}x{self.n} {self.format}{group}"
+
     def as_dict(self):
         return asdict(self)
+
+    def check(self, config):
+        """Raise `ConfigError` if a configuration does not hold the shape."""
+        if self.k > config.max_reduction:
+            raise ConfigError(f"k is {self.k}: preset {config.name!r} holds at most {config.max_reduction}")
+
+    def limit(self, config):
+        return linear_limit(config, self.m, self.k, self.n, FORMATS[self.format], GROUPS[self.group],
+                            ROW_FORMATS[self.x_format], ROW_FORMATS[self.y_format])
+
+    def job(self, config, seed=0):
+        """A `LinearJob` with random operands."""
+        weights, x = random_linear(self, seed)
+        return LinearJob(config, weights, x, ROW_FORMATS[self.x_format], ROW_FORMATS[self.y_format])
 
 
 def random_linear(shape, seed=0):

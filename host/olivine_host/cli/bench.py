@@ -7,6 +7,7 @@ from click.core import ParameterSource
 from olivine.config import ConfigError
 
 from ..backends import SIMULATORS
+from ..bench.attention_workload import KV_FORMATS
 from ..bench.registry import BENCHMARKS, find
 from ..bench.view import View
 from ..bench.workload import FORMATS, GROUPS, ROW_FORMATS
@@ -22,7 +23,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @config_options("edge")
 @click.option("--simulator", type=click.Choice(SIMULATORS), default="verilator", show_default=True,
               help="What runs the Verilog.")
-@click.option("--m", type=click.IntRange(min=1), help="Rows (tokens), in place of the benchmark's.")
+@click.option("--m", type=click.IntRange(min=1), help="Rows (tokens) of linear layers, in place of the benchmark's.")
 @click.option("--k", type=click.IntRange(min=1), help="Reduction (input channels).")
 @click.option("--n", type=click.IntRange(min=1), help="Output channels.")
 @click.option("--format", "weight_format", type=click.Choice(list(FORMATS)), help="Weights.")
@@ -30,6 +31,14 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--x-format", type=click.Choice([name for name in ROW_FORMATS if name != "int16"]),
               help="Inputs.")
 @click.option("--y-format", type=click.Choice(list(ROW_FORMATS)), help="Results.")
+@click.option("--tokens", type=click.IntRange(min=1), help="Queries of each head (attention).")
+@click.option("--keys", type=click.IntRange(min=1), help="Keys of each sequence.")
+@click.option("--heads", type=click.IntRange(min=1), help="Query heads.")
+@click.option("--kv-heads", type=click.IntRange(min=1), help="KV heads that they share.")
+@click.option("--head-dim", type=click.IntRange(min=1), help="Head dimension, a multiple of 8.")
+@click.option("--sequences", type=click.IntRange(min=1), help="Sequences of a batch.")
+@click.option("--kv-format", type=click.Choice(list(KV_FORMATS)), help="Keys and values.")
+@click.option("--causal/--no-causal", default=None, help="Whether a query sees no key after its own position.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random operands.")
 @click.option("--json", "json_file", type=FILE, metavar="FILE", help="Write the records.")
 @click.option("--compare", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
@@ -46,6 +55,7 @@ def command(context, names, preset, config_file, simulator, weight_format, seed,
             plot, waves, synth, listing, **shape):
     """Measure NAMEd benchmarks, all if none is named, and check their results against the golden model.
 
+    Options of the shape change it; without a name they choose the benchmarks that have them.
     A benchmark's ratio is the fewest cycles that its shape allows over the cycles that it took. The exit
     status is 1 if a result is not the golden model's.
 
@@ -62,16 +72,16 @@ def command(context, names, preset, config_file, simulator, weight_format, seed,
         return
     config = configuration(preset, config_file)
     if synth:
-        given = [f"--{name.replace('_', '-')}" for name, value in
+        given = [_flag(name) for name, value in
                  {**shape, "trace": trace, "plot": plot, "waves": waves or None}.items() if value is not None]
         if given:
             raise click.UsageError(f"--synth simulates nothing: leave out {', '.join(given)}")
         records = _synthesize(view, config, names)
         view.cells(records)
     else:
-        benchmarks = [benchmark.reshaped(**shape) for benchmark in find(names)]
+        benchmarks = _reshaped(find(names), bool(names), shape)
         records = _measure(view, config, benchmarks, simulator, seed, waves, trace, plot)
-        view.records(records)
+        view.records(records, {benchmark.name: benchmark.shape.short for benchmark in benchmarks})
     if json_file:
         from ..bench.records import write_records
         write_records(json_file, records)
@@ -83,6 +93,26 @@ def command(context, names, preset, config_file, simulator, weight_format, seed,
     wrong = [record["name"] for record in records if not record.get("bit_exact", True)]
     if wrong:
         raise click.ClickException(f"the results of {', '.join(wrong)} are not the golden model's")
+
+
+def _flag(name):
+    return f"--{name.replace('_', '-')}"
+
+
+def _reshaped(benchmarks, named, shape):
+    """Benchmarks with another shape; of those that were not named only the ones that the changes apply to."""
+    changes = {name: value for name, value in shape.items() if value is not None}
+    chosen = []
+    for benchmark in benchmarks:
+        unknown = [_flag(name) for name in changes if name not in benchmark.parameters]
+        if not unknown:
+            chosen.append(benchmark.reshaped(**changes))
+        elif named:
+            raise click.UsageError(f"{benchmark.name} has no {', '.join(unknown)}: it has "
+                                   f"{', '.join(map(_flag, benchmark.parameters))}")
+    if not chosen:
+        raise click.UsageError(f"no benchmark has all of {', '.join(map(_flag, changes))}")
+    return chosen
 
 
 def _list(synth):
@@ -103,17 +133,17 @@ def _named(path, name, several):
 
 def _measure(view, config, benchmarks, simulator, seed, waves, trace, plot):
     for benchmark in benchmarks:
-        if benchmark.shape.k > config.max_reduction:
-            raise ConfigError(f"k is {benchmark.shape.k}: preset {config.name!r} holds at most "
-                              f"{config.max_reduction}")
+        benchmark.shape.check(config)
     from ..bench.measure import measure
     from ..simulation.backend import SimulatedBackend
 
-    with view.working(f"building the engine of preset {config.name} for {simulator}"):
-        backend = SimulatedBackend(simulator, config, waves=waves, progress=view.progress)
-        backend.build()
+    backend = SimulatedBackend(simulator, config, waves=waves, progress=view.progress)
+    for unit in dict.fromkeys(benchmark.shape.unit for benchmark in benchmarks):
+        with view.working(f"building the {unit} engine of preset {config.name} for {simulator}"):
+            backend.build([unit])
     records = []
     for benchmark in benchmarks:
+        attention = benchmark.shape.unit == "attention"
         with view.running(f"{benchmark.name}: {benchmark.shape}"):
             record, activity, picture = measure(benchmark, backend, seed=seed, trace=bool(trace or plot))
         records.append(record)
@@ -121,11 +151,11 @@ def _measure(view, config, benchmarks, simulator, seed, waves, trace, plot):
         several = len(benchmarks) > 1
         if trace:
             from ..bench.perfetto import write_trace
-            write_trace(_named(trace, benchmark.name, several), activity, title)
+            write_trace(_named(trace, benchmark.name, several), activity, title, attention)
             view.say(f"{_named(trace, benchmark.name, several)}: trace")
         if plot:
             from ..bench.plot import write_plot
-            write_plot(_named(plot, benchmark.name, several), activity, title)
+            write_plot(_named(plot, benchmark.name, several), activity, title, attention)
             view.say(f"{_named(plot, benchmark.name, several)}: plot")
         if picture:
             view.say(f"{picture}: waveforms of {benchmark.name}")

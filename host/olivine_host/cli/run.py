@@ -1,4 +1,4 @@
-"""``olivine run``: linear layers of a real language model on the generated Verilog."""
+"""``olivine run``: linear layers and attention of a real language model on the generated Verilog."""
 
 import time
 
@@ -15,8 +15,8 @@ from .run_view import View
 
 __all__ = ["command"]
 
-NOTICE = ("The model's linear layers run on Olivine; its attention, layer norms, GELU and embedding run as "
-          "the float reference on the host for now, because the gateware does not have them yet.")
+NOTICE = ("The model's linear layers and attention run on Olivine; its layer norms, GELU and embedding run as "
+          "the float reference on the host, because the gateware does not have them.")
 
 
 @click.command("run")
@@ -26,7 +26,7 @@ NOTICE = ("The model's linear layers run on Olivine; its attention, layer norms,
               help="Input sentence, may be repeated.  [default: four sentences, 64 tokens]")
 @config_options("edge")
 @click.option("--simulator", type=click.Choice(BACKENDS), default="verilator", show_default=True,
-              help="What runs the linear layers; golden is the integer model, without Verilog.")
+              help="What runs linear layers and attention; golden is the integer model, without Verilog.")
 @click.option("--format", "weight_format", type=click.Choice(list(FORMATS)), default="int8",
               show_default=True, help="Weights; ovp4 takes the better of its int and flint types by matrix.")
 @click.option("--group", type=click.Choice(list(GROUPS)),
@@ -35,9 +35,9 @@ NOTICE = ("The model's linear layers run on Olivine; its attention, layer norms,
               help="Rounding of weights.  [default: nearest for int8, else gptq]")
 @waves_option
 def command(layer, layers, texts, preset, config_file, simulator, weight_format, group, method, waves):
-    """Run an encoder layer of MiniLM on real sentences, its linear layers in simulated RTL.
+    """Run an encoder layer of MiniLM on real sentences, its linear layers and attention in simulated RTL.
 
-    Shows for each linear layer how close it comes to PyTorch, whether the RTL gives the golden model's
+    Shows for each stage how close it comes to PyTorch, whether the RTL gives the golden model's
     bits, and what it costs. Fails if it does not give them.
     """
     if layer is not None and layers is not None:
@@ -58,7 +58,7 @@ def _run(view, recipe, backend, layer, all_layers, texts):
     # After the options are checked: PyTorch takes seconds to import.
     view.say("loading PyTorch and MiniLM")
     from ..minilm.model import STAGES, load
-    from ..minilm.pipeline import run_model
+    from ..minilm.pipeline import run_model, stage_macs
     from ..minilm.quantized import QuantizedMiniLM
     config = backend.config
     model = load()
@@ -73,19 +73,18 @@ def _run(view, recipe, backend, layer, all_layers, texts):
         quantized.layer(index)
 
     if hasattr(backend, "build"):
-        view.say(f"preparing {backend.name}; it is built the first time, which takes a minute or two")
-        backend.build()
+        view.say(f"preparing {backend.name}; it is built the first time, which takes some minutes")
+        backend.build(("linear", "attention"))
     view.say(f"{_layers(layers)}; sentences: {len(batch.lengths)}, tokens: {len(batch.ids)}; {recipe}; "
              f"preset {config.name}, {config.rows} x {config.lanes} multipliers; {backend.name}")
-    weights = sum(linear.weight.numel() for index in layers for linear in model.linears[index].values())
-    macs = len(batch.ids) * weights
+    macs = sum(stage_macs(model, index, stage, batch) for index in layers for stage in STAGES)
     with view.running(macs, STAGES):
         reports, cosines = run_model(model, layers, quantized, backend, batch, view)
     view.table(reports, config)
     if cosines is not None:
         view.sentences(texts, cosines)
     if getattr(backend, "last_waves", None):
-        view.say(f"waveforms of the last linear layer: {backend.last_waves}")
+        view.say(f"waveforms of the last stage: {backend.last_waves}")
     view.summary(reports, cosines, macs, backend.name, time.monotonic() - began)
     wrong = [f"layer {stage.layer} {STAGES[stage.stage]}" for report in reports for stage in report.stages
              if stage.exact is False]
@@ -104,3 +103,7 @@ def _check_fits(config, model):
         fits = [name for name, preset in PRESETS.items() if preset.max_reduction >= needed]
         raise ValueError(f"{config.name!r} holds reductions of at most {config.max_reduction} and the "
                          f"model's second feed-forward layer has {needed}: choose preset {' or '.join(fits)}")
+    head_dim = model.linears[0]["attention_output"].weight.shape[1] // model.heads
+    if head_dim > config.max_head_dim:
+        raise ValueError(f"{config.name!r} holds head dimensions of at most {config.max_head_dim} and the model has "
+                         f"{head_dim}")

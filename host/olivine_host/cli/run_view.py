@@ -16,7 +16,7 @@ PLAIN_WIDTH = 110
 
 
 class View:
-    """Shows a run as it goes; `run_model` calls `start` and `done` around each linear layer."""
+    """Shows a run as it goes; `run_model` calls `start` and `done` around each stage."""
 
     def __init__(self, console=None):
         self.console = console or Console(highlight=False)
@@ -43,41 +43,40 @@ class View:
             yield
         self._bar = None
 
-    def start(self, layer, stage, m, k, n):
-        """A linear layer begins."""
-        self._current = m * k * n
+    def start(self, layer, stage, macs):
+        """A stage of so many multiplies begins."""
+        self._current = macs
         if self._bar is not None:
             self._bar.update(self._task, description=f"layer {layer}, {self._stages[stage]}")
 
     def progress(self, fraction):
-        """Part of the current linear layer that is done."""
+        """Part of the current stage that is done."""
         if self._bar is not None:
             self._bar.update(self._task, completed=self._finished + fraction * self._current)
 
     def done(self, stage):
-        """A linear layer has ended; ``stage`` is its `StageReport`."""
+        """A stage has ended; ``stage`` is its `StageReport`."""
         self._finished += self._current
         self._current = 0
         if self._bar is not None:
             self._bar.update(self._task, completed=self._finished)
         else:
             cycles = f", {stage.status['cycles']} cycles" if "cycles" in stage.status else ""
-            self.say(f"layer {stage.layer}, {self._stages[stage.stage]}: {stage.m} x {stage.k} x {stage.n}"
-                     f"{cycles}, {stage.seconds:.1f} s")
+            self.say(f"layer {stage.layer}, {self._stages[stage.stage]}: {stage.shape}{cycles}, "
+                     f"{stage.seconds:.1f} s")
 
     def table(self, reports, config):
-        """One line for each linear layer and one for each encoder layer."""
+        """One line for each stage and one for each encoder layer."""
         # Narrow enough for a terminal of 80 columns.
         table = Table(box=box.SIMPLE_HEAD, title="Cosine is to the same stage in PyTorch, in float",
                       title_justify="left", padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
         table.add_column("layer")
         table.add_column("stage", no_wrap=True)
-        for title in ("MxKxN", "cosine", "RTL =\ngolden", "cycles", "utili-\nsation", "bus\nuse"):
+        for title in ("shape", "cosine", "RTL =\ngolden", "cycles", "utili-\nsation", "bus\nuse"):
             table.add_column(title, justify="right", no_wrap=True)
         for report in reports:
             for stage in report.stages:
-                table.add_row(str(stage.layer), self._stages[stage.stage],
-                              f"{stage.m}x{stage.k}x{stage.n}", f"{stage.cosine:.6f}",
+                table.add_row(str(stage.layer), self._stages[stage.stage], stage.shape, f"{stage.cosine:.6f}",
                               {None: "-", True: "yes", False: "NO"}[stage.exact],
                               *_costs(stage.status, config))
             table.add_row(str(report.layer), "layer output", "", f"{report.cosine:.6f}", end_section=True)
@@ -96,7 +95,9 @@ class View:
     def summary(self, reports, cosines, macs, name, seconds):
         """One paragraph: what ran, whether it is right, how close, what it cost."""
         stages = [stage for report in reports for stage in report.stages]
-        parts = [f"{len(stages)} linear layers, {macs / 1e6:.0f} million multiplies, ran on {name}."]
+        attentions = sum(stage.stage == "attention" for stage in stages)
+        parts = [f"{len(stages) - attentions} linear layers and the attention of {attentions} encoder layer(s), "
+                 f"{macs / 1e6:.0f} million multiplies, ran on {name}."]
         if all(stage.exact for stage in stages):
             parts.append("Every result is bit for bit the golden model's.")
         elif name == "golden":

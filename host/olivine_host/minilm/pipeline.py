@@ -1,4 +1,4 @@
-"""A quantized encoder layer: linear layers on a backend, attention, norm and GELU in float on the host."""
+"""A quantized encoder layer: linear layers and attention on a backend, norm and GELU in float on the host."""
 
 from dataclasses import dataclass
 
@@ -7,22 +7,25 @@ import torch
 from olivine_golden.linear import linear as golden_linear
 from torch.nn.functional import cosine_similarity
 
+from ..attention_jobs import AttentionJob, same_outputs
 from ..rows import quantize_rows
+from .attention import OPTIONS, attention_groups, context_of
 from .model import STAGES
 
-__all__ = ["StageReport", "LayerReport", "run_layer", "run_model", "cosine"]
+__all__ = ["StageReport", "LayerReport", "stage_macs", "run_layer", "run_model", "cosine"]
 
 
 @dataclass(frozen=True)
 class StageReport:
-    """One linear layer as it ran.
+    """One linear layer, or the attention, as it ran.
 
     Parameters
     ----------
     layer : int
     stage : str
         A key of `STAGES`.
-    m, k, n : int
+    shape : str
+        Rows, reduction and output channels; of the attention tokens, heads and head dimension.
     cosine : float
         To the same stage in float, mean over tokens.
     exact : bool or None
@@ -34,9 +37,7 @@ class StageReport:
 
     layer: int
     stage: str
-    m: int
-    k: int
-    n: int
+    shape: str
     cosine: float
     exact: bool | None
     status: dict
@@ -65,21 +66,35 @@ def _matches_golden(quantized, x_int, result, config):
                                                      for name, count in tallies.items())
 
 
+def _attention_matches_golden(job, result):
+    outputs, tallies = job.golden()
+    return same_outputs(result.outputs, outputs) and all(result.status.get(name, count) == count
+                                                         for name, count in tallies.items())
+
+
+def stage_macs(model, index, stage, batch):
+    """Multiplies of a stage: of the attention, twice (scores and values) those of every pair of tokens."""
+    if stage == "attention":
+        hidden = model.linears[index]["attention_output"].weight.shape[1]
+        return 2 * hidden * sum(length * length for length in batch.lengths)
+    return len(batch.ids) * model.linears[index][stage].weight.numel()
+
+
 def run_layer(model, index, quantized, backend, x, reference_x, batch, watch=None):
-    """Run one encoder layer with its linear layers on ``backend``.
+    """Run one encoder layer with its linear layers and its attention on ``backend``.
 
     Parameters
     ----------
     model : MiniLM
     index : int
-    quantized : dict of QuantizedLinear, by stage
+    quantized : dict by stage
+        As `quantize_layer` makes it.
     backend : Backend
     x, reference_x : torch.Tensor [T, hidden]
         Input of the quantized and of the float layer.
     batch : Batch
     watch : object or None
-        Its ``start(layer, stage, m, k, n)`` is called before, its ``done(stage_report)`` after each
-        linear layer.
+        Its ``start(layer, stage, macs)`` is called before, its ``done(stage_report)`` after each stage.
 
     Returns
     -------
@@ -92,24 +107,45 @@ def run_layer(model, index, quantized, backend, x, reference_x, batch, watch=Non
         floats[stage] = model.linears[index][stage](x)
         return floats[stage]
 
-    reference = model.layer(index, reference_x, batch, float_linear)
+    def float_attend(qkv):
+        floats["attention"] = model.attention(qkv, batch)
+        return floats["attention"]
+
+    reference = model.layer(index, reference_x, batch, float_linear, float_attend)
     stages = []
 
-    def quantized_linear(stage, x):
-        layer = quantized[stage]
-        x_int = quantize_rows(x, layer.x_scale, layer.x_format)
+    def start(stage):
         if watch is not None:
-            watch.start(index, stage, *x_int.shape, len(layer.weights.bias))
-        result = backend.run_linear(layer.weights, x_int, layer.x_format, layer.y_format)
-        exact = None if backend.name == "golden" else _matches_golden(layer, x_int, result, backend.config)
-        y = torch.from_numpy(result.y * layer.y_scale).float()
-        stages.append(StageReport(index, stage, *x_int.shape, y.shape[1], cosine(y, floats[stage]), exact,
+            watch.start(index, stage, stage_macs(model, index, stage, batch))
+
+    def done(stage, shape, y, exact, result):
+        stages.append(StageReport(index, stage, "x".join(map(str, shape)), cosine(y, floats[stage]), exact,
                                   result.status, result.seconds))
         if watch is not None:
             watch.done(stages[-1])
         return y
 
-    output = model.layer(index, x, batch, quantized_linear)
+    def quantized_attend(qkv):
+        layer = quantized["attention"]
+        groups = attention_groups(layer, qkv, batch)
+        start("attention")
+        result = backend.run_attention(groups, **OPTIONS)
+        exact = None
+        if backend.name != "golden":
+            exact = _attention_matches_golden(AttentionJob(backend.config, groups, **OPTIONS), result)
+        return done("attention", (len(qkv), model.heads, groups[0].q.shape[1]),
+                    context_of(layer, result.outputs), exact, result)
+
+    def quantized_linear(stage, x):
+        layer = quantized[stage]
+        x_int = quantize_rows(x, layer.x_scale, layer.x_format)
+        start(stage)
+        result = backend.run_linear(layer.weights, x_int, layer.x_format, layer.y_format)
+        exact = None if backend.name == "golden" else _matches_golden(layer, x_int, result, backend.config)
+        y = torch.from_numpy(result.y * layer.y_scale).float()
+        return done(stage, (*x_int.shape, y.shape[1]), y, exact, result)
+
+    output = model.layer(index, x, batch, quantized_linear, quantized_attend)
     assert [stage.stage for stage in stages] == list(STAGES)
     return output, reference, LayerReport(index, stages, cosine(output, reference))
 

@@ -1,12 +1,16 @@
-"""MiniLM's linear layers, quantized on calibration text: static scales, weights as the recipe says."""
+"""MiniLM's linear layers and attention, quantized on calibration text: static scales, weights as the recipe
+says."""
 
 import torch
+from olivine.config import PRESETS
 from olivine.linear.descriptor import RowFormat
 from olivine_golden.linear import linear
 
+from ..backends import GoldenBackend
 from ..quantize import activation_scale, quantize_linear
 from ..recipe import FORMATS, GROUPS
 from ..rows import quantize_rows, symmetric_scale
+from .attention import OPTIONS, attention_groups, calibrate_attention, context_of
 from .cache import default_folder, digest, load_layer, save_layer
 from .compensate import fitted, with_bias_corrected
 
@@ -27,11 +31,21 @@ def _run_golden(quantized, x):
     return torch.from_numpy(y * quantized.y_scale).float()
 
 
-def _quantize_stage(layer, x, reference, recipe):
+def _attend_golden(quantized, qkv, batch):
+    """Float results of the quantized attention on float rows, by the golden model.
+
+    Pages are those of one preset: their size moves the last bits, not the calibration.
+    """
+    result = GoldenBackend(PRESETS["edge"]).run_attention(attention_groups(quantized, qkv, batch), **OPTIONS)
+    return context_of(quantized, result.outputs)
+
+
+def _quantize_stage(layer, x, reference, recipe, x_scale=None):
     """Quantize one float `Linear`, calibrated on rows [tokens, K] that reach it.
 
     ``x`` are the rows of the quantized model, ``reference`` those of the float one. With compensation,
-    weights and bias also make up for the difference between them.
+    weights and bias also make up for the difference between them. ``x_scale`` is that of ``x`` where what gives
+    ``x`` is already quantized.
 
     Returns the `QuantizedLinear` and its results on ``x``.
     """
@@ -43,7 +57,7 @@ def _quantize_stage(layer, x, reference, recipe):
     wanted = layer(reference)
     quantized = quantize_linear(
         weight.numpy(), layer.bias.numpy(),
-        x_scale=activation_scale(x.numpy(), X_FORMAT.bits, "mse"),
+        x_scale=activation_scale(x.numpy(), X_FORMAT.bits, "mse") if x_scale is None else x_scale,
         y_scale=symmetric_scale(wanted.abs().max() * Y_HEADROOM, Y_FORMAT),
         x_format=X_FORMAT, y_format=Y_FORMAT, format=FORMATS[recipe.format], group=GROUPS[recipe.group],
         method=recipe.method, hessian=hessian)
@@ -64,7 +78,8 @@ def quantize_layer(model, index, x, reference, batch, recipe):
 
     Returns
     -------
-    layer : dict of QuantizedLinear, by stage
+    layer : dict by stage
+        `QuantizedAttention` of the attention, `QuantizedLinear` of the others.
     output, reference_output : torch.Tensor [T, hidden]
     """
     layer, inputs = {}, {}
@@ -74,16 +89,23 @@ def quantize_layer(model, index, x, reference, batch, recipe):
         return model.linears[index][stage](x)
 
     def calibrate(stage, x):
-        layer[stage], y = _quantize_stage(model.linears[index][stage], x, inputs[stage], recipe)
+        x_scale = layer["attention"].o_scale if stage == "attention_output" else None
+        layer[stage], y = _quantize_stage(model.linears[index][stage], x, inputs[stage], recipe, x_scale)
         return y
 
+    def attend(qkv):
+        # Results come in steps of the next linear layer's rows.
+        step = activation_scale(model.attention(qkv, batch).numpy(), X_FORMAT.bits, "mse")
+        layer["attention"] = calibrate_attention(qkv, model.heads, step)
+        return _attend_golden(layer["attention"], qkv, batch)
+
     reference_output = model.layer(index, reference, batch, observe)
-    output = model.layer(index, x, batch, calibrate)
+    output = model.layer(index, x, batch, calibrate, attend)
     return layer, output, reference_output
 
 
 class QuantizedMiniLM:
-    """The quantized linear layers of a model, made when first asked for.
+    """The quantized layers of a model, made when first asked for.
 
     Parameters
     ----------
@@ -110,7 +132,7 @@ class QuantizedMiniLM:
         return self.folder / f"minilm-{self._key}-{index}.npz"
 
     def layer(self, index):
-        """Stages of one layer by name: `QuantizedLinear`."""
+        """Stages of one layer by name: `QuantizedLinear`, and `QuantizedAttention` of the attention."""
         if index not in self._layers:
             self._layers[index] = load_layer(self._path(index)) or self._make(index)
         return self._layers[index]
@@ -132,7 +154,8 @@ class QuantizedMiniLM:
 
     def _replay(self, index, layer, x, batch):
         self._layers[index] = layer
-        return self.model.layer(index, x, batch, lambda stage, x: _run_golden(layer[stage], x))
+        return self.model.layer(index, x, batch, lambda stage, x: _run_golden(layer[stage], x),
+                                lambda qkv: _attend_golden(layer["attention"], qkv, batch))
 
     def _quantize(self, index, x, reference, batch):
         self.report(f"quantizing layer {index} on {len(batch.ids)} tokens: {self.recipe}")

@@ -12,7 +12,7 @@ import numpy as np
 from olivine.config import REQUANT_BITS
 from olivine.linear.descriptor import Group
 
-__all__ = ["HardwareScales", "hardware_scales", "finish"]
+__all__ = ["HardwareScales", "hardware_scales", "normalised", "finish"]
 
 _LARGEST = 255
 """Multiplier of the group with a channel's largest scale."""
@@ -52,7 +52,7 @@ class HardwareScales:
     unit: np.ndarray
 
 
-def _normalised(ratio):
+def normalised(ratio):
     """``mult`` and ``exponent`` with ratio = mult * 2**-exponent within 2**-17, relative."""
     fraction, power = np.frexp(ratio)
     mult = np.rint(fraction * 65536)
@@ -70,7 +70,7 @@ def hardware_scales(scales, bias, group, *, x_scale, y_scale):
     channel = np.maximum(channel, np.ldexp(np.abs(bias) / x_scale, -_ROOM_FOR_BIAS))
     channel = np.maximum(channel, np.ldexp(step, _SMALLEST_STEP))
     per_unit = 1 if group is Group.CHANNEL else _LARGEST
-    mult, exponent = _normalised(channel / per_unit / step)
+    mult, exponent = normalised(channel / per_unit / step)
     unit = np.ldexp(mult.astype(np.float64), -exponent) * step
     if group is Group.CHANNEL:
         return HardwareScales(unit[None, :], None, mult, exponent, unit * x_scale)

@@ -1,12 +1,12 @@
-"""Linear jobs on the generated Verilog, in a simulator."""
+"""Jobs on the generated Verilog, in a simulator."""
 
 import time
 
 from amaranth.lib import data
 from olivine.control.job import Window
 
-from ..backends import LinearResult
-from ..bench.limits import linear_limit
+from ..attention_jobs import AttentionJob
+from ..backends import AttentionResult, LinearResult
 from ..jobs import LinearJob
 from .designs import cached_design
 from .native import build
@@ -86,8 +86,8 @@ class Simulator:
         return run_jobs(made, jobs, Options(**options), self.config.bus_bytes, trace=trace, progress=progress)
 
 
-class SimulatedBackend(Simulator):
-    """The linear engine's Verilog in a simulator.
+class SimulatedBackend:
+    """The engines' Verilog in a simulator, each built when a job needs it.
 
     Parameters
     ----------
@@ -98,16 +98,36 @@ class SimulatedBackend(Simulator):
         Record waveforms; `last_waves` is the file of the latest job.
     progress : callable or None
         Called now and then with the fraction of the present job that is done, 0.0 to 1.0.
+
+    Attributes
+    ----------
+    options : dict
+        Fields of `Options` that differ from the default, for engines that no job has needed yet.
     """
 
     def __init__(self, name, config, *, waves=False, progress=None):
         self.name = name
+        self.config = config
+        self.waves = waves
         self.progress = progress
+        self.options = {}
         self.last_waves = None
-        super().__init__(config, cached_design("linear", config), name, waves=waves)
+        self._engines = {}
+
+    def engine(self, unit):
+        """The `Simulator` of an engine, by its name in `olivine.units`."""
+        if unit not in self._engines:
+            self._engines[unit] = Simulator(self.config, cached_design(unit, self.config), self.name,
+                                            waves=self.waves, **self.options)
+        return self._engines[unit]
+
+    def build(self, units=("linear",)):
+        """Build engines, if this was not done before."""
+        for unit in units:
+            self.engine(unit).build()
 
     def run(self, job, trace=False):
-        """Run one `LinearJob`; returns its `JobResult`.
+        """Run one `LinearJob`, `AttentionJob` or `MergeJob`; returns its `JobResult`.
 
         Raises
         ------
@@ -117,15 +137,14 @@ class SimulatedBackend(Simulator):
         """
         progress = None
         if self.progress:
-            expected = linear_limit(self.config, job.m, job.k, job.n, job.weights.format, job.weights.group,
-                                    job.x_format, job.y_format).cycles
+            expected = job.limit().cycles
 
             def progress(_, cycles):
                 # The limit is what no engine can beat, so the last cycles are shown as 99 %.
                 self.progress(min(cycles / expected, .99))
 
-        result, = self.run_jobs([job], trace, progress)
-        result.check()
+        result, = self.engine(job.unit).run_jobs([job], trace, progress)
+        result.check(job.unit)
         self.last_waves = result.waves
         if self.progress:
             self.progress(1.0)
@@ -137,3 +156,10 @@ class SimulatedBackend(Simulator):
         job = LinearJob(self.config, weights, x_int, x_format, y_format)
         result = self.run(job)
         return LinearResult(job.unpack(result.output), result.status, time.perf_counter() - start)
+
+    def run_attention(self, groups, **options):
+        """Let groups attend, with the options of `AttentionJob`; returns an `AttentionResult`."""
+        start = time.perf_counter()
+        job = AttentionJob(self.config, groups, **options)
+        result = self.run(job)
+        return AttentionResult(job.unpack(result.output), result.status, time.perf_counter() - start)

@@ -31,9 +31,9 @@ class JobFailed(RuntimeError):
     status : dict
     """
 
-    def __init__(self, status):
+    def __init__(self, status, unit="linear"):
         self.status = status
-        super().__init__(f"the job ended with {status['code'].name}: {explain(status)}")
+        super().__init__(f"the job ended with {status['code'].name}: {explain(status, unit)}")
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ class JobResult:
     trace: ActivityTrace | None = None
     waves: Path | None = None
 
-    def check(self):
-        """Raise `JobFailed` unless the job ended well."""
+    def check(self, unit="linear"):
+        """Raise `JobFailed` unless the job ended well; ``unit`` names the engine."""
         if self.status["code"] is not StatusCode.OK:
-            raise JobFailed(self.status)
+            raise JobFailed(self.status, unit)
 
 
 class _Output:

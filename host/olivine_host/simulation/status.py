@@ -1,5 +1,7 @@
 """A job's status word as a dict, by the layout that the hardware declares."""
 
+from olivine.attention.descriptor import FIELDS as ATTENTION_FIELDS
+from olivine.attention.descriptor import GROUP_FIELDS
 from olivine.control.job import JobStatus, StatusCode
 from olivine.linear.descriptor import FIELDS
 
@@ -22,11 +24,16 @@ _WORDS = {
     StatusCode.WRITE_SLVERR: "the bus answered the write burst at address {address:#x} with SLVERR",
     StatusCode.WRITE_DECERR: "the bus answered the write burst at address {address:#x} with DECERR",
     StatusCode.TIMEOUT: "the bus was silent for too long",
+    StatusCode.BAD_ENTRY: "the table's entry at {address:#x} has a field {field} with a value that is not allowed",
+    StatusCode.BAD_BASE: "the page at {address:#x} does not start at a whole beat of memory",
 }
 
+_FIELDS = {"linear": FIELDS, "attention": ATTENTION_FIELDS}
 
-def explain(status, fields=FIELDS):
-    """One line about a status that is not OK, in words."""
+
+def explain(status, unit="linear"):
+    """One line about a status that is not OK, in words; ``unit`` names the engine."""
     detail = status["detail"]
+    fields = GROUP_FIELDS if status["code"] is StatusCode.BAD_ENTRY else _FIELDS[unit]
     field = repr(fields[detail]) if detail < len(fields) else f"number {detail}"
     return _WORDS[status["code"]].format(field=field, address=status["address"])

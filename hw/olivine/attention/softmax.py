@@ -47,10 +47,10 @@ class BlockSoftmax(wiring.Component):
     **The user's part.** Last words of two units are at least L cycles apart, and words of different units do not
     interleave; gaps within a unit are free.
 
-    **Why the ring of 2 L words is enough.** A unit of k <= L keys is read in the k cycles after its last word, so
-    before or in the cycle in which the next unit's last word may be written. A word of the unit after that one
-    comes later still. So the ring never holds words of more than two units, and never reads behind: the words are
-    read in the order in which they were written, all of them.
+    **Why the ring of 2 L words is enough.** The k <= L words of a unit are read in the k cycles after its last one,
+    that is until the cycle of the next unit's last word at the latest, and the unit after that comes later still. So
+    words of at most two units are held, and they are read in the order in which they were written, all of them.
+    (Half of it would do, but then a word might be written in the cycle in which the one in its place is read.)
 
     Members
     -------

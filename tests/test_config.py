@@ -58,7 +58,7 @@ def test_frozen():
     ({"max_sequence": 1 << 21}, "max_sequence is 2097152: allowed is 1 to"),
     ({"max_sequence": 65_569},
      "max_sequence is 65569: the 32-bit softmax denominator holds at most 65568 keys"),
-    ({"max_sequence": 43_712}, "max_sequence is 43712: weighted values of 40 bits hold at most 43711 keys"),
+    ({"max_sequence": 43_713}, "max_sequence is 43713: weighted values of 40 bits hold at most 43712 keys"),
     ({"max_reduction": 1}, "max_reduction is 1: allowed is 2 to 65535"),
     ({"max_reduction": 65_536}, "max_reduction is 65536: allowed is 2 to 65535"),
     ({"max_reduction": 5_484}, "max_reduction is 5484: partial sums of 40 bits hold at most 5482 steps"),
@@ -74,7 +74,7 @@ def test_refused(changes, message):
 
 @pytest.mark.parametrize("changes", [
     {"rows": 32}, {"lanes": 4}, {"lanes": 256}, {"bus_bits": 64}, {"contexts": 64}, {"windows": 16},
-    {"addr_width": 48}, {"drain_columns": 2}, {"max_head_dim": 8}, {"max_sequence": 43_711},
+    {"addr_width": 48}, {"drain_columns": 2}, {"max_head_dim": 8}, {"max_sequence": 43_712},
     {"max_reduction": 5_482}, {"element": "exponent"}, {"tile_bytes": 1_024},
 ])
 def test_border_is_allowed(changes):

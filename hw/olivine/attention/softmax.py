@@ -13,8 +13,8 @@ from .score import score_word
 __all__ = ["block_state", "BlockSoftmax"]
 
 MIN_LANES = 8
-"""A unit's maximum stays in each of the registers that it passes until the next unit's arrives there; of shorter
-pages it would not stay long enough."""
+"""A unit's maximum and tag stand in one register until its first probabilities leave, and units follow one another
+in as many cycles."""
 
 DISTANCE_BITS = SCORE_BITS + 1
 FRACTION_BITS = 8
@@ -91,10 +91,11 @@ class BlockSoftmax(wiring.Component):
                      write.en.eq(i.valid), read.addr.eq(tail), read.en.eq(1)]
         sync += head.eq(head + i.valid)
 
-        # The unit that is read, as it passes through: its register of cycle n holds it from the first word's cycle
-        # n on, until the next unit's is there.
-        unit = data.StructLayout({"tag": score_tag(config), "m": data.ArrayLayout(signed(MAXIMUM_BITS), rows)})
-        unit_1, unit_3, unit_8 = (Signal(unit, name=f"unit_{cycle}") for cycle in (1, 3, 8))
+        # The unit that is read, as it passes through: a register of cycle n holds it from the first word's cycle
+        # n on, until the next unit's word is there.
+        maxima = data.ArrayLayout(signed(MAXIMUM_BITS), rows)
+        unit = data.StructLayout({"tag": score_tag(config), "m": maxima})
+        unit_1, unit_8, m_3 = Signal(unit), Signal(unit), Signal(maxima)
         left = Signal(range(lanes + 1))
         with m.If(i.valid & i.last):
             sync += [left.eq(i.tag.keys), unit_1.tag.eq(i.tag)]
@@ -110,9 +111,9 @@ class BlockSoftmax(wiring.Component):
         for cycle in range(1, self.latency):
             sync += stage[cycle + 1].eq(stage[cycle])
         with m.If(stage[2].valid & stage[2].first):
-            sync += unit_3.eq(unit_1)
+            sync += m_3.eq(unit_1.m)
         with m.If(stage[7].valid & stage[7].first):
-            sync += unit_8.eq(unit_3)
+            sync += unit_8.eq(unit_1)
 
         # Cycles 2 to 7: a register behind the slow output of the block RAM, distance to the maximum, power.
         word_3 = Signal(word)
@@ -124,7 +125,7 @@ class BlockSoftmax(wiring.Component):
                 row = 2 * pair + lane
                 # Where the key is not visible the distance means nothing, and neither does its power.
                 distance = Signal(DISTANCE_BITS, name=f"distance_{row}")
-                sync += distance.eq((unit_3.m[row] << FRACTION_BITS) - word_3.score[row])
+                sync += distance.eq((m_3[row] << FRACTION_BITS) - word_3.score[row])
                 m.d.comb += [exp2.i[lane].eq(distance),
                              self.o.data[row].eq(Mux(visible[-1][row], exp2.o[lane], 0))]
         m.d.comb += self.o.valid.eq(stage[7].valid)

@@ -34,7 +34,7 @@ def random_group(rng, head_dim, rows, keys, key_format, value_format, q_format, 
 
 
 def random_job(rng, config, *, head_dim=None, groups=None, rows=None, keys=None, key_format=None, value_format=None,
-               heads=None, causal=None, window=None, o_format=None, **more):
+               heads=None, causal=None, window=None, o_format=None, lse=None, **more):
     """A job of random shape, mask and formats, its pages scattered over memory."""
     head_dim = head_dim or 8 * int(rng.integers(1, config.max_head_dim // 8 + 1))
     key_format = LaneFormat(int(rng.integers(0, 4))) if key_format is None else key_format
@@ -51,7 +51,7 @@ def random_job(rng, config, *, head_dim=None, groups=None, rows=None, keys=None,
         length = keys or int(rng.choice([rng.integers(1, config.lanes + 1), rng.integers(1, 5 * config.lanes),
                                          2 * config.lanes]))
         made.append(random_group(rng, head_dim, count, length, key_format, value_format, q_format, heads))
-    lse = bool(rng.integers(0, 2)) and o_format is not OutputFormat.PARTIAL
+    lse = (bool(rng.integers(0, 2)) if lse is None else lse) and o_format is not OutputFormat.PARTIAL
     offset = config.bus_bytes * int(rng.integers(0, 9))
     job = AttentionJob(config, made, heads=heads, causal=causal, window=window, key_format=key_format,
                        value_format=value_format, q_format=q_format, o_format=o_format, lse=lse,

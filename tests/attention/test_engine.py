@@ -36,6 +36,18 @@ def test_patterns_verilator(pattern):
              seed=len(pattern), expected=3)
 
 
+@pytest.mark.parametrize("channel", ["ar", "r", "aw", "w", "b", "done"])
+def test_each_channel_stalls(channel):
+    simulate("tb.attention.engine", "verilator", pattern="bursty", stalled=channel, jobs=8, seed=7, expected=3)
+
+
+@pytest.mark.parametrize("simulator", ["icarus", "verilator"])
+def test_faults(simulator):
+    """2,000 illegal descriptors and an error at every beat on Verilator, a sample of both on Icarus."""
+    small = {"descriptors": 60, "stride": 9} if simulator == "icarus" else {}
+    simulate("tb.attention.faults", simulator, seed=5, expected=6, **small)
+
+
 @pytest.mark.parametrize(("name", "value"), [("element", "exponent"), ("drain_columns", 2), ("bus_bits", 64)])
 def test_refused_configurations(name, value):
     with pytest.raises(ValueError, match=f"{name} is {value!r}: attention needs"):

@@ -1,5 +1,6 @@
 """``olivine bench``: cycles against the limit, where they went, and what the hardware costs."""
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -16,6 +17,16 @@ from .options import config_options, configuration, waves_option
 __all__ = ["command"]
 
 FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def _cycles(context, parameter, value):
+    from ..bench.timeline import cycle_range
+    if value is None:
+        return None, None
+    try:
+        return cycle_range(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command("bench")
@@ -46,13 +57,17 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--trace", type=FILE, metavar="FILE",
               help="Write where the cycles went, for ui.perfetto.dev; several benchmarks add their names.")
 @click.option("--plot", type=FILE, metavar="FILE", help="Write the utilisation over time, as .png or .svg.")
+@click.option("--timeline", type=FILE, metavar="FILE", help="Draw what each part does, cycle by cycle (.png, .svg).")
+@click.option("--cycles", callback=_cycles, metavar="FIRST:LAST", help="Part of the job that --timeline draws.")
+@click.option("--scaling", type=FILE, metavar="FILE",
+              help="Measure one attention benchmark with 64, 128, ... 8192 keys instead, and draw cycles over keys.")
 @waves_option
 @click.option("--synth", is_flag=True,
               help="Synthesize for ECP5 instead; NAMEs are units, the preset is ecp5 unless given.")
 @click.option("--list", "listing", is_flag=True, help="List the benchmarks, with --synth the units.")
 @click.pass_context
 def command(context, names, preset, config_file, simulator, weight_format, seed, json_file, compare, trace,
-            plot, waves, synth, listing, **shape):
+            plot, timeline, cycles, scaling, waves, synth, listing, **shape):
     """Measure NAMEd benchmarks, all if none is named, and check their results against the golden model.
 
     Options of the shape change it; without a name they choose the benchmarks that have them.
@@ -73,15 +88,25 @@ def command(context, names, preset, config_file, simulator, weight_format, seed,
     config = configuration(preset, config_file)
     if synth:
         given = [_flag(name) for name, value in
-                 {**shape, "trace": trace, "plot": plot, "waves": waves or None}.items() if value is not None]
+                 {**shape, "trace": trace, "plot": plot, "timeline": timeline, "scaling": scaling,
+                  "waves": waves or None}.items() if value is not None]
         if given:
             raise click.UsageError(f"--synth simulates nothing: leave out {', '.join(given)}")
         records = _synthesize(view, config, names)
         view.cells(records)
     else:
+        if cycles != (None, None) and not timeline:
+            raise click.UsageError("--cycles is of --timeline, which is missing")
         benchmarks = _reshaped(find(names), bool(names), shape)
-        records = _measure(view, config, benchmarks, simulator, seed, waves, trace, plot)
+        if scaling:
+            benchmarks = _with_keys(benchmarks)
+        pictures = {"trace": trace, "plot": plot, "timeline": timeline}
+        records = _measure(view, config, benchmarks, simulator, seed, waves, pictures, cycles)
         view.records(records, {benchmark.name: benchmark.shape.short for benchmark in benchmarks})
+        if scaling:
+            from ..bench.scaling import write_scaling
+            write_scaling(scaling, records)
+            view.say(f"{scaling}: cycles over keys")
     if json_file:
         from ..bench.records import write_records
         write_records(json_file, records)
@@ -115,6 +140,14 @@ def _reshaped(benchmarks, named, shape):
     return chosen
 
 
+def _with_keys(benchmarks):
+    """One benchmark of attention with ever more keys."""
+    from ..bench.scaling import with_keys
+    if len(benchmarks) != 1:
+        raise click.UsageError(f"--scaling draws one benchmark, not {len(benchmarks)}: name it")
+    return with_keys(benchmarks[0])
+
+
 def _list(synth):
     if synth:
         from ..bench.synthesis_units import SYNTHESIS_UNITS
@@ -131,7 +164,16 @@ def _named(path, name, several):
     return path.with_name(f"{path.stem}-{name}{path.suffix}") if several else path
 
 
-def _measure(view, config, benchmarks, simulator, seed, waves, trace, plot):
+def _writers(cycles):
+    """What writes each kind of picture of a trace."""
+    from ..bench.perfetto import write_trace
+    from ..bench.plot import write_plot
+    from ..bench.timeline import write_timeline
+    return {"trace": write_trace, "plot": write_plot, "timeline": partial(write_timeline, cycles=cycles)}
+
+
+def _measure(view, config, benchmarks, simulator, seed, waves, pictures, cycles):
+    """Records of benchmarks; ``pictures`` says where to write which picture of their traces, None for nowhere."""
     for benchmark in benchmarks:
         benchmark.shape.check(config)
     from ..bench.measure import measure
@@ -145,18 +187,15 @@ def _measure(view, config, benchmarks, simulator, seed, waves, trace, plot):
     for benchmark in benchmarks:
         attention = benchmark.shape.unit == "attention"
         with view.running(f"{benchmark.name}: {benchmark.shape}"):
-            record, activity, picture = measure(benchmark, backend, seed=seed, trace=bool(trace or plot))
+            record, activity, picture = measure(benchmark, backend, seed=seed, trace=any(pictures.values()))
         records.append(record)
         title = f"{benchmark.name}: {benchmark.shape}, preset {config.name}"
         several = len(benchmarks) > 1
-        if trace:
-            from ..bench.perfetto import write_trace
-            write_trace(_named(trace, benchmark.name, several), activity, title, attention)
-            view.say(f"{_named(trace, benchmark.name, several)}: trace")
-        if plot:
-            from ..bench.plot import write_plot
-            write_plot(_named(plot, benchmark.name, several), activity, title, attention)
-            view.say(f"{_named(plot, benchmark.name, several)}: plot")
+        for what, path in pictures.items():
+            if path:
+                path = _named(path, benchmark.name, several)
+                _writers(cycles)[what](path, activity, title, attention)
+                view.say(f"{path}: {what}")
         if picture:
             view.say(f"{picture}: waveforms of {benchmark.name}")
     return records

@@ -1,0 +1,398 @@
+"""Sequencer: the steps of jobs in golden order, against a world in which operands and room come as they like.
+
+In every cycle the model knows which operands are there. So it knows whether the sequencer must take a
+step, which, and, if not, which causes are true.
+
+Parameter: OLIVINE_CONFIG.
+"""
+
+import random
+from collections import deque
+
+import cocotb
+from cocotb.triggers import RisingEdge
+from olivine.attention.descriptor import OutputFormat
+from olivine.attention.layout import slots
+from olivine.attention.sequencer import TILE_SPACING, Sequencer
+from olivine.control.job import Stall
+from olivine.olive.formats import LaneFormat
+
+from tb.attention.jobs import CONFIG, LANES, ROWS, Fresh, chunk_bits, kinds_of_chunks, random_job, unit_ports
+from tb.streams import StreamChecker, pack, unpack
+
+TAG = unit_ports(Sequencer, "tag")
+ROOM = 2 * LANES
+"""Words of results that fit their queue."""
+
+SPACING = max(LANES, TILE_SPACING)
+
+# A unit that stands still fails, and does not wait for ever.
+test = cocotb.test(timeout_time=500, timeout_unit="us")
+
+RATES = ("chunk", "word", "query", "probability", "unit", "credit")
+
+
+def tag(step):
+    """Tag of the tile that ends with a golden step; of the other kind of tile, None: anything."""
+    bank, slot = step.chunk.bank, step.unit % slots(CONFIG)
+    first, final = int(step.page == 0), int(step.final_page)
+    if step.values:
+        return {"values": 1, "address": step.address, "dims": step.lanes,
+                "merge": {"bank": bank, "slot": slot, "first": first, "final": final}}
+    return {"values": 0, "score": {"bank": bank, "context": step.context, "slot": slot, "first": first,
+                                   "final": final, "keys": step.keys, "position": step.position}}
+
+
+def part_of(fields, bits):
+    """The members of a tag that ``fields`` names."""
+    found = unpack(TAG, bits)
+    return {name: found[name] for name in fields}
+
+
+class World:
+    """What surrounds the sequencer: each store and queue as full as the test likes.
+
+    Parameters
+    ----------
+    dut : handle
+    latency : int
+        Cycles from a last step of results to their first word in the queue.
+    softmax : int
+        Cycles from a last step of scores to the unit's first probability.
+    rates : dict
+        Probability by cycle that a ``chunk`` is offered, that a ``word`` of a tile, a ``query``, a
+        ``probability``, the factors of a ``unit`` or a ``credit`` comes; above 1: as many at once as there are
+        and fit.
+
+    Attributes
+    ----------
+    stalls : list of Stall
+        What each cycle was, `Stall.NONE` for a step.
+    issued : list of int
+        Cycles of the steps.
+    """
+
+    def __init__(self, dut, seed=0, latency=18, softmax=12, **rates):
+        self.dut, self.rng, self.latency, self.softmax = dut, random.Random(f"{seed}"), latency, softmax
+        self.rates = {**dict.fromkeys(RATES, 1), **rates}
+        self.fresh = Fresh(dut)
+        for name in ("level", "available", "probabilities", "unit_ready", "credit_return", "i__valid", "i__payload"):
+            getattr(dut, name).value = 0
+        StreamChecker(dut, "i")
+
+    def happens(self, what):
+        return self.rng.random() < self.rates[what]
+
+    def number(self, what, most):
+        """How many of at most ``most`` come in this cycle."""
+        return most if self.rates[what] > 1 else min(most, self.happens(what))
+
+    async def begin(self, job):
+        self.job, self.steps = job, list(job.steps())
+        self.chunks = deque(job.chunks())
+        words = dict.fromkeys((step.tile, step.word) for step in self.steps if not step.chunk.blank)
+        self.coming, self.held = deque(words), deque()          # words of tiles: to come, in the tile buffer
+        self.queries = deque((step.chunk.number, step.query) for step in self.steps
+                             if not step.values and step.page == 0)
+        self.loaded = deque()                                   # queries that may be read
+        self.owed, self.probabilities = deque(), deque()        # (cycle, unit, key), (unit, key)
+        self.units = deque()                                    # cycles of scores whose factors are to come
+        self.factors = 0                                        # units whose factors ever came
+        self.results, self.room = deque(), ROOM
+        self.next, self.cycle = 0, 0
+        self.free = 0                                           # first cycle in which a tile may end
+        self.active, self.offered = False, False
+        self.stalls, self.issued = [], []
+        for name in ("level", "available", "probabilities", "unit_ready", "credit_return", "i__valid"):
+            getattr(self.dut, name).value = 0
+        await self.fresh(job)
+
+    @property
+    def over(self):
+        return self.next == len(self.steps)
+
+    def bring(self):
+        """What changes by itself before a cycle: (unit_ready, credit_return) of the cycle."""
+        for _ in range(self.number("word", min(CONFIG.tile_words - len(self.held), len(self.coming)))):
+            self.held.append(self.coming.popleft())
+        # Queries of the chunk at work and of the one after it.
+        current = self.steps[self.next].chunk.number if not self.over else 0
+        here = sum(chunk <= current + 1 for chunk, _ in self.queries)
+        for _ in range(self.number("query", here)):
+            self.loaded.append(self.queries.popleft()[1])
+        ripe = sum(ready <= self.cycle for ready, *_ in self.owed)
+        for _ in range(self.number("probability", ripe)):
+            self.probabilities.append(self.owed.popleft()[1:])
+        unit = bool(self.units) and self.units[0] <= self.cycle and self.happens("unit")
+        if unit:
+            self.units.popleft()
+        credit = bool(self.results) and self.results[0] <= self.cycle and self.happens("credit")
+        if credit:
+            self.results.popleft()
+        return unit, credit
+
+    def causes(self, step):
+        """Everything that keeps the next step waiting, in this cycle."""
+        found = []
+        if not step.chunk.blank and (step.tile, step.word) not in self.held:
+            found.append(Stall.LANE)
+        if not step.values and step.page == 0 and not self.loaded:
+            found.append(Stall.ROW)
+        if step.values and ((step.unit, step.step) not in self.probabilities
+                            or step.last and self.factors <= step.unit):
+            found.append(Stall.SOFTMAX)
+        if step.last and self.cycle < self.free:
+            found.append(Stall.DRAIN)
+        if step.last and step.values and step.final_page and self.room < step.lanes:
+            found.append(Stall.OUTPUT)
+        return found
+
+    async def tick(self):
+        """One cycle, checked; returns its stall."""
+        dut = self.dut
+        unit, credit = self.bring()
+        dut.level.value, dut.available.value = len(self.held), len(self.loaded)
+        dut.probabilities.value = len(self.probabilities)
+        dut.unit_ready.value, dut.credit_return.value = int(unit), int(credit)
+        if not self.offered and self.chunks and self.happens("chunk"):
+            self.offered = True
+        dut.i__valid.value = int(self.offered)
+        dut.i__payload.value = chunk_bits(self.job, self.chunks[0]) if self.offered else \
+            self.rng.getrandbits(len(dut.i__payload))
+        await RisingEdge(dut.clk)
+        stall, issue = Stall(int(dut.stall.value)), int(dut.issue.value)
+        where = f"cycle {self.cycle}, step {self.next} of {len(self.steps)}"
+        taken = False
+        if not self.active:
+            assert (issue, stall) == (0, Stall.DONE), f"{where}: no chunk is at work, but {issue}, {stall}"
+        else:
+            step = self.steps[self.next]
+            causes = self.causes(step)
+            assert issue == (not causes), f"{where}: issue is {issue}, {stall}, not {causes}: {step}"
+            assert stall in (causes or [Stall.NONE]), f"{where}: stall is {stall}, not {causes}: {step}"
+            if issue:
+                taken = step.chunk_end
+                self.take(step, where)
+        if not issue:
+            for name in ("release", "take_query", "probability_release", "count_illegal"):
+                assert getattr(dut, name).value == 0, f"{where}: {name} without a step"
+        assert int(dut.i__ready.value) == taken, f"{where}: the chunk is taken too early, or not"
+        self.active = self.offered if not self.active else not taken
+        if taken:
+            self.chunks.popleft()
+            self.offered = False
+        self.factors += unit
+        self.room += credit
+        self.stalls.append(stall)
+        self.cycle += 1
+        return stall
+
+    def take(self, step, where):
+        """A step is taken: the right one, on operands that are there."""
+        dut = self.dut
+        want = {"values": step.values, "first": step.first, "last": step.last, "odd": step.odd, "lanes": step.lanes,
+                "count_illegal": step.first_look and (
+                    self.job.value_format if step.values else self.job.key_format) is not LaneFormat.INT8,
+                "release": step.last_look, "take_query": not step.values and step.page == 0,
+                "probability_release": step.last_pass}
+        got = {name: int(getattr(dut, name).value) for name in want}
+        assert got == {name: int(value) for name, value in want.items()}, f"{where}: {got}, not {want}: {step}"
+        fields = tag(step)
+        found = part_of(fields, int(dut.tag.value))
+        assert found == fields, f"{where}: {found}, not {fields}: {step}"
+        pack(TAG, fields)
+        if not step.chunk.blank:
+            offset = int(dut.offset.value)
+            assert offset < len(self.held), f"{where}: word {offset} of {len(self.held)}"
+            assert self.held[offset] == (step.tile, step.word), f"{where}: word {self.held[offset]}: {step}"
+        if step.last_look:
+            assert offset == 0, f"{where}: gives a word back that is not at the base"
+            self.held.popleft()
+        if step.values:
+            self.take_values(step, where)
+        else:
+            assert int(dut.query_addr.value) == step.query, f"{where}: {int(dut.query_addr.value)}: {step}"
+            if step.page == 0:
+                assert self.loaded.popleft() == step.query, f"{where}: {step}"
+            if step.last:
+                self.owed.extend((self.cycle + self.softmax, step.unit, key) for key in range(step.keys))
+                self.units.append(self.cycle + self.softmax)
+        if step.last:
+            self.free = self.cycle + SPACING
+        self.issued.append(self.cycle)
+        self.next += 1
+
+    def take_values(self, step, where):
+        offset = int(self.dut.probability_offset.value)
+        assert offset < len(self.probabilities), f"{where}: probability {offset} of {len(self.probabilities)}"
+        assert self.probabilities[offset] == (step.unit, step.step), (
+            f"{where}: probability {self.probabilities[offset]}: {step}")
+        if step.last_pass:
+            assert offset == 0, f"{where}: gives a probability back that is not the oldest"
+            self.probabilities.popleft()
+        if step.last and step.final_page:
+            self.room -= step.lanes
+            assert self.room >= 0, f"{where}: the results overflow their queue"
+            self.results.extend(self.cycle + self.latency + index for index in range(step.lanes))
+
+    async def run(self, job, timeout=40_000):
+        """A whole job."""
+        await self.begin(job)
+        for _ in range(timeout):
+            if self.over:
+                break
+            await self.tick()
+        assert self.over, "the sequencer stands still"
+        for _ in range(5):
+            assert await self.tick() is Stall.DONE
+        assert not (self.held or self.coming or self.loaded or self.probabilities or self.chunks)
+
+
+def small_job(rng, limit=1500, **fixed):
+    """A random job of not too many steps."""
+    while True:
+        job = random_job(rng, **fixed)
+        if sum(chunk.pages * chunk.contexts * (job.head_dim + LANES * len(job.passes))
+               for chunk in job.chunks()) <= limit:
+            return job
+
+
+@test
+@cocotb.parametrize(scarce=[*RATES, "all", "none"])
+async def any_job(dut, scarce):
+    """Jobs of any shape; one thing, all, or nothing is scarce."""
+    scarce = {"all": RATES, "none": ()}.get(scarce, (scarce,))
+    rng = random.Random(f"any {scarce}")
+    world = World(dut, seed=scarce)
+    for _ in range(3):
+        world.rates = {name: rng.choice((0.15, 0.5)) if name in scarce else 1 for name in RATES}
+        await world.run(small_job(rng))
+
+
+@test
+@cocotb.parametrize(key_format=["OVP4_INT", "INT8"], value_format=["OVP4_FLINT", "INT8"])
+async def each_kind(dut, key_format, value_format):
+    """Every kind of chunk, in both word lengths, everything there at once."""
+    world = World(dut, word=2, query=2, probability=2)
+    rng = random.Random(f"{key_format} {value_format}")
+    for job in kinds_of_chunks(rng, key_format=LaneFormat[key_format], value_format=LaneFormat[value_format]):
+        await world.run(job)
+
+
+def plain(rng, **fixed):
+    return random_job(rng, **{"groups": 1, "rows": 1, "heads": 1, "causal": False, "window": 0, "head_dim": 8,
+                              "o_format": OutputFormat.INT16, **fixed})
+
+
+@test
+async def a_step_a_cycle(dut):
+    """With as many contexts as there are, the softmax hides behind the other contexts, and tiles as long as a drain
+    hide it: a step in every cycle of a chunk."""
+    world = World(dut, latency=1, softmax=1, word=2, query=2, probability=2)
+    rng = random.Random("full")
+    for head_dim in {max(LANES, 8), CONFIG.max_head_dim // LANES * LANES}:
+        job = plain(rng, rows=ROWS * CONFIG.attention_contexts(head_dim), keys=3 * LANES, head_dim=head_dim)
+        assert job.chunks()[0].contexts > 1
+        await world.run(job)
+        assert world.issued == list(range(1, len(world.steps) + 1)), job
+
+
+@test
+async def one_context_looks_ahead(dut):
+    """Of one context: the keys of the second page come before the values of the first, and hide its softmax."""
+    rng = random.Random("ahead")
+    job = plain(rng, keys=3 * LANES, head_dim=CONFIG.max_head_dim)
+    world = World(dut, softmax=SPACING, word=2, query=2, probability=2)
+    await world.run(job)
+    order = list(dict.fromkeys((step.values, step.page) for step in world.steps))
+    assert order == [(False, 0), (False, 1), (True, 0), (False, 2), (True, 1), (True, 2)]
+    # Only the last page's softmax shows, if its own scores are the last thing before its values.
+    last = next(index for index, step in enumerate(world.steps) if (step.values, step.page) == (True, 2))
+    softmax = [cycle for cycle, stall in enumerate(world.stalls) if stall is Stall.SOFTMAX]
+    assert all(world.issued[last - 1] < cycle < world.issued[last] for cycle in softmax), softmax
+
+
+@test
+async def waits_for_words(dut):
+    """Without words LANE, as often as there is none."""
+    world = World(dut, word=0, query=2)
+    job = plain(random.Random("lane"), keys=LANES, key_format=LaneFormat.INT8)
+    await world.begin(job)
+    assert [await world.tick() for _ in range(4)] == [Stall.DONE] + [Stall.LANE] * 3
+    world.rates["word"] = 1
+    assert [await world.tick() for _ in range(3)] == [Stall.NONE] * 3
+    world.rates["word"] = 0
+    assert [await world.tick() for _ in range(3)] == [Stall.LANE] * 3
+
+
+@test
+async def waits_for_queries(dut):
+    """Without queries ROW, in the first page's scores alone."""
+    world = World(dut, word=2, query=0, probability=2)
+    job = plain(random.Random("row"), keys=2 * LANES)
+    await world.begin(job)
+    assert [await world.tick() for _ in range(4)] == [Stall.DONE] + [Stall.ROW] * 3
+    world.rates["query"] = 1
+    assert [await world.tick() for _ in range(3)] == [Stall.NONE] * 3
+    world.rates["query"] = 0
+    assert [await world.tick() for _ in range(3)] == [Stall.ROW] * 3
+    world.rates["query"] = 1
+    while world.steps[world.next].page == 0 and not world.steps[world.next].values:
+        assert await world.tick() is Stall.NONE
+    while not world.over:
+        assert await world.tick() is not Stall.ROW
+
+
+@test
+async def waits_for_the_softmax(dut):
+    """Without probabilities SOFTMAX from the first step of values; with them and no factors at a tile's last step."""
+    world = World(dut, word=2, query=2, probability=0, unit=0)
+    job = plain(random.Random("softmax"), keys=LANES, head_dim=max(8, LANES))
+    await world.begin(job)
+    while not world.steps[world.next].values:
+        await world.tick()
+    assert [await world.tick() for _ in range(40)] == [Stall.SOFTMAX] * 40
+    world.rates["probability"] = 2
+    assert [await world.tick() for _ in range(LANES - 1)] == [Stall.NONE] * (LANES - 1)
+    assert [await world.tick() for _ in range(20)] == [Stall.SOFTMAX] * 20
+    # Factors count in the cycle after they were told.
+    world.rates["unit"] = 1
+    assert [await world.tick() for _ in range(2)] == [Stall.SOFTMAX, Stall.NONE]
+
+
+@test
+async def waits_for_the_drain(dut):
+    """Tiles of values of one key end exactly a drain apart."""
+    world = World(dut, latency=1, softmax=1, word=2, query=2, probability=2)
+    job = plain(random.Random("drain"), rows=ROWS * CONFIG.contexts, keys=1, head_dim=8)
+    await world.run(job)
+    ends = [cycle for cycle, step in zip(world.issued, world.steps) if step.last and step.values]
+    assert len(ends) == CONFIG.contexts > 1
+    assert [after - before for before, after in zip(ends, ends[1:])] == [SPACING] * (len(ends) - 1)
+    assert world.stalls.count(Stall.DRAIN) >= (len(ends) - 1) * (SPACING - 1)
+
+
+@test
+async def waits_for_room(dut):
+    """While no result leaves, exactly as many tiles of results end as their queue holds; then OUTPUT."""
+    world = World(dut, word=2, query=2, probability=2, credit=0)
+    rng = random.Random("room")
+    for head_dim in range(8, CONFIG.max_head_dim + 1, 8):
+        job = plain(rng, rows=3 * ROWS * CONFIG.contexts, keys=LANES, head_dim=head_dim)
+        world.rates["credit"] = 0
+        await world.begin(job)
+        stalls = [await world.tick() for _ in range(2000)]
+        room, fits = ROOM, 0
+        for step in world.steps:
+            if step.last and step.values:
+                if room < step.lanes:
+                    break
+                room, fits = room - step.lanes, fits + 1
+        done = sum(step.last and step.values for step in world.steps[:world.next])
+        assert done == fits and stalls[-100:] == [Stall.OUTPUT] * 100, (done, fits, stalls[-1])
+        world.rates["credit"] = 1
+        before = world.next
+        for _ in range(200):
+            if not world.over:
+                await world.tick()
+        assert world.next > before

@@ -1,0 +1,19 @@
+"""Configurations that the softmax datapath's units are tested at."""
+
+from dataclasses import replace
+
+from olivine.config import PRESETS
+
+__all__ = ["TINY", "SQUARE", "ODD", "EDGE", "SIZES", "names"]
+
+TINY, EDGE = PRESETS["tiny"], PRESETS["edge"]
+
+SQUARE = replace(TINY, name="square", rows=8, contexts=1, max_head_dim=256, tile_bytes=0)
+"""As many rows as keys in a page, one context, the largest dot products."""
+
+ODD = replace(TINY, name="odd", rows=4, lanes=16, contexts=3, max_head_dim=24, tile_bytes=0)
+"""Contexts that are no power of two."""
+
+SIZES = (TINY, SQUARE, ODD, EDGE)
+
+names = [config.name for config in SIZES]

@@ -1,0 +1,14 @@
+"""Normaliser: the gateware against golden functions."""
+
+import pytest
+from olivine.attention.normalise import Normaliser
+
+from tests.attention.sizes import SIZES, names
+from tests.linear.configs import given
+from tests.simulate import run
+
+
+@pytest.mark.parametrize("config", SIZES, ids=names)
+def test_gateware_equals_golden(config):
+    component = Normaliser(config)
+    run(component, "tb.attention.normalise", parameters=given(config, latency=component.latency), expected=4)

@@ -29,6 +29,22 @@ async def simple(dut):
 
 
 @cocotb.test()
+async def ragged_pages_at_full_rate(dut):
+    """A few keys past a full page, as fast as pages can follow each other: the ends of units are close."""
+    bench = AttentionBench(dut, seed=SEED, latency=1)
+    await bench.start()
+    rng = np.random.default_rng(SEED)
+    config = bench.config
+    for head_dim in (8, 16):
+        for contexts in range(1, config.attention_contexts(head_dim) + 1):
+            for more in (1, 3, config.lanes - 1):
+                await bench.compute(random_job(
+                    rng, config, head_dim=head_dim, groups=2, rows=contexts * config.rows, keys=config.lanes + more,
+                    heads=1, causal=False, window=0, key_format=LaneFormat.OVP4_INT,
+                    value_format=LaneFormat.OVP4_FLINT))
+
+
+@cocotb.test()
 async def random_jobs(dut):
     """Random shapes, masks and formats, one after the other, with the chosen channels stalling."""
     bench = AttentionBench(dut, patterns=dict.fromkeys(STALLED, PATTERN), seed=SEED)

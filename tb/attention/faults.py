@@ -117,7 +117,6 @@ async def illegal_entries(dut):
         noise = bench.load(job)
         address = group * ENTRY_BYTES
         fields = fields_of(AttentionGroup, int.from_bytes(noise[address:address + ENTRY_BYTES], "little"))
-        fields["position"] &= (1 << 24) - 1
         name = spoil_entry(rng, config, job, fields)
         spoilt = pack(AttentionGroup, fields).to_bytes(ENTRY_BYTES, "little")
         bench.memory.memory[address:address + ENTRY_BYTES] = spoilt

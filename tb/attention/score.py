@@ -66,12 +66,12 @@ class Bench:
         """Units one after the other, with the words beyond their keys that the array brings."""
         dut, rng = self.dut, self.rng
         dut.params.value = banks(PARAMS, params)
-        enter, leave, tallies, now = {}, {}, {}, 0
+        enter, leave, ends, tallies, now = {}, {}, {}, {}, 0
         for tag in tags:
             largest = np.full(ROWS, -1 << 15)
             low, high = (np.array([row[name] for row in bounds[tag["bank"], tag["context"]]])
                          for name in ("low", "high"))
-            for lane in range(int(rng.choice([LANES, tag["keys"]]))):
+            for lane in range(LANES):
                 dot = data(rng)
                 enter[now] = pack(INPUT, {"valid": 1, "lane": lane, "tag": tag, "data": dot.tolist()})
                 if lane < tag["keys"]:
@@ -81,12 +81,15 @@ class Bench:
                     visible = (low <= tag["position"] + lane) & (tag["position"] + lane < high)
                     largest = np.maximum(largest, np.where(visible, score, -1 << 15))
                     leave[now + latency()] = {
-                        "valid": 1, "first": int(lane == 0), "last": int(lane == tag["keys"] - 1), "tag": tag,
+                        "valid": 1, "first": int(lane == 0), "last": int(lane == LANES - 1), "tag": tag,
                         "score": score.tolist(), "visible": int(visible @ (1 << np.arange(ROWS))),
                         "largest": largest.tolist()}
                     tallies[now + latency()] = int(((score != rounded) & visible).sum())
                     self.seen += int(visible.sum())
                     self.hidden += int((~visible & (score != rounded)).sum())
+                if lane == LANES - 1:
+                    # Whether this lane holds a key or not, the unit is complete.
+                    ends[now + latency()] = {"tag": tag, "largest": largest.tolist()}
                 now += 1 + (int(rng.integers(0, 4)) if gaps and chance(rng, .3) else 0)
         self.saturated += sum(tallies.values())
         for cycle in range(now + latency() + 1):
@@ -95,6 +98,8 @@ class Bench:
             got = unpack(OUTPUT, int(dut.o.value))
             assert got["valid"] == (cycle in leave), cycle
             assert cycle not in leave or got == leave[cycle], (cycle, got, leave[cycle], params)
+            assert got["last"] == (cycle in ends), cycle
+            assert cycle not in ends or {name: got[name] for name in ends[cycle]} == ends[cycle], (cycle, got)
             assert int(dut.saturated.value) == tallies.get(cycle, 0), (cycle, params)
             asked = unpack(ADDR, int(dut.bounds_addr.value))
             dut.bounds.value = pack(BOUNDS, bounds.get((asked["bank"], asked["context"]), [{}] * ROWS))

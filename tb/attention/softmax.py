@@ -44,10 +44,14 @@ class Unit:
                   for score, visible in zip(self.scores, self.visible)]
         self.l = sum(self.p) << GUARD_BITS
 
-    def word(self, index):
-        return pack(INPUT, {"valid": 1, "first": int(index == 0), "last": int(index == self.keys - 1),
-                            "tag": self.tag, "score": self.scores[index].tolist(),
-                            "visible": int(self.visible[index] @ BITS), "largest": self.largest[index].tolist()})
+    def end(self):
+        """The page's last lane, which holds no key."""
+        return pack(INPUT, {"last": 1, "tag": self.tag, "largest": self.largest[-1].tolist()})
+
+    def word(self, index, last):
+        return pack(INPUT, {"valid": 1, "first": int(index == 0), "last": int(last), "tag": self.tag,
+                            "score": self.scores[index].tolist(), "visible": int(self.visible[index] @ BITS),
+                            "largest": self.largest[index].tolist()})
 
     @property
     def done(self):
@@ -61,10 +65,10 @@ class Bench:
         dut.i.value = 0
 
     async def run(self, units, spacing=lambda: LANES, places="late"):
-        """Feed units whose last words are ``spacing()`` cycles apart.
+        """Feed units whose ends are ``spacing()`` cycles apart.
 
-        ``places``: where the other words go in the time since the unit before: ``late``, just before the last;
-        ``early``; ``any``.
+        ``places``: where the words go in the time since the unit before: ``late``, the last one with the end;
+        ``early`` and ``any``, the end without a word where there is time for both.
         """
         dut, rng = self.dut, self.rng
         enter, leave, dones = {}, {}, {}
@@ -72,11 +76,12 @@ class Bench:
         for unit in units:
             # Cycle 0 follows whatever there was before by enough.
             before, last = last, last + max(spacing(), unit.keys)
-            free = np.arange(before + 1, last)
-            others = {"late": free[len(free) - unit.keys + 1:], "early": free[:unit.keys - 1],
-                      "any": np.sort(rng.choice(free, unit.keys - 1, replace=False))}[places]
-            for index, cycle in enumerate([*others.tolist(), last]):
-                enter[cycle] = unit.word(index)
+            free = np.arange(before + 1, last + 1)
+            cycles = {"late": free[len(free) - unit.keys:], "early": free[:unit.keys],
+                      "any": np.sort(rng.choice(free, unit.keys, replace=False))}[places].tolist()
+            enter[last] = unit.end()
+            for index, cycle in enumerate(cycles):
+                enter[cycle] = unit.word(index, cycle == last)
             for index in range(unit.keys):
                 leave[last + latency() + index] = unit.p[index].tolist()
             own = last + latency() + unit.keys
@@ -85,7 +90,7 @@ class Bench:
             assert done <= last + LANES + latency()
             dones[done] = unit.done
         for cycle in range(done + LANES + 1):
-            dut.i.value = enter.get(cycle, noise(rng, INPUT))
+            dut.i.value = enter.get(cycle, noise(rng, INPUT) & ~pack(INPUT, {"last": 1}))
             await RisingEdge(dut.clk)
             got = unpack(OUTPUT, int(dut.o.value))
             assert got["valid"] == (cycle in leave), cycle
@@ -148,12 +153,12 @@ async def every_maximum(dut):
 
 @cocotb.test()
 async def measured_latency(dut):
-    """From a unit's last score to its first probabilities, and from its last ones to its sum."""
+    """From the end of a unit to its first probabilities, and from its last ones to its sum."""
     bench = Bench(dut, 5)
     await start(dut)
     unit = Unit(bench.rng, 1)
     for cycle in range(latency() + 2):
-        dut.i.value = unit.word(0) if cycle == 0 else 0
+        dut.i.value = unit.word(0, True) if cycle == 0 else 0
         await RisingEdge(dut.clk)
         assert unpack(OUTPUT, int(dut.o.value))["valid"] == (cycle == latency())
         assert unpack(DONE, int(dut.done.value))["valid"] == (cycle == latency() + 1)

@@ -201,7 +201,8 @@ async def in_its_time(dut):
     """From an entry's last element, or the last base of the chunk before, to a chunk's offer: a cycle a row and 4;
     the command for its bases follows in the next cycle, and blank chunks follow one another without one."""
     bench, rng = Walker(dut, seed="time"), random.Random("time")
-    job = random_job(rng, groups=2, rows=3 * ROWS * CONFIG.contexts - 1, keys=2 * LANES, causal=False, window=0, head_dim=8)
+    job = random_job(rng, groups=2, rows=3 * ROWS * CONFIG.contexts - 1, keys=2 * LANES, causal=False, window=0,
+                     head_dim=8)
     await bench.run(job)
     before, arrivals = -1, list(bench.elements.cycles)
     for chunk, offer in zip(job.chunks(), bench.offers):

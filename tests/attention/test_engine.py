@@ -27,18 +27,18 @@ def simulate(testbench, simulator="icarus", preset="tiny", **parameters):
 
 @pytest.mark.parametrize("pattern", ["always", "half", "bursty"])
 def test_patterns_icarus(pattern):
-    simulate("tb.attention.engine", pattern=pattern, jobs=20, seed=len(pattern), expected=3)
+    simulate("tb.attention.engine", pattern=pattern, jobs=20, seed=len(pattern), expected=4)
 
 
 @pytest.mark.parametrize("pattern", ["always", "half", "bursty", "rare", "alternate"])
 def test_patterns_verilator(pattern):
     simulate("tb.attention.engine", "verilator", pattern=pattern, jobs=10 if pattern == "rare" else 75,
-             seed=len(pattern), expected=3)
+             seed=len(pattern), expected=4)
 
 
 @pytest.mark.parametrize("channel", ["ar", "r", "aw", "w", "b", "done"])
 def test_each_channel_stalls(channel):
-    simulate("tb.attention.engine", "verilator", pattern="bursty", stalled=channel, jobs=8, seed=7, expected=3)
+    simulate("tb.attention.engine", "verilator", pattern="bursty", stalled=channel, jobs=8, seed=7, expected=4)
 
 
 @pytest.mark.parametrize("simulator", ["icarus", "verilator"])

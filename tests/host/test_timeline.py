@@ -3,19 +3,24 @@
 import json
 import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from olivine.config import PRESETS
 from olivine.control.job import Activity, Stall
+from olivine_host.bench import buffers
 from olivine_host.bench.buffers import attention_buffers
+from olivine_host.bench.records import read_records
 from olivine_host.bench.registry import BENCHMARKS
 from olivine_host.bench.scaling import KEYS, with_keys, write_scaling
 from olivine_host.bench.timeline import LANES, bars, cycle_range, write_timeline
 from olivine_host.cli import olivine
 from olivine_host.simulation.activity import ActivityTrace
 from olivine_host.simulation.designs import cached_design
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def activity(*runs, cycles):
@@ -141,3 +146,23 @@ def test_buffers_are_the_memories_of_the_verilog():
     tables = 34 * 256
     # Chunks, bursts, and words of the gearboxes.
     assert left - tables < 12_000, memories
+
+
+def _documented(part):
+    return re.search(f"<!-- {part}: begin -->\n(.*?)<!-- {part}: end -->", (DOCS / "attention.md").read_text(),
+                     re.DOTALL)[1]
+
+
+def test_documented_buffers(capsys):
+    buffers.main()
+    assert capsys.readouterr().out == _documented("buffers"), "print them by python -m olivine_host.bench.buffers"
+
+
+def test_documented_scaling():
+    """Figures and their file say the same, and grow by what a key must take."""
+    records = read_records(DOCS / "figures" / "attention-scaling.json")
+    lines = [f"| {record['keys']:,} | {record['cycles']:,} | {record['limit_cycles']:,} | {record['ratio']:.3f} |"
+             for record in records]
+    assert _documented("scaling").splitlines()[2:] == lines and all(record["bit_exact"] for record in records)
+    cycles = {record["keys"]: record["cycles"] for record in records}
+    assert 16 <= (cycles[8192] - cycles[256]) / (8192 - 256) < 16.01

@@ -19,7 +19,8 @@ ScoreParameters = data.StructLayout({"mult": 16, "shift": 6})
 
 def score_word(config):
     """The scores of one key, by row; ``visible`` has a bit for each row. ``largest`` is the largest visible score
-    of the unit up to this key."""
+    of the unit up to this key. ``last`` comes with the page's last lane, whether that holds a key (``valid``) or
+    not: so the ends of two units are as far apart as their drains, however few keys a page has."""
     scores = data.ArrayLayout(signed(SCORE_BITS), config.rows)
     return data.StructLayout({"valid": 1, "first": 1, "last": 1, "tag": score_tag(config), "score": scores,
                               "visible": config.rows, "largest": scores})
@@ -48,7 +49,7 @@ class ScoreScaler(wiring.Component):
                6  o
 
     Words of different units do not interleave; the words of a unit come in the order of their lanes, from lane 0
-    on, with any gaps. A word whose lane is not below ``tag.keys`` is dropped.
+    on to lane L - 1, with any gaps. Of a word whose lane is not below ``tag.keys`` only ``last`` comes out.
 
     Members
     -------
@@ -91,7 +92,7 @@ class ScoreScaler(wiring.Component):
         stage = [Signal(place, name=f"stage_{cycle}") for cycle in range(self.latency + 1)]
         m.d.comb += [
             stage[0].valid.eq(i.valid & (i.lane < i.tag.keys)), stage[0].first.eq(i.lane == 0),
-            stage[0].last.eq(i.lane == i.tag.keys - 1), stage[0].tag.eq(i.tag),
+            stage[0].last.eq(i.valid & (i.lane == self.config.lanes - 1)), stage[0].tag.eq(i.tag),
             self.bounds_addr.bank.eq(i.tag.bank), self.bounds_addr.context.eq(i.tag.context),
         ]
         for before, after in zip(stage, stage[1:]):

@@ -37,14 +37,14 @@ class BlockSoftmax(wiring.Component):
         p = exp2(256 * m - score)               0 where the row does not see the key
         l = sum of p
 
-        cycle  0  last score of the unit        written to the ring
+        cycle  0  ``last`` of the unit          the last scores are written to the ring
                1  ring addressed
                2  score from the ring
                3  256 * m - score
                4  Exp2
                7  o, l
 
-    **The user's part.** Last words of two units are at least L cycles apart, and words of different units do not
+    **The user's part.** The ``last`` of two units are at least L cycles apart, and words of different units do not
     interleave; gaps within a unit are free.
 
     **Why the ring of 2 L words is enough.** The k <= L words of a unit are read in the k cycles after its last one,
@@ -61,7 +61,7 @@ class BlockSoftmax(wiring.Component):
         Once a unit, in order, in the cycle after its last word on ``o``, or L cycles after the unit before's if
         that is later. (A short unit follows a long one closely; the running state needs its time for both.)
 
-    Latency: `latency` cycles from a unit's last score to its first probabilities; throughput: one key a cycle.
+    Latency: `latency` cycles from a unit's ``last`` to its first probabilities; throughput: one key a cycle.
     Cost: 17 * P bits of 2 L words, P / 2 tables of `Exp2`.
     """
 
@@ -97,7 +97,7 @@ class BlockSoftmax(wiring.Component):
         unit = data.StructLayout({"tag": score_tag(config), "m": maxima})
         unit_1, unit_8, m_3 = Signal(unit), Signal(unit), Signal(maxima)
         left = Signal(range(lanes + 1))
-        with m.If(i.valid & i.last):
+        with m.If(i.last):
             sync += [left.eq(i.tag.keys), unit_1.tag.eq(i.tag)]
             sync += [unit_1.m[row].eq((i.largest[row] + 255) >> FRACTION_BITS) for row in range(rows)]
         with m.Elif(left != 0):

@@ -1,0 +1,20 @@
+"""Results of attention on their way to memory."""
+
+import pytest
+from olivine.attention.results import ResultBlocks, ResultPacker
+
+from tests.attention.configs import CONFIGS, names
+from tests.linear.configs import given
+from tests.simulate import run
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=names)
+def test_blocks(config):
+    run(ResultBlocks(config), "tb.attention.results", parameters=given(config, unit="blocks"), expected=18)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=names)
+def test_packer(config):
+    component = ResultPacker(config)
+    assert component.depth == 2 * config.lanes
+    run(component, "tb.attention.results", parameters=given(config, unit="packer"), expected=14)

@@ -9,11 +9,12 @@ from olivine.olive.formats import LaneFormat
 from olivine_golden.attention import Group, attend
 from olivine_host.attention_jobs import AttentionJob, MergeJob, same_outputs
 
-from tb.linear.bench import EngineBench
+from tb.linear.bench import EngineBench, configuration
 
 __all__ = ["random_group", "random_job", "random_merge", "AttentionBench"]
 
-MEMORY = 1 << 17
+MEMORY_WORDS = 1 << 14
+"""Memory of a bench, in words of L bytes."""
 
 
 def random_group(rng, head_dim, rows, keys, key_format, value_format, q_format, heads=1):
@@ -77,10 +78,10 @@ def random_merge(rng, config):
 
 
 class AttentionBench(EngineBench):
-    """The engine, a memory on its bus, and a checker on every stream; ``size`` bytes are open."""
+    """The engine, a memory on its bus, and a checker on every stream."""
 
-    def __init__(self, dut, *, size=MEMORY, **more):
-        super().__init__(dut, size=size, **more)
+    def __init__(self, dut, **more):
+        super().__init__(dut, size=MEMORY_WORDS * configuration().lanes, **more)
 
     def load(self, job):
         """Fill memory with noise, and the job's operands in it; returns what memory must be outside the output."""

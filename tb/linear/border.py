@@ -1,6 +1,6 @@
 """Border: every byte of every format in every lane, against golden.
 
-Parameters: OLIVINE_LANES, OLIVINE_ELEMENT.
+Parameters: OLIVINE_LANES, OLIVINE_ELEMENT; OLIVINE_ACROSS, 1 if pairs may lie across lanes.
 """
 
 import os
@@ -15,21 +15,24 @@ from olivine_golden.border import lane_operands
 from tb.streams import pack, unpack
 
 LANES, ELEMENT = int(os.environ["OLIVINE_LANES"]), os.environ["OLIVINE_ELEMENT"]
+ACROSS = os.environ.get("OLIVINE_ACROSS") == "1"
 LANE = Border(LANES, ELEMENT).signature.members["o"].shape
 
 
-async def check(dut, word, lane_format, odd, half):
+async def check(dut, word, lane_format, odd, half, across=False):
     dut.word.value = int.from_bytes(bytes(word), "little")
     dut.weight_format.value = lane_format.value
     dut.odd.value = odd
     if hasattr(dut, "half"):
         dut.half.value = half
+    if ACROSS:
+        dut.pairs_across.value = int(across)
     await Timer(1, "ns")
-    operands, illegal = lane_operands(word, lane_format, ELEMENT, odd, half)
+    operands, illegal = lane_operands(word, lane_format, ELEMENT, odd, half, across)
     if ELEMENT == "exponent":
         operands = [{"exponent": exponent, "integer": integer} for exponent, integer in operands]
     got = int(dut.o.value)
-    assert got == pack(LANE, operands), (word, lane_format, odd, half, unpack(LANE, got), operands)
+    assert got == pack(LANE, operands), (word, lane_format, odd, half, across, unpack(LANE, got), operands)
     flags = sum(int(bad) << lane for lane, bad in enumerate(illegal))
     assert int(dut.illegal.value) == flags, (word, lane_format)
 
@@ -47,6 +50,20 @@ async def every_byte_in_every_lane(dut, lane_format):
                 await check(dut, word, LaneFormat[lane_format], odd, first >> 3 & 1 if half is None else half)
 
 
+async def every_byte_across_every_two_lanes(dut, lane_format):
+    """Each pair of lanes sees all 256 bytes in both halves of the word, and no two pairs the same."""
+    for odd in (0, 1):
+        for first in range(256):
+            word = [(first + 37 * byte) % 256 for byte in range(LANES)]
+            await check(dut, word, LaneFormat[lane_format], odd, 0, across=True)
+
+
+if ACROSS:
+    four_bit = [lane_format.name for lane_format in LaneFormat if lane_format is not LaneFormat.INT8]
+    every_byte_across_every_two_lanes = cocotb.test()(
+        cocotb.parametrize(lane_format=four_bit)(every_byte_across_every_two_lanes))
+
+
 @cocotb.test()
 async def anything_after_anything(dut):
     """Random words in random formats: what was before does not matter."""
@@ -54,4 +71,6 @@ async def anything_after_anything(dut):
     for _ in range(500):
         word = [rng.choice((rng.randrange(256), 0x88, 0x80, 0x08, rng.randrange(16) << 4 | 8))
                 for _ in range(LANES)]
-        await check(dut, word, rng.choice(list(LaneFormat)), rng.randrange(2), rng.randrange(2))
+        lane_format = rng.choice(list(LaneFormat))
+        across = ACROSS and lane_format is not LaneFormat.INT8 and rng.random() < 0.5
+        await check(dut, word, lane_format, rng.randrange(2), rng.randrange(2), across)

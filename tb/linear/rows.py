@@ -1,6 +1,7 @@
 """Row operands: the walk over their blocks, and the loader that unpacks them.
 
-Parameters: OLIVINE_CONFIG, OLIVINE_UNIT ("addresses" or "loader").
+Parameters: OLIVINE_CONFIG, OLIVINE_UNIT ("addresses", "loader", or "store": a loader with a scratchpad and blocks of
+OLIVINE_DEPTH and OLIVINE_LONGEST words).
 """
 
 import os
@@ -8,7 +9,7 @@ import random
 
 import cocotb
 from cocotb.triggers import RisingEdge
-from olivine.config import ROW_BITS
+from olivine.config import CHANNEL_RUN, ROW_BITS
 from olivine.linear.descriptor import RowFormat
 from olivine.linear.rows import RowLoader, block_layout
 from olivine_golden.plan import RowBlock
@@ -19,8 +20,10 @@ from tb.linear.jobs import CONFIG, random_job
 from tb.linear.walk import Walk, at_full_speed, beginning, ragged
 from tb.streams import PAIRS, PATTERNS, StreamChecker, StreamSource, cycle, pack, start, unpack
 
-BLOCK = block_layout(CONFIG)
-MEMBERS = RowLoader(CONFIG).signature.members
+DEPTH = int(os.environ.get("OLIVINE_DEPTH", CONFIG.row_words))
+LONGEST = int(os.environ.get("OLIVINE_LONGEST", CHANNEL_RUN))
+BLOCK = block_layout(CONFIG, DEPTH)
+MEMBERS = RowLoader(CONFIG, DEPTH, LONGEST).signature.members
 BEATS, WORD = MEMBERS["i"].signature.members["payload"].shape, MEMBERS["o"].shape
 ROWS, BUS = CONFIG.rows, CONFIG.bus_bytes
 
@@ -130,7 +133,7 @@ class Loader:
             The word is the next to come: it counts only if it is there.
         """
         dut = self.dut
-        dut.addr.value = self.rng.randrange(CONFIG.row_words) if read is None else read[0]
+        dut.addr.value = self.rng.randrange(DEPTH) if read is None else read[0]
         dut.take.value, dut.chunk_done.value = int(take), int(done)
         await RisingEdge(dut.clk)
         if self.asked is not None:
@@ -215,6 +218,27 @@ async def loads_long_runs(dut):
         await loader.run(chunks_of(loader.rng, job))
 
 
+async def fills_its_store(dut, pair):
+    """Blocks of up to the longest, at the scratchpad's end too; none is the first of a chunk, so nothing waits for
+    ``chunk_done``."""
+    loader = Loader(dut, pair, seed=f"store {pair}")
+    await start(dut)
+    rng, blocks, place = loader.rng, [], 0
+    while place < DEPTH:
+        rows, wide = rng.randint(1, ROWS), rng.random() < 0.5
+        words = min(rng.choice((LONGEST, LONGEST, rng.randint(1, LONGEST))), DEPTH - place)
+        blocks.append(RowBlock(0, words * rows * (1 + wide), rows, words, wide, place, False))
+        place += words
+    # The last blocks go where the first were, and come without a word from the array.
+    half = len(blocks) // 2
+    first, again = Chunk(rng, blocks), Chunk(rng, blocks[:half])
+    loader.push(first)
+    await loader.meet(first, PATTERNS[pair[1]](3), 0)
+    loader.push(again)
+    await loader.meet(again, PATTERNS[pair[1]](4), 3)
+    assert max(place for place, _ in first.words) == DEPTH - 1 and loader.saturated == first.saturated + again.saturated
+
+
 async def one_word_a_cycle(dut):
     """Blocks of one word size enter without a bubble where the bus brings a word a cycle."""
     loader = Loader(dut, seed="fast")
@@ -233,6 +257,8 @@ if os.environ["OLIVINE_UNIT"] == "addresses":
     walks_ragged_jobs = cocotb.test()(cocotb.parametrize(pair=PAIRS)(walks_ragged_jobs))
     walks_at_full_speed = cocotb.test()(walks_at_full_speed)
     begins_large_jobs = cocotb.test()(cocotb.parametrize(seed=range(8))(begins_large_jobs))
+elif os.environ["OLIVINE_UNIT"] == "store":
+    fills_its_store = cocotb.test()(cocotb.parametrize(pair=PAIRS[::3])(fills_its_store))
 else:
     by_pair = cocotb.parametrize(pair=PAIRS[::3])
     loads_jobs = cocotb.test()(by_pair(loads_jobs))

@@ -41,6 +41,18 @@ def test_each_channel_stalls(channel):
     simulate("tb.attention.engine", "verilator", pattern="bursty", stalled=channel, jobs=8, seed=7, expected=4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["ecp5", "edge"])
+def test_larger_presets(preset):
+    simulate("tb.attention.engine", "verilator", preset=preset, pattern="bursty", jobs=15, seed=9, expected=4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_many_jobs(seed):
+    simulate("tb.attention.engine", "verilator", pattern="half", jobs=400, seed=100 + seed, expected=4)
+
+
 @pytest.mark.parametrize("simulator", ["icarus", "verilator"])
 def test_faults(simulator):
     """2,000 illegal descriptors and an error at every beat on Verilator, a sample of both on Icarus."""

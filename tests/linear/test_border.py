@@ -18,6 +18,20 @@ def test_border(lanes, element):
         parameters={"lanes": lanes, "element": element})
 
 
+@pytest.mark.parametrize("lanes", [4, 16])
+def test_pairs_across_lanes(lanes):
+    run(Border(lanes, "folded", across=True), "tb.linear.border", expected=8,
+        parameters={"lanes": lanes, "element": "folded", "across": 1})
+
+
+def test_golden_pairs_across_lanes_by_hand():
+    """Lanes 0 and 1 take the first byte's pair; with ``odd``, that of the first byte of the upper half."""
+    word = [0x12, 0x34, 0x56, 0x78]
+    assert lane_operands(word, LaneFormat.INT4, "folded", across=True)[0] == [1, 2, 3, 4]
+    assert lane_operands(word, LaneFormat.INT4, "folded", odd=True, across=True)[0] == [5, 6, 7, -8]
+    assert lane_operands([0x88, 0, 0, 0], LaneFormat.OVP4_INT, "folded", across=True)[1].tolist() == [1, 1, 0, 0]
+
+
 @pytest.mark.parametrize("fmt", list(LaneFormat))
 def test_golden_elements_agree(fmt):
     """What the two elements' operands are worth is the same; of INT8, the sum of two lanes."""
@@ -37,4 +51,6 @@ def test_golden_elements_agree(fmt):
 def test_refuses():
     with pytest.raises(ValueError, match="element is 'float': allowed are 'folded', 'exponent'"):
         Border(8, "float")
+    with pytest.raises(ValueError, match="element is 'exponent': pairs across lanes need 'folded'"):
+        Border(8, "exponent", across=True)
     gc.collect()    # what was refused goes here, and not in another test

@@ -7,9 +7,17 @@ from typing import Any
 from amaranth.hdl import Module, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from olivine.attention.datapath import ProbabilityStore
+from olivine.attention.pages import PageLoader
+from olivine.attention.queries import query_words
+from olivine.attention.results import ResultPacker
+from olivine.attention.sequencer import Sequencer
+from olivine.attention.table import TableWalk
 from olivine.linear.border import Border
 from olivine.linear.engine import LinearEngine
+from olivine.linear.rows import RowLoader
 from olivine.olive.array import OliveArray
+from olivine.units import UNITS
 
 __all__ = ["SynthesisUnit", "SYNTHESIS_UNITS", "Int8Array"]
 
@@ -64,6 +72,10 @@ def _engine(element):
     return lambda config: LinearEngine(replace(config, element=element))
 
 
+def _unit(name):
+    return lambda config: UNITS[name].build(config)
+
+
 SYNTHESIS_UNITS = {
     "array-int8": SynthesisUnit("array for int8 alone", _int8_array, True),
     "array-folded": SynthesisUnit("array, 9-bit lane operands", _array("folded"), True),
@@ -72,4 +84,18 @@ SYNTHESIS_UNITS = {
     "decoders-exponent": SynthesisUnit("a decoder a lane, to exponent and integer", _border("exponent")),
     "linear-folded": SynthesisUnit("linear engine, element folded", _engine("folded")),
     "linear-exponent": SynthesisUnit("linear engine, element exponent", _engine("exponent")),
+    "attention": SynthesisUnit("attention engine", _unit("attention")),
+    # The attention engine's parts that are not array, readers or writer.
+    "attention-pages": SynthesisUnit("tile buffer of pages", lambda config: PageLoader(config)),
+    "attention-queries": SynthesisUnit("query store", lambda config: RowLoader(
+        config, query_words(config), config.max_head_dim)),
+    "attention-score": SynthesisUnit("scale, mask, maximum", _unit("score")),
+    "attention-softmax": SynthesisUnit("powers of two of a page", _unit("softmax")),
+    "attention-probabilities": SynthesisUnit("store of probabilities", lambda config: ProbabilityStore(config)),
+    "attention-state": SynthesisUnit("running maximum and sum, reciprocal, logarithm", _unit("running_state")),
+    "attention-merge": SynthesisUnit("O memory and its rescaling", _unit("merge")),
+    "attention-normaliser": SynthesisUnit("quotients", _unit("normaliser")),
+    "attention-results": SynthesisUnit("queue and packing of results", lambda config: ResultPacker(config)),
+    "attention-table": SynthesisUnit("walk over the table", lambda config: TableWalk(config)),
+    "attention-sequencer": SynthesisUnit("order of the steps", lambda config: Sequencer(config)),
 }

@@ -126,7 +126,8 @@ class PartLoader(wiring.Component):
         word = gearbox.o.payload.data.as_value()
         taken, spend = Signal(), Signal()
         m.d.comb += [
-            gearbox.take.eq(part.rows << 1), gearbox.i.payload.eq(self.i.payload),
+            # Between records the payload is anything, and words of no bytes would come out of an empty gearbox.
+            gearbox.take.eq(Mux(self.i_part.valid, part.rows << 1, 2)), gearbox.i.payload.eq(self.i.payload),
             gearbox.i.valid.eq(self.i.valid & inside & ~entered),
             self.i.ready.eq(gearbox.i.ready & inside & ~entered),
             taken.eq(gearbox.o.valid & gearbox.o.ready),

@@ -45,6 +45,11 @@ def _beats(config):
     return data.ArrayLayout(8, config.bus_bytes)
 
 
+def _linear_descriptor(config):
+    from .linear.descriptor import LinearDescriptor
+    return {"descriptor": LinearDescriptor}
+
+
 UNITS = {
     "linear": Unit("linear.engine:LinearEngine", "linear layers from memory to memory, AXI4",
                    lambda config: {"config": config}),
@@ -92,6 +97,34 @@ UNITS = {
                   lambda config: {"config": config}),
     "normaliser": Unit("attention.normalise:Normaliser", "weighted values over the softmax denominator, requantized",
                        lambda config: {"config": config}),
+    "attention_planner": Unit("attention.plan:Planner", "attention descriptors, checked and planned",
+                              lambda config: {"config": config}),
+    "table": Unit("attention.table:TableWalk", "table of a job to chunks of rows and the pages they see",
+                  lambda config: {"config": config}),
+    "elements": Unit("attention.table:Elements", "bus words to table elements of 8 bytes",
+                     lambda config: {"bus_bytes": config.bus_bytes}),
+    "chunk_fan": Unit("attention.table:ChunkFan", "chunks to all who work on them",
+                      lambda config: {"config": config, "outputs": 4}),
+    "queries": Unit("attention.queries:QueryAddresses", "chunks to reads of their queries",
+                    lambda config: {"config": config}),
+    "pages": Unit("attention.pages:PageAddresses", "chunks and page bases to reads of tiles",
+                  lambda config: {"config": config}),
+    "page_loader": Unit("attention.pages:PageLoader", "beats of pages to words of keys and values, with replay",
+                        lambda config: {"config": config}),
+    "probabilities": Unit("attention.datapath:ProbabilityStore", "ring of probabilities between softmax and array",
+                          lambda config: {"config": config}),
+    "attention_sequencer": Unit("attention.sequencer:Sequencer", "order of the array's steps in attention",
+                                lambda config: {"config": config}),
+    "parts": Unit("attention.parts:PartAddresses", "chunks and bases to reads of partial results",
+                  lambda config: {"config": config}),
+    "part_loader": Unit("attention.parts:PartLoader", "beats of partial results to running state and O",
+                        lambda config: {"config": config}),
+    "result_blocks": Unit("attention.results:ResultBlocks", "chunks to writes of their results",
+                          lambda config: {"config": config}),
+    "result_packer": Unit("attention.results:ResultPacker", "results of attention to bus beats",
+                          lambda config: {"config": config}),
+    "job_control": Unit("control.lifecycle:JobControl", "life, status and counters of linear jobs",
+                        _linear_descriptor),
 }
 
 DEFAULT_UNIT = "linear"

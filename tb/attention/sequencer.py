@@ -361,6 +361,28 @@ async def waits_for_the_softmax(dut):
 
 
 @test
+async def waits_for_the_factors_of_its_own_context(dut):
+    """With several passes the factors stay: in the first, the second context's last step needs those of both."""
+    world = World(dut, word=2, query=2, probability=2, unit=0)
+    job = plain(random.Random("factors"), rows=2 * ROWS, keys=LANES, head_dim=2 * LANES)
+    await world.begin(job)
+    assert len(job.passes) == 2 and job.chunks()[0].contexts == 2
+    for context in (0, 1):
+        for _ in range(200):
+            await world.tick()
+        step = world.steps[world.next]
+        assert (step.values, step.number, step.context, step.last) == (True, 0, context, True), step
+        assert world.stalls[-20:] == [Stall.SOFTMAX] * 20
+        world.rates["unit"] = 1
+        await world.tick()
+        world.rates["unit"] = 0
+    for _ in range(200):
+        if not world.over:
+            await world.tick()
+    assert world.over
+
+
+@test
 async def waits_for_the_drain(dut):
     """Tiles of values of one key end exactly a drain apart."""
     world = World(dut, latency=1, softmax=1, word=2, query=2, probability=2)

@@ -71,7 +71,8 @@ class Bench:
         activity = unpack(Activity, int(dut.activity.value))
         assert self.expected is None or activity == self.expected, (phase, activity, self.expected)
         self.expected = {"busy": int(busy), "stall": events["stall"] if running else Stall.NONE,
-                         **{name: int(running and events[name]) for name in ("step", "drain", "values", "exp", "output")},
+                         **{name: int(running and events[name])
+                            for name in ("step", "drain", "values", "exp", "output")},
                          "read_beat": beats["beats_read"], "write_beat": beats["beats_written"]}
         if busy:
             self.count({"cycles": 1, **beats})

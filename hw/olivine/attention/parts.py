@@ -39,7 +39,7 @@ class PartAddresses(wiring.Component):
     fault : Out(struct ``valid``, ``address``)
         A record's base has bits that no address has, or is odd. It stays.
 
-    Throughput: a record in two cycles.
+    Throughput: a record a cycle, one idle cycle a part of a chunk.
     """
 
     def __init__(self, config):

@@ -119,10 +119,10 @@ class Planner(wiring.Component):
             plan.o_wide.eq(o_wide), plan.o_format.eq(job.o_format), plan.partial.eq(partial),
             plan.causal.eq(job.causal), plan.lse.eq(job.lse), plan.head_dim.eq(dims), plan.heads.eq(job.heads),
             plan.window.eq(job.window), plan.groups.eq(job.groups), plan.table.eq(job.table),
-            plan.contexts.eq(sum(dims * count <= config.state_words for count in range(1, config.contexts + 1))),
+            plan.contexts.eq(sum(dims <= config.state_words // count for count in range(1, config.contexts + 1))),
             plan.key_words.eq(Mux(key_int8, dims, dims >> 1)), plan.passes.eq(passes), plan.last_dims.eq(last_dims),
             plan.value_beats.eq(beats(Const(config.lanes, log_lanes + 1))), plan.last_value_beats.eq(beats(last_dims)),
-            part_words.eq(PARTIAL_HEADER + PARTIAL_PLANES * dims),
+            part_words.eq(PARTIAL_HEADER + times(dims, Const(PARTIAL_PLANES))),
             plan.q_stride.eq(dims << log_rows << q_wide),
         ]
         # Cycle 2.

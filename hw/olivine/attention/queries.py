@@ -30,7 +30,7 @@ class QueryAddresses(wiring.Component):
         Where a row group lies in memory, and where its words go: contexts follow each other in the
         chunk's bank.
 
-    Throughput: a row group in two cycles.
+    Throughput: a row group a cycle, one idle cycle a chunk.
     """
 
     def __init__(self, config):

@@ -1,6 +1,6 @@
 """Results of attention on their way to memory: queued, packed to bytes, and addressed block by block."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -41,7 +41,7 @@ class ResultBlocks(wiring.Component):
     done : Out(1)
         Every block of the job has been announced.
 
-    Throughput: a block a cycle, two idle cycles a chunk.
+    Throughput: a block a cycle, one idle cycle a chunk.
     """
 
     def __init__(self, config):
@@ -67,7 +67,7 @@ class ResultBlocks(wiring.Component):
         header = plan.partial & first_pass
         sent = fork(m, active, self.o_command, self.o_block)
         m.d.comb += [
-            here.eq(Mux(plan.partial, PARTIAL_PLANES * dims + Mux(header, PARTIAL_HEADER, 0), dims)),
+            here.eq(Mux(plan.partial, times(dims, Const(PARTIAL_PLANES)) + Mux(header, PARTIAL_HEADER, 0), dims)),
             self.o_command.payload.addr.eq(Mux(lse, lse_addr, group_addr + (times(before, rows) << plan.o_wide))),
             self.o_command.payload.bytes.eq(Mux(lse, rows << 2, times(here, rows) << plan.o_wide)),
             block.lse.eq(lse), block.header.eq(header), block.rows.eq(rows), block.dims.eq(dims),

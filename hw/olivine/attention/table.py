@@ -129,7 +129,8 @@ class TableWalk(wiring.Component):
         An entry is illegal: its first illegal field, and its address. It stays.
 
     Cycles: 3 and the memory's latency and 8 elements for an entry, then for each chunk a cycle a row (P for
-    each context) and 3, and as many as it has pages. Starts by itself after reset.
+    each context) and 5, the memory's latency, and as many as it has pages; for a blank one a cycle a row and 4.
+    Starts by itself after reset.
     """
 
     def __init__(self, config):

@@ -1,9 +1,10 @@
 """From descriptor to plan: which attention jobs are legal, and the sizes that every part of the engine needs."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..control.lifecycle import check_fields
 from ..linear.descriptor import RowFormat
 from ..linear.plan import ADDRESS_BITS, times
 from ..olive.formats import LaneFormat
@@ -91,12 +92,7 @@ class Planner(wiring.Component):
         config, job, plan = self.config, self.job, self.plan
         log_rows, log_lanes = config.rows.bit_length() - 1, config.lanes.bit_length() - 1
 
-        conditions = check(config, job)
-        bad = Cat(condition for _, condition in conditions)
-        m.d.sync += self.bad.eq(bad.any())
-        for index in reversed(range(len(conditions))):
-            with m.If(bad[index]):
-                m.d.sync += self.field.eq(FIELDS.index(conditions[index][0]))
+        check_fields(m, check(config, job), FIELDS, self.bad, self.field)
 
         dims = job.head_dim
         partial = job.o_format == OutputFormat.PARTIAL.value

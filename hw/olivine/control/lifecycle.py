@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from .job import COUNTERS, TALLIES, Activity, JobStatus, Stall, StatusCode
 
-__all__ = ["COUNTER_BITS", "TALLY_BITS", "STALL_COUNTERS", "fault_layout", "first_fault", "events_layout", "JobControl"]
+__all__ = ["COUNTER_BITS", "TALLY_BITS", "STALL_COUNTERS", "fault_layout", "first_fault", "check_fields",
+           "events_layout", "JobControl"]
 
 COUNTER_BITS = 48
 TALLY_BITS = 32
@@ -26,6 +27,16 @@ def first_fault(m, faults, o):
     for condition, code, address, *detail in reversed(faults):
         with m.If(condition):
             m.d.comb += [o.code.eq(code), o.address.eq(address), o.detail.eq(detail[0] if detail else 0)]
+
+
+def check_fields(m, conditions, fields, bad, field):
+    """Register whether any of the (field name, condition that makes it illegal) holds, and of the first that does
+    the index into ``fields``."""
+    flags = Cat(condition for _, condition in conditions)
+    m.d.sync += bad.eq(flags.any())
+    for index in reversed(range(len(conditions))):
+        with m.If(flags[index]):
+            m.d.sync += field.eq(fields.index(conditions[index][0]))
 
 
 def events_layout():

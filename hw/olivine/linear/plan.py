@@ -1,10 +1,11 @@
 """From descriptor to plan: which descriptors are legal, and the counts that every part of the engine needs."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CHANNEL_RUN, GROUPS
+from ..control.lifecycle import check_fields
 from ..olive.formats import LaneFormat
 from .descriptor import FIELDS, OPCODE_LINEAR, RECORD_BYTES, Group, LinearDescriptor, RowFormat
 
@@ -97,12 +98,7 @@ class Planner(wiring.Component):
         log_rows, log_lanes = config.rows.bit_length() - 1, config.lanes.bit_length() - 1
         log_run = [steps.bit_length() - 1 for steps in GROUPS]
 
-        conditions = check(config, job)
-        bad = Cat(condition for _, condition in conditions)
-        m.d.sync += self.bad.eq(bad.any())
-        for index in reversed(range(len(conditions))):
-            with m.If(bad[index]):
-                m.d.sync += self.field.eq(FIELDS.index(conditions[index][0]))
+        check_fields(m, check(config, job), FIELDS, self.bad, self.field)
 
         # Cycle 1: sizes of the pieces.
         int8, long_run, grouped = Signal(), Signal(), Signal()

@@ -146,3 +146,12 @@ def test_file_refused(tmp_path, text, message):
 def test_file_with_a_wrong_type(tmp_path):
     with pytest.raises(TypeError, match="rows must be int, not '4'"):
         load_config("tiny", _file(tmp_path, 'rows = "4"\n'))
+
+
+@pytest.mark.parametrize(("changes", "head_dim", "contexts"), [
+    ({}, 64, 8), ({}, 8, 8), ({}, 80, 6), ({}, 96, 5), ({}, 128, 4),
+    ({"contexts": 1, "max_head_dim": 256, "tile_bytes": 1 << 14}, 256, 1),
+])
+def test_attention_contexts(changes, head_dim, contexts):
+    """The largest head dimension always has room for one context."""
+    assert replace(PRESETS["edge"], **changes).attention_contexts(head_dim) == contexts

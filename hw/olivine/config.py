@@ -170,8 +170,8 @@ class AcceleratorConfig:
     @property
     def state_words(self):
         """Depth of each store of attention state (queries of a chunk, O), in words of P rows: `contexts` contexts
-        of 64 head dimensions, fewer of larger ones."""
-        return self.contexts * min(self.max_head_dim, 64)
+        of 64 head dimensions, fewer of larger ones, but always one."""
+        return max(self.contexts * min(self.max_head_dim, 64), self.max_head_dim)
 
     def attention_contexts(self, head_dim):
         """Row groups of this head dimension whose attention state fits on chip."""

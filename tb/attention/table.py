@@ -197,6 +197,19 @@ async def walks_large_jobs(dut, seed):
     await bench.run(job, chunks=6)
 
 
+async def does_not_wrap_around(dut):
+    """Positions far from all keys, whose low bits are those of a key: they see none, or all of them."""
+    bench = Walker(dut, seed="wrap")
+    for turns in (-4, -1, 1, 2, 7):
+        for causal, window in ((True, 3), (False, 3), (True, 0), (False, (1 << 20) - 1)):
+            job = random_job(bench.rng, groups=1, rows=ROWS, keys=2 * LANES, position=(turns << 20) + LANES,
+                             heads=1, causal=causal, window=window, head_dim=8)
+            chunk, = job.chunks()
+            before = turns > 0 and window and not (turns == 1 and window > 3)
+            assert chunk.blank == bool(before or turns < 0 and causal), (turns, causal, window)
+            await bench.run(job)
+
+
 async def in_its_time(dut):
     """From an entry's last element, or the last base of the chunk before, to a chunk's offer: a cycle a row and 4;
     the command for its bases follows in the next cycle, and blank chunks follow one another without one."""
@@ -362,6 +375,7 @@ if os.environ["OLIVINE_UNIT"] == "walk":
     walks_any_job = test(cocotb.parametrize(pair=PAIRS[::2])(walks_any_job))
     walks_each_kind = test(cocotb.parametrize(seed=range(2))(walks_each_kind))
     walks_large_jobs = test(cocotb.parametrize(seed=range(8))(walks_large_jobs))
+    does_not_wrap_around = test(does_not_wrap_around)
     in_its_time = test(in_its_time)
     spoils_one_field = test(spoils_one_field)
     names_the_first = test(names_the_first)

@@ -10,7 +10,7 @@ from tests.simulate import run
 
 @pytest.mark.parametrize("config", CONFIGS, ids=names)
 def test_walk(config):
-    run(TableWalk(config), "tb.attention.table", parameters=given(config, unit="walk"), expected=26)
+    run(TableWalk(config), "tb.attention.table", parameters=given(config, unit="walk"), expected=27)
 
 
 @pytest.mark.parametrize("bus_bytes", [4, 8, 16, 64])

@@ -16,7 +16,7 @@ LAYERS = (
     {"memory"},
     {"olive"},
     {"linear"},
-    {"attention"},
+    {"attention", "kvcache"},
     {"verilog"},
     {"units"},
 )

@@ -123,6 +123,8 @@ UNITS = {
                           lambda config: {"config": config}),
     "result_packer": Unit("attention.results:ResultPacker", "results of attention to bus beats",
                           lambda config: {"config": config}),
+    "block_pool": Unit("kvcache.pool:BlockPool", "blocks of a key-value cache: who is free, how many users",
+                       lambda config: {"blocks": 256, "counts_bits": 8}),
     "job_control": Unit("control.lifecycle:JobControl", "life, status and counters of linear jobs",
                         _linear_descriptor),
 }

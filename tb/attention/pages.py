@@ -11,7 +11,7 @@ import cocotb
 from cocotb.triggers import RisingEdge
 from olivine.attention.pages import PageAddresses, tile_layout
 from olivine.olive.formats import LaneFormat
-from olivine_golden.attention_plan import crooked_page
+from olivine_golden.attention_legal import crooked_page
 
 from tb.attention.jobs import BUS, CONFIG, LANES, Fresh, kinds_of_chunks, random_job, unit_ports
 from tb.attention.walk import Walk, spoilt

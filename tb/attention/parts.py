@@ -14,7 +14,7 @@ from olivine.attention.layout import O_BITS, SUM_BITS
 from olivine.attention.parts import PartAddresses, PartLoader
 from olivine.attention.state import EMPTY_MAXIMUM
 from olivine.memory.realign import words
-from olivine_golden.attention_plan import crooked_part
+from olivine_golden.attention_legal import crooked_part
 
 from tb.attention.jobs import BUS, CONFIG, LANES, ROWS, random_merge, unit_ports
 from tb.attention.walk import Walk, spoilt

@@ -13,7 +13,7 @@ from olivine.attention.descriptor import FIELDS, AttentionDescriptor, OutputForm
 from olivine.attention.plan import plan_layout
 from olivine.linear.descriptor import RowFormat
 from olivine.olive.formats import LaneFormat
-from olivine_golden.attention_plan import illegal_field
+from olivine_golden.attention_legal import illegal_field
 
 from tb.attention.jobs import CONFIG, descriptor, random_job, random_merge
 from tb.numerics.pipeline import latency

@@ -16,7 +16,7 @@ from olivine.control.job import command
 from olivine.linear.descriptor import RowFormat
 from olivine.linear.plan import ADDRESS_BITS
 from olivine.memory.realign import words
-from olivine_golden.attention_plan import illegal_entry
+from olivine_golden.attention_legal import illegal_entry
 
 from tb.attention.jobs import (
     BUS,

@@ -92,6 +92,7 @@ class PoolHarness(wiring.Component):
         return m
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blocks, counts_bits", [(3, 2), (4, 2)])
 def test_first_cycles(blocks, counts_bits):
     prove(PoolHarness(blocks, counts_bits), f"pool_{blocks}_{counts_bits}", mode="bmc", depth=20)

@@ -2,7 +2,7 @@
 
 import pytest
 from amaranth.hdl import Assert, Assume, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 from olivine.kvcache.formats import PoolCommand, PoolOp, PoolStatus
 from olivine.kvcache.pool import BlockPool
@@ -16,18 +16,19 @@ class PoolHarness(wiring.Component):
 
     Two blocks, ``one`` and ``other``, are any but always the same. The users of ``one`` are counted from the
     answers; as it is any block, what holds for it holds for all. The memories keep what they hold in a reset.
+    Commands have few bits of a block number, enough for some out of range, to keep the state small.
     """
 
     def __init__(self, blocks, counts_bits):
         self.unit = BlockPool(blocks, counts_bits)
-        super().__init__({"i": In(stream.Signature(PoolCommand)), "ready": In(1)})
+        super().__init__({"op": In(2), "block": In(range(2 * blocks)), "valid": In(1), "ready": In(1)})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.unit = unit = self.unit
         blocks, most = unit.blocks, (1 << unit.counts_bits) - 1
-        wiring.connect(m, wiring.flipped(self.i), unit.i)
-        m.d.comb += unit.o.ready.eq(self.ready)
+        m.d.comb += [unit.i.payload.op.eq(self.op), unit.i.payload.block.eq(self.block), unit.i.valid.eq(self.valid),
+                     unit.o.ready.eq(self.ready)]
         holds(m, unit.o, Assert)
 
         # Commands inside, at most two: one answered, one behind it.
@@ -92,12 +93,7 @@ class PoolHarness(wiring.Component):
         return m
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("blocks, counts_bits", [(3, 2), (4, 2)])
-def test_first_cycles(blocks, counts_bits):
-    prove(PoolHarness(blocks, counts_bits), f"pool_{blocks}_{counts_bits}", mode="bmc", depth=20)
-
-
+# Four blocks are too many: pdr finds no invariant in minutes, and an SMT solver no more than a few cycles.
 @pytest.mark.parametrize("blocks, counts_bits", [(2, 1), (2, 2), (3, 2)])
 def test_for_all_time(blocks, counts_bits):
     prove(PoolHarness(blocks, counts_bits), f"pool_{blocks}_{counts_bits}", mode="pdr")

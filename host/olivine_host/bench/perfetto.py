@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 from olivine.control.job import Stall
 
-__all__ = ["ACTIVITIES", "trace_events", "write_trace"]
+__all__ = ["PRODUCTS", "TRACKS", "SLICES", "activities", "array_names", "trace_events", "write_trace"]
 
-ACTIVITIES = {Stall.NONE: "step", Stall.LANE: "no weights", Stall.ROW: "no rows", Stall.DRAIN: "draining",
-              Stall.OUTPUT: "no room for results", Stall.DONE: "results on their way",
-              Stall.SOFTMAX: "softmax at work"}
-"""What the array's track says, by the cause of the stall."""
+_ACTIVITIES = {Stall.NONE: "step", Stall.LANE: "no weights", Stall.ROW: "no rows", Stall.DRAIN: "draining",
+               Stall.OUTPUT: "no room for results", Stall.DONE: "results on their way",
+               Stall.SOFTMAX: "softmax at work"}
+
+_WAITS = {Stall.LANE: "no page", Stall.ROW: "no queries", Stall.DONE: "no chunk"}
+"""What the array waits for in attention, where that is not what it waits for in linear layers."""
 
 PRODUCTS = {0: "QK", 1: "PV"}
 """What the array's track says of a step of attention: queries with keys, or probabilities with values."""
@@ -33,10 +35,16 @@ def _slice(track, name, start, length):
             "tid": list(TRACKS).index(track) + 1}
 
 
-def _array_names(trace, attention):
-    """What the array's track says for each state of `ActivityTrace.array_state`, products apart."""
+def activities(attention=False):
+    """What the array's track says, by the cause of the stall."""
+    return _ACTIVITIES | _WAITS if attention else _ACTIVITIES
+
+
+def array_names(trace, attention=False):
+    """`ActivityTrace.array_state`, of attention with the two products apart, and what the array's track says for
+    each state."""
     state = trace.array_state()
-    names = {cause.value: name for cause, name in ACTIVITIES.items()}
+    names = {cause.value: name for cause, name in activities(attention).items()}
     if attention:
         step = len(Stall) + trace.field("values")
         state = np.where(state == Stall.NONE.value, step, state)
@@ -70,7 +78,7 @@ def trace_events(trace, title, attention=False):
         events.append({"name": "thread_sort_index", "ph": "M", "pid": 1, "tid": number,
                        "args": {"sort_index": number}})
     events.append(_slice("job", title, 0, trace.cycles))
-    state, names = _array_names(trace, attention)
+    state, names = array_names(trace, attention)
     events += [_slice("array", names[value], start, length)
                for start, length, value in trace.slices(state) if value >= 0]
     for track, name in SLICES.items():

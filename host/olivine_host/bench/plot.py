@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from olivine.control.job import Stall
 
-from .perfetto import ACTIVITIES
+from .perfetto import PRODUCTS, activities
 
 __all__ = ["RATES", "shares", "write_plot"]
 
@@ -48,7 +48,7 @@ def shares(trace, bins=BINS):
         return np.add.reduceat(active.astype(np.int64), edges[:-1] - first) / lengths
 
     states = np.repeat(trace.array_state(), trace.lengths)
-    array = {cause: share(states == cause.value) for cause in ACTIVITIES}
+    array = {cause: share(states == cause.value) for cause in activities()}
     rates = {name: share(trace.per_cycle(field)) for name, field in RATES.items()}
     return edges, array, rates, share(trace.per_cycle("step") & trace.per_cycle("values"))
 
@@ -64,10 +64,11 @@ def write_plot(path, trace, title, attention=False):
     path.parent.mkdir(parents=True, exist_ok=True)
     figure, (above, below) = pyplot.subplots(2, 1, sharex=True, figsize=(11, 6), height_ratios=(3, 2),
                                              layout="constrained")
-    areas = [(ACTIVITIES[cause], COLOURS[cause], share) for cause, share in array.items() if share.any()]
+    names = activities(attention)
+    areas = [(names[cause], COLOURS[cause], share) for cause, share in array.items() if share.any()]
     if attention:
-        areas = [("PV", VALUES, values), ("QK", COLOURS[Stall.NONE], array[Stall.NONE] - values),
-                 *(area for area in areas if area[0] != ACTIVITIES[Stall.NONE])]
+        areas = [(PRODUCTS[1], VALUES, values), (PRODUCTS[0], COLOURS[Stall.NONE], array[Stall.NONE] - values),
+                 *(area for area in areas if area[0] != names[Stall.NONE])]
     # A step is drawn up to the next point: the last bin needs one more.
     above.stackplot(edges, *(np.append(share, share[-1]) for _, _, share in areas), step="post",
                     colors=[colour for _, colour, _ in areas], labels=[label for label, _, _ in areas])

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from olivine.control.job import Stall
 
-from .perfetto import ACTIVITIES, PRODUCTS, SLICES, TRACKS
+from .perfetto import PRODUCTS, SLICES, TRACKS, activities, array_names
 from .plot import COLOURS, RATE_COLOURS, VALUES
 
 __all__ = ["LANES", "bars", "cycle_range", "write_timeline"]
@@ -17,9 +17,6 @@ ATTENTION_LANES = ("softmax", "output")
 
 LANE_COLOURS = {"read bus": RATE_COLOURS[0], "drain": COLOURS[Stall.DRAIN], "softmax": RATE_COLOURS[2],
                 "output": RATE_COLOURS[3], "write bus": RATE_COLOURS[1]}
-
-WAITS = {Stall.LANE: "no page", Stall.ROW: "no queries", Stall.DONE: "no chunk"}
-"""What the array waits for in attention, where that is not what it waits for in linear layers."""
 
 RASTERIZED = 2000
 """From this many bars of a kind on they are pixels, in vector formats too."""
@@ -65,11 +62,7 @@ def bars(trace, attention=False, cycles=(None, None)):
         If the job has none of the cycles.
     """
     first, last = _within(trace, cycles)
-    state, names = trace.array_state(), {cause.value: name for cause, name in _causes(attention).items()}
-    if attention:
-        product = len(Stall) + trace.field("values")
-        state = np.where(state == Stall.NONE.value, product, state)
-        names |= {len(Stall) + values: name for values, name in PRODUCTS.items()}
+    state, names = array_names(trace, attention)
     found = []
     for lane in LANES:
         if not attention and lane in ATTENTION_LANES:
@@ -93,14 +86,10 @@ def _within(trace, cycles):
     return first, last
 
 
-def _causes(attention):
-    return ACTIVITIES | WAITS if attention else ACTIVITIES
-
-
 def _colours(attention):
     """Colours by lane and what it does, steps first."""
     colours = {("array", PRODUCTS[0]): COLOURS[Stall.NONE], ("array", PRODUCTS[1]): VALUES}
-    colours |= {("array", name): COLOURS[cause] for cause, name in _causes(attention).items()}
+    colours |= {("array", name): COLOURS[cause] for cause, name in activities(attention).items()}
     return colours | {(lane, SLICES[lane]): colour for lane, colour in LANE_COLOURS.items()}
 
 

@@ -16,13 +16,15 @@ LAYERS = (
     {"memory"},
     {"olive"},
     {"linear"},
-    {"attention", "kvcache"},
+    {"kvcache"},
+    {"attention"},
+    {"core"},
     {"verilog"},
     {"units"},
 )
 """The gateware from the bottom up: a layer imports those below it and itself, and no neighbour."""
 
-GOLDEN_MAY = ("config", "control", "formats", "descriptor")
+GOLDEN_MAY = ("config", "control", "formats", "descriptor", "page")
 """Last part of the gateware's modules that the golden models read: definitions, no gateware."""
 
 

@@ -134,7 +134,7 @@ def test_file_may_name_itself_and_its_tile_buffer(tmp_path):
 
 
 @pytest.mark.parametrize("text, message", [
-    ("columns = 4\n", "mine.toml sets 'columns': allowed are addr_width, bus_bits, contexts"),
+    ("columns = 4\n", "mine.toml sets 'columns': allowed are addr_width, blocks, bus_bits, cells, contexts"),
     ('preset = "huge"\n', "preset is 'huge'"),
     ("rows = 5\n", "rows is 5"),
 ])

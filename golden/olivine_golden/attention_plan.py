@@ -15,10 +15,9 @@ from olivine.attention.descriptor import (
     PARTIAL_HEADER,
     PARTIAL_PLANES,
     OutputFormat,
-    key_bytes,
     partial_words,
-    value_blocks,
 )
+from olivine.kvcache.page import key_bytes, value_blocks
 from olivine.linear.descriptor import RowFormat
 from olivine.olive.formats import LaneFormat
 

@@ -13,10 +13,9 @@ from olivine.attention.descriptor import (
     AttentionDescriptor,
     AttentionGroup,
     OutputFormat,
-    page_bytes,
     partial_words,
-    value_blocks,
 )
+from olivine.kvcache.page import page_bytes, value_blocks
 from olivine.linear.descriptor import RowFormat
 from olivine.olive.formats import LaneFormat
 

@@ -70,6 +70,10 @@ class AcceleratorConfig:
         Windows of memory that the host can open to the accelerator.
     tile_bytes : int
         Size of the tile buffer; 0 asks for two of the longest tiles.
+    sequences, blocks : int
+        Sequences that the key-value cache can hold at once, and blocks of its pool at most.
+    cells : int
+        Cells that a heavy-hitter sequence can have in one KV head. Power of two.
     """
 
     name: str
@@ -85,6 +89,9 @@ class AcceleratorConfig:
     addr_width: int = 32
     windows: int = 4
     tile_bytes: int = 0
+    sequences: int = 8
+    blocks: int = 64
+    cells: int = 128
 
     def __post_init__(self):
         for field in fields(self):
@@ -104,7 +111,8 @@ class AcceleratorConfig:
                 raise ConfigError(f"{name} is {value}: allowed are powers of two from {low} to {high}")
         for name, low, high in (("contexts", 1, 64), ("windows", 1, 16), ("addr_width", 16, 48),
                                 ("drain_columns", 1, 2), ("max_head_dim", 8, 256),
-                                ("max_sequence", 1, 1 << 20), ("max_reduction", 2, 65_535)):
+                                ("max_sequence", 1, 1 << 20), ("max_reduction", 2, 65_535), ("sequences", 1, 256),
+                                ("blocks", 2, 1 << 16)):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError(f"{name} is {value}: allowed is {low} to {high}")
@@ -113,6 +121,8 @@ class AcceleratorConfig:
         if self.lanes % self.bus_bytes:
             raise ConfigError(f"bus_bits is {self.bus_bits}: a beat of {self.bus_bytes} bytes must divide "
                               f"a word of {self.lanes} lanes")
+        if not _power_of_two(self.cells) or not 8 <= self.cells <= 1 << 15:
+            raise ConfigError(f"cells is {self.cells}: allowed are powers of two from 8 to {1 << 15}")
         if self.max_head_dim % 8:
             raise ConfigError(f"max_head_dim is {self.max_head_dim}: allowed are multiples of 8")
 
@@ -183,6 +193,11 @@ class AcceleratorConfig:
         return self.rows * self.contexts
 
     @property
+    def table_entries(self):
+        """Blocks of the longest sequence."""
+        return -(-self.max_sequence // self.lanes)
+
+    @property
     def multipliers(self):
         """Multipliers of the array."""
         return self.rows * self.lanes
@@ -190,8 +205,10 @@ class AcceleratorConfig:
 
 PRESETS = {
     "tiny": AcceleratorConfig("tiny", 2, 8, 32, 4, 32, 512, 512),
-    "ecp5": AcceleratorConfig("ecp5", 4, 32, 64, 8, 64, 2_048, 3_072),
-    "edge": AcceleratorConfig("edge", 8, 64, 128, 8, 128, 32_768, 4_096),
+    "ecp5": AcceleratorConfig("ecp5", 4, 32, 64, 8, 64, 2_048, 3_072, sequences=16, blocks=1_024,
+                              cells=1_024),
+    "edge": AcceleratorConfig("edge", 8, 64, 128, 8, 128, 32_768, 4_096, sequences=64, blocks=4_096,
+                              cells=2_048),
 }
 
 

@@ -9,10 +9,11 @@ import random
 
 from amaranth.hdl import Shape
 from cocotb.triggers import RisingEdge
-from olivine.attention.descriptor import AttentionDescriptor, AttentionGroup, OutputFormat, page_bytes, partial_words
+from olivine.attention.descriptor import AttentionDescriptor, AttentionGroup, OutputFormat, partial_words
 from olivine.attention.plan import plan_layout
 from olivine.attention.table import chunk_layout
 from olivine.config import AcceleratorConfig
+from olivine.kvcache.page import page_bytes
 from olivine.linear.descriptor import RowFormat
 from olivine.olive.formats import LaneFormat
 from olivine_golden.attention_plan import Group, Job

@@ -3,9 +3,10 @@
 import random
 
 import pytest
-from olivine.attention.descriptor import OutputFormat, page_bytes
+from olivine.attention.descriptor import OutputFormat
 from olivine.attention.plan import Planner
 from olivine.config import PRESETS
+from olivine.kvcache.page import page_bytes
 from olivine.linear.descriptor import RowFormat
 from olivine.olive.formats import LaneFormat
 from olivine_golden.attention import row_bounds

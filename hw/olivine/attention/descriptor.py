@@ -36,13 +36,16 @@ from amaranth.lib import data, enum
 
 from ..olive.formats import LaneFormat
 
-__all__ = ["OPCODE_ATTENTION", "OPCODE_MERGE", "ENTRY_BYTES", "BASE_BYTES", "OutputFormat", "AttentionDescriptor",
-           "AttentionGroup", "FIELDS", "GROUP_FIELDS", "HEAD_DIM_STEP", "PARTIAL_HEADER", "PARTIAL_PLANES",
-           "PLAIN_SHIFT", "key_bytes", "value_blocks", "page_bytes", "partial_words"]
+__all__ = ["OPCODE_ATTENTION", "OPCODE_MERGE", "OPCODE_SCORE", "ENTRY_BYTES", "BASE_BYTES", "SEGMENT_BYTES", "SEGMENTS",
+           "OutputFormat", "AttentionDescriptor", "AttentionGroup", "CachedGroup", "Segment", "FIELDS", "GROUP_FIELDS",
+           "CACHED_FIELDS", "SEGMENT_FIELDS", "HEAD_DIM_STEP", "PARTIAL_HEADER", "PARTIAL_PLANES",
+           "PLAIN_SHIFT", "partial_words"]
 
 OPCODE_ATTENTION = 2
 OPCODE_MERGE = 3
-"""Opcodes: attend; merge partial results of the same rows over different keys."""
+OPCODE_SCORE = 6
+"""Opcodes: attend; merge partial results of the same rows over different keys; add the probabilities that rows give
+to heavy-hitter keys to the keys' sums, from the log-sum-exp that an attention job wrote."""
 
 ENTRY_BYTES = 64
 BASE_BYTES = 8
@@ -85,7 +88,11 @@ AttentionDescriptor = data.StructLayout({
     "window": unsigned(20),     # a query sees the latest `window` positions up to its own; 0: no window
     "groups": unsigned(16),
     "table": unsigned(48),
-    "reserved": unsigned(136),
+    "cached": unsigned(1),      # the table holds `CachedGroup` entries: keys and values come from the cache
+    "tree": unsigned(1),        # cached: rows see the step's places by a mask of 64 bits
+    "cells": unsigned(1),       # cached: sequences of heavy hitters, seen by the positions of their cells
+    "hitters": unsigned(1),     # cells: add up probabilities and drop keys; groups of P rows at most
+    "reserved": unsigned(132),
 })
 
 AttentionGroup = data.StructLayout({
@@ -110,33 +117,53 @@ AttentionGroup = data.StructLayout({
 })
 """One group. Members named ``zero_*`` and ``reserved`` must be 0."""
 
+CachedGroup = data.StructLayout({
+    "q": unsigned(48),
+    "score_mult": unsigned(16),
+    "o": unsigned(48),
+    "o_mult": unsigned(16),
+    "lse": unsigned(48),
+    "score_shift": unsigned(6),
+    "o_shift": unsigned(6),
+    "zero_shift": unsigned(4),
+    "segments": unsigned(48),   # list of `Segment`s, aligned to their size
+    "head": unsigned(16),       # layer * KV heads + KV head
+    "rows": unsigned(20),
+    "count": unsigned(8),       # segments, 1 to SEGMENTS; 1 for trees and cells
+    "zero_rows": unsigned(36),
+    "position": signed(24),     # of the first query token; of a tree the committed length
+    "zero_position": unsigned(40),
+    "tree": unsigned(48),       # ``[row]`` masks of 64 bits, aligned to 8 bytes; bit j: the place ``position + j``
+    "zero_tree": unsigned(16),
+    "reserved": unsigned(64),
+})
+"""One group of a cached job: rows, and the segments of sequences that they see, each read once."""
+
+SEGMENT_BYTES = 32
+SEGMENTS = 64
+
+Segment = data.StructLayout({
+    "slot": unsigned(16), "generation": unsigned(16),
+    "first": unsigned(16),      # entry of the block table: the segment starts at position ``first * L``
+    "zero_first": unsigned(16),
+    "end": unsigned(20),        # position after its last; of cells: the number of cells ever used, this step's included
+    "zero_end": unsigned(44),
+    "rows": unsigned(64),       # bit r: rows r, 64 + r, ... of the group see the segment
+    "reserved": unsigned(64),
+})
+"""Consecutive places of one sequence, and which rows see them. Causal and window masks go by position as well."""
+
 assert AttentionDescriptor.size == 256 and AttentionGroup.size == 8 * ENTRY_BYTES, AttentionGroup.size
+
+assert CachedGroup.size == 8 * ENTRY_BYTES and Segment.size == 8 * SEGMENT_BYTES
 
 FIELDS = tuple(name for name, _ in AttentionDescriptor)
 """Field names in order; a status's ``detail`` for BAD_FIELD is the index into them."""
 
 GROUP_FIELDS = tuple(name for name, _ in AttentionGroup)
-"""The same for an entry of the table and BAD_ENTRY."""
-
-
-def key_bytes(lanes, head_dim, key_format):
-    """Bytes of a page's keys; its values follow."""
-    return lanes * head_dim * key_format.bits // 8
-
-
-def value_blocks(lanes, bus_bytes, head_dim, value_format):
-    """``[(dims, beats of one key)]`` of each block of up to L dims of a page's values."""
-    blocks = []
-    for first in range(0, head_dim, lanes):
-        dims = min(lanes, head_dim - first)
-        blocks.append((dims, -(-dims * value_format.bits // (8 * bus_bytes))))
-    return blocks
-
-
-def page_bytes(lanes, bus_bytes, head_dim, key_format, value_format):
-    """Bytes of a page, keys and values."""
-    values = sum(beats for _, beats in value_blocks(lanes, bus_bytes, head_dim, value_format))
-    return key_bytes(lanes, head_dim, key_format) + lanes * bus_bytes * values
+CACHED_FIELDS = tuple(name for name, _ in CachedGroup)
+SEGMENT_FIELDS = tuple(name for name, _ in Segment)
+"""The same for entries of the table and BAD_ENTRY, and for segments and BAD_SEGMENT."""
 
 
 def partial_words(head_dim):

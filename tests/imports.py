@@ -24,7 +24,7 @@ LAYERS = (
 )
 """The gateware from the bottom up: a layer imports those below it and itself, and no neighbour."""
 
-GOLDEN_MAY = ("config", "control", "formats", "descriptor", "page")
+GOLDEN_MAY = ("config", "control", "formats", "descriptor", "page", "moves")
 """Last part of the gateware's modules that the golden models read: definitions, no gateware."""
 
 

@@ -35,8 +35,8 @@ from .ovp import decode_pairs
 from .reciprocal import MIN_EXPONENT, NUMERATOR_BITS, normalize, reciprocal
 from .rounding import rsh, sat, saturates
 
-__all__ = ["LSE_EMPTY", "Group", "Partial", "Pages", "row_bounds", "pages_seen", "attend", "merge", "finish",
-           "attention"]
+__all__ = ["LSE_EMPTY", "Group", "Partial", "Pages", "row_bounds", "pages_seen", "decode_codes", "empty", "page_scores",
+           "meet_page", "attend", "merge", "finish", "attention"]
 
 SCORE_BITS = 16
 FRACTION_BITS = 8
@@ -163,7 +163,7 @@ def _pages(low, high, lanes):
     return Pages(first // lanes, pages, end - (pages - 1) * lanes)
 
 
-def _decode(codes, fmt):
+def decode_codes(codes, fmt):
     """Integers [keys, d] that the lanes see, as float64, and the number of illegal bytes."""
     if fmt is LaneFormat.INT8:
         return codes.view(np.int8).astype(np.float64), 0
@@ -192,8 +192,25 @@ def _combine(state, m, l, o):  # noqa: E741
     return state
 
 
-def _empty(rows, d):
+def empty(rows, d):
+    """The `Partial` of rows that have met no page."""
     return Partial(np.full(rows, MINIMUM), np.zeros(rows, np.int64), np.zeros((rows, d), np.int64))
+
+
+def page_scores(queries, k, seen, score_mult, score_shift):
+    """Scores [R, keys] of queries within 12 bits for a page's keys, and how many of those ``seen`` saturated."""
+    rounded = rsh(_product(queries.astype(np.float64), k.T) * score_mult, score_shift)
+    scores = sat(rounded, SCORE_BITS)
+    return scores, int(((scores != rounded) & seen).sum())
+
+
+def meet_page(state, scores, seen, v):
+    """The `Partial` of rows after one more page: ``scores`` and ``seen`` [R, keys], values [keys, d]."""
+    # The floor of the negated score is the ceiling of the score, negated.
+    greatest = np.where(seen, scores, MINIMUM << FRACTION_BITS).max(axis=1)
+    m = -(-greatest >> FRACTION_BITS)
+    p = np.where(seen, exp2(np.where(seen, (m[:, None] << FRACTION_BITS) - scores, 0)), 0)
+    return _combine(state, m, p.sum(axis=1) << GUARD_BITS, _product(p.astype(np.float64), v) << GUARD_BITS)
 
 
 def _attend_chunk(group, rows, low, high, lanes, formats):
@@ -201,26 +218,19 @@ def _attend_chunk(group, rows, low, high, lanes, formats):
     queries = sat(group.q[rows], ROW_BITS)
     tallies = {"sat_row": saturates(group.q[rows], ROW_BITS), "sat_score": 0, "illegal": 0}
     low, high = low[rows], high[rows]
-    state = _empty(*queries.shape)
+    state = empty(*queries.shape)
     pages = _pages(low, high, lanes)
     for page in range(pages.first, pages.end):
         first = page * lanes
         keys = slice(first, first + (pages.last_keys if page == pages.end - 1 else lanes))
         (k, illegal_k), (v, illegal_v) = (
-            _decode(codes[keys], fmt) for codes, fmt in zip((group.k_codes, group.v_codes), formats))
+            decode_codes(codes[keys], fmt) for codes, fmt in zip((group.k_codes, group.v_codes), formats))
         position = first + np.arange(len(k))
         seen = (position >= low[:, None]) & (position < high[:, None])
-
-        rounded = rsh(_product(queries.astype(np.float64), k.T) * group.score_mult, group.score_shift)
-        scores = sat(rounded, SCORE_BITS)
-        tallies["sat_score"] += int(((scores != rounded) & seen).sum())
+        scores, saturated = page_scores(queries, k, seen, group.score_mult, group.score_shift)
+        tallies["sat_score"] += saturated
         tallies["illegal"] += illegal_k + illegal_v
-
-        # The floor of the negated score is the ceiling of the score, negated.
-        greatest = np.where(seen, scores, MINIMUM << FRACTION_BITS).max(axis=1)
-        m = -(-greatest >> FRACTION_BITS)
-        p = np.where(seen, exp2(np.where(seen, (m[:, None] << FRACTION_BITS) - scores, 0)), 0)
-        state = _combine(state, m, p.sum(axis=1) << GUARD_BITS, _product(p.astype(np.float64), v) << GUARD_BITS)
+        state = meet_page(state, scores, seen, v)
     return state, tallies
 
 
@@ -256,7 +266,7 @@ def _attend(group, chunk_rows, lanes, key_format, value_format, heads, causal, w
     """`attend`, ``chunk_rows`` rows at a time; tallies add up."""
     formats = LaneFormat(key_format), LaneFormat(value_format)
     low, high = row_bounds(group.keys, group.rows, heads, causal, window, group.position)
-    parts, tallies = [_empty(0, group.q.shape[1])], {"sat_row": 0, "sat_score": 0, "illegal": 0}
+    parts, tallies = [empty(0, group.q.shape[1])], {"sat_row": 0, "sat_score": 0, "illegal": 0}
     for first in range(0, group.rows, max(chunk_rows, 1)):
         part, counts = _attend_chunk(group, slice(first, first + chunk_rows), low, high, lanes, formats)
         parts.append(part)
@@ -273,7 +283,7 @@ def merge(partials):
     partials = list(partials)
     if not partials:
         raise ValueError("partials is empty: must hold one partial result or more")
-    state = _empty(*partials[0].o.shape)
+    state = empty(*partials[0].o.shape)
     for partial in partials:
         state = _combine(state, *partial)
     return state

@@ -209,7 +209,7 @@ class Job:
                 "value_format": self.value_format.value, "q_format": self.q_format.value,
                 "o_format": self.o_format.value, "causal": int(self.causal), "lse": int(self.lse),
                 "head_dim": self.head_dim, "heads": self.heads, "window": self.window, "groups": len(self.groups),
-                "table": self.table, "reserved": 0}
+                "table": self.table, "cached": 0, "tree": 0, "cells": 0, "hitters": 0, "reserved": 0}
 
     # Sizes.
 
@@ -246,7 +246,8 @@ class Job:
                    "part": rows * partial_words(self.head_dim) * 2}
         strides["o"] = strides["part"] if self.partial else rows * self.head_dim * self.o_format.bytes
         return {
-            "merge": int(self.merge), "key_format": self.key_format, "value_format": self.value_format,
+            "merge": int(self.merge), **dict.fromkeys(("cached", "tree", "cells", "hitters", "score"), 0),
+            "key_format": self.key_format, "value_format": self.value_format,
             "key_int8": int(self.key_format is LaneFormat.INT8),
             "value_int8": int(self.value_format is LaneFormat.INT8), "q_wide": int(self.q_format.bytes == 2),
             "o_wide": int(self.o_format is not OutputFormat.INT8), "o_format": self.o_format,
@@ -320,6 +321,13 @@ class Job:
     def bases(self, chunk):
         """Bases of the pages, or parts, that a chunk meets."""
         return [] if chunk.blank else self.groups[chunk.group].listed[chunk.first_page:][:chunk.pages]
+
+    def pages(self, chunk):
+        """Fields of each page (or part) that a chunk meets; of a blank one, of the page that is not fetched."""
+        lanes = self.config.lanes
+        bases = self.bases(chunk) or [-self.groups[chunk.group].page_offset]
+        return [{"addr": base + self.groups[chunk.group].page_offset, "keys": chunk.keys_of(number, lanes),
+                 "position": (chunk.first_page + number) * lanes, "segment": 0} for number, base in enumerate(bases)]
 
     def query_blocks(self):
         """Every `QueryBlock`."""

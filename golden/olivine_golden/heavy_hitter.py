@@ -60,6 +60,8 @@ class HeavyHitter:
         Tokens so far, dropped ones included: the next token's position.
     dropped : int
         Tokens that were dropped.
+    filled : int
+        Cells ever used: none that follow holds, or held, a token.
     """
 
     def __init__(self, cells, heavy, recent):
@@ -71,12 +73,17 @@ class HeavyHitter:
         self.heavy, self.recent = heavy, recent
         self.positions = np.full(cells, -1, np.int64)
         self.sums = np.zeros(cells, np.int64)
-        self.length = self.dropped = 0
+        self.length = self.dropped = self.filled = 0
 
     @property
     def used(self):
         """Cells that hold a token."""
         return int(np.count_nonzero(self.positions >= 0))
+
+    @property
+    def free(self):
+        """Free cells among those ever used, ascending."""
+        return np.flatnonzero(self.positions[:self.filled] < 0)
 
     @property
     def excess(self):
@@ -96,6 +103,7 @@ class HeavyHitter:
         cells = free[:tokens]
         self.positions[cells] = self.length + np.arange(tokens)
         self.length += tokens
+        self.filled = max(self.filled, int(cells[-1]) + 1)
         return cells.tolist()
 
     def seen(self, tokens, heads):
@@ -146,4 +154,4 @@ class HeavyHitter:
         gone = self.positions >= length
         self.positions[gone] = -1
         self.sums[gone] = 0
-        self.length = length
+        self.length = self.filled = length

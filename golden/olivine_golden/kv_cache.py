@@ -1,36 +1,47 @@
-"""Golden model of the key-value cache: the executable specification of block tables and their operations.
+"""Golden model of the key-value cache's controller: block tables, handles and operations, without contents.
 
 A *place* holds the key and value of one position, for all layers and KV heads. A *block* is L places. A sequence's
 *table* lists its blocks; sequences share blocks by counts. Every operation answers a status first and is all or
-nothing: where the status is not OK, nothing has changed.
-
-What the host must not do raises `CacheError` instead: reading a place that its sequence did not write, writing
-one that is not reserved, swapping out to host memory in use.
+nothing: where the status is not OK, nothing has changed. (After a FAULT the pool may grant in another order.)
 
 Where several statuses apply, the answer is the first of: the handle's (NO_SEQUENCE, STALE_HANDLE), BROKEN, SWAPPED
-or NOT_SWAPPED, NOT_FORKABLE, RESERVED or NOTHING_RESERVED, BAD_COUNT, OVER_LENGTH or CROSSES_EVICTION, NO_SEQUENCE
-for want of a slot, NO_BLOCK.
+or NOT_SWAPPED, NOT_FORKABLE, RESERVED or NOTHING_RESERVED, BAD_COUNT, NOT_WRITTEN, OVER_LENGTH or CROSSES_EVICTION,
+NO_SEQUENCE for want of a slot, NO_BLOCK, FAULT.
+
+Twin of `olivine.kvcache.controller`.
 """
 
 from collections import Counter, deque
 
-import numpy as np
-from olivine.kvcache.descriptor import GENERATION_BITS, CachePolicy, CacheStatus
+from olivine.kvcache.descriptor import (
+    BLOCK_UNIT,
+    FREE_CELL,
+    GENERATION_BITS,
+    TREE_PLACES,
+    CacheOp,
+    CachePolicy,
+    CacheStatus,
+)
 
-from .heavy_hitter import HeavyHitter
-from .kv_sequence import Answer, Handle, Policy, Sequence
+from .kv_sequence import Answer, Copy, Handle, Place, Policy, Sequence
 
 __all__ = ["CacheError", "KVCache"]
 
 S = CacheStatus
 
+_ADDRESSES = 1 << 48
+
 
 class CacheError(RuntimeError):
-    """The host, or this model, broke the cache's contract."""
+    """An invariant does not hold."""
+
+
+class _Failed(Exception):
+    """The mover could not do it."""
 
 
 class KVCache:
-    """Pool of blocks, sequences in slots, and the operations.
+    """Pool of blocks, sequences in slots, operations and events.
 
     The pool grants the block that was freed longest ago. A new sequence takes the lowest free slot.
 
@@ -44,30 +55,42 @@ class KVCache:
     max_length : int
         Positions of the longest sequence.
     heads : int
-        Layers times KV heads. An integer per head stands for a key and value.
+        Layers times KV heads.
+    cells : int, optional
+        Of a heavy-hitter record; as many as positions if left out.
+    base, block_bytes : int
+        Address of block 0, and bytes from a block to the next.
+    mover : function, optional
+        Called with each `Copy` and `Place` as it is due; returns None, or the address at which it failed.
     """
 
-    def __init__(self, blocks, lanes, sequences, max_length, heads=1):
+    def __init__(self, blocks, lanes, sequences, max_length, heads=1, *, cells=None, base=0, block_bytes=BLOCK_UNIT,
+                 mover=None):
         for name, value in (("blocks", blocks), ("lanes", lanes), ("sequences", sequences),
                             ("max_length", max_length), ("heads", heads)):
             if value < 1:
                 raise ValueError(f"{name} is {value}: must be 1 or more")
         self.lanes, self.max_length, self.heads = lanes, max_length, heads
+        self.cells = max_length if cells is None else cells
+        self.base, self.block_bytes = base, block_bytes
+        self.mover = mover
         self.free = deque(range(blocks))
         self.counts = [0] * blocks
         self.slots = [None] * sequences
         self.generations = [0] * sequences
-        self.contents = np.zeros((blocks, lanes, heads), np.int64)
-        self.written = np.zeros((blocks, lanes, heads), bool)
-        self.host = {}
 
-    # Pool
+    @classmethod
+    def of(cls, config, geometry, mover=None):
+        """The cache of a configuration, and of a `CacheGeometry` as a dict."""
+        return cls(min(geometry["blocks"], config.blocks), config.lanes, config.sequences, config.max_sequence,
+                   geometry["heads"], cells=1 << geometry["log_cells"], base=geometry["base"],
+                   block_bytes=geometry["block_units"] * BLOCK_UNIT, mover=mover)
+
+    # Pool and mover
 
     def _grant(self):
         block = self.free.popleft()
         self.counts[block] = 1
-        # The contents stay: whoever reads them before writing is found out.
-        self.written[block] = False
         return block
 
     def _release(self, blocks):
@@ -82,6 +105,15 @@ class KVCache:
 
     def _blocks_for(self, places):
         return -(-places // self.lanes)
+
+    def _address(self, block):
+        return (self.base + block * self.block_bytes) % _ADDRESSES
+
+    def _move(self, move):
+        address = self.mover(move) if self.mover else None
+        if address is not None:
+            raise _Failed(address)
+        return move
 
     # Handles
 
@@ -107,68 +139,125 @@ class KVCache:
         self.slots[slot] = seq
         return Handle(slot, self.generations[slot])
 
+    def lookup(self, handle):
+        """(status, sequence): what a job asks first."""
+        return self._usable(handle)
+
+    def found(self, handle, index=0):
+        """The answer to a lookup of entry ``index``, a dict of `olivine.kvcache.lookup.LookupAnswer`'s members."""
+        status, seq = self._usable(handle)
+        answer = dict.fromkeys(("present", "block", "length", "reserved", "appended", "summed", "before", "filled",
+                                "size", "recent", "chunk"), 0)
+        answer |= {"status": status, "policy": CachePolicy.NONE}
+        if status is not S.OK:
+            return answer
+        block = seq.table[index] if index < len(seq.table) else None
+        answer |= {name: getattr(seq, name) for name in
+                   ("length", "reserved", "appended", "summed", "before", "filled")}
+        return answer | {"present": int(block is not None), "block": block or 0, "policy": seq.policy.kind,
+                         "size": seq.policy.size, "recent": seq.policy.recent, "chunk": seq.policy.chunk}
+
+    # Events
+
+    def _open_slot(self, slot):
+        return self.slots[slot] if 0 <= slot < len(self.slots) else None
+
+    def appended(self, slot):
+        """One more head's keys and values of the step are in memory."""
+        if seq := self._open_slot(slot):
+            seq.appended = (seq.appended + 1) % (1 << 16)
+
+    def summed(self, slot):
+        """One more head's sums have taken up the step."""
+        if seq := self._open_slot(slot):
+            seq.summed = (seq.summed + 1) % (1 << 16)
+
+    def touched(self, slot):
+        """A job begins to add to the sums."""
+        if seq := self._open_slot(slot):
+            seq.touched = True
+
+    def ended(self, failed):
+        """That job ended; if it failed, what it touched is broken."""
+        for seq in filter(None, self.slots):
+            seq.broken |= bool(failed) and seq.touched
+            seq.touched = False
+
     # Operations
+
+    def do(self, command):
+        """The operation of a `CacheCommand`, a dict of its members; those that are left out are 0."""
+        of = command.get
+        op, handle, count = command["op"], Handle(of("slot", 0), of("generation", 0)), of("count", 0)
+        if op is CacheOp.OPEN:
+            kind, size = of("policy", CachePolicy.NONE), of("size", 0)
+            sizes = (0, size) if kind is CachePolicy.HEAVY else (size, 0)
+            return self.open(Policy(kind, *sizes, of("recent", 0), of("chunk", 0)))
+        if op is CacheOp.COMMIT:
+            path = [place for place in range(TREE_PLACES) if of("path", 0) >> place & 1]
+            return self.commit(handle, path if of("tree", 0) else count)
+        if op is CacheOp.SWAP_OUT:
+            return self.swap_out(handle, of("host", 0), count)
+        return getattr(self, op.name.lower())(handle, *([count] if op in (CacheOp.APPEND, CacheOp.TRUNCATE) else []))
 
     def open(self, policy=None):
         """A new, empty sequence."""
         policy = policy or Policy()
         cells = policy.heavy + policy.recent + policy.chunk
-        if any(size < 1 for size in policy.sizes) or policy.kind is CachePolicy.HEAVY and cells > self.max_length:
+        if any(size < 1 for size in policy.sizes) or \
+                policy.kind is CachePolicy.HEAVY and cells > min(self.cells, self.max_length):
             return Answer(S.BAD_COUNT)
         if None not in self.slots:
             return Answer(S.NO_SEQUENCE)
-        hitters = ()
-        if policy.kind is CachePolicy.HEAVY:
-            hitters = tuple(HeavyHitter(cells, policy.heavy, policy.recent) for _ in range(self.heads))
-        return Answer(S.OK, handle=self._new(Sequence(policy, hitters=hitters)))
+        return Answer(S.OK, handle=self._new(Sequence(policy)))
 
     def append(self, handle, tokens):
         """Reserve places for ``tokens`` >= 1 positions after the committed length: a step begins.
 
-        A last block that is partly filled and shared is replaced by a copy first.
+        A last block that is partly filled and shared is replaced by a copy first. A heavy-hitter sequence's tokens
+        take its free cells first.
         """
         status, seq = self._usable(handle)
         if status is S.OK:
             status = self._append_status(seq, tokens)
         if status is not S.OK:
             return Answer(status)
-        held = seq.hitters[0].used if seq.hitters else seq.length
-        entries = max(self._blocks_for(held + tokens) - len(seq.table), 0)
-        rest = seq.length % self.lanes
-        shared = not seq.hitters and rest and self.counts[seq.table[-1]] > 1
-        if entries + bool(shared) > len(self.free):
+        filled = max(seq.filled, seq.used + tokens) if seq.is_heavy else 0
+        entries = self._blocks_for(filled if seq.is_heavy else seq.length + tokens) - len(seq.table)
+        rest = 0 if seq.is_heavy else seq.length % self.lanes
+        shared = bool(rest) and self.counts[seq.table[-1]] > 1
+        if entries + shared > len(self.free):
             return Answer(S.NO_BLOCK)
-        granted, copies = [], ()
+        granted, copies = (), ()
         if shared:
             source, target = seq.table[-1], self._grant()
-            self.contents[target, :rest] = self.contents[source, :rest]
-            self.written[target, :rest] = self.written[source, :rest]
+            try:
+                copies = self._move(Copy(self._address(source), self._address(target), rest, 0)),
+            except _Failed as failed:
+                return Answer(S.FAULT, granted=(target,), released=self._release([target]), address=failed.args[0])
             self._release([source])
-            seq.table[-1] = target
-            granted, copies = [target], ((source, target),)
+            seq.table[-1], granted = target, (target,)
         fresh = [self._grant() for _ in range(entries)]
         seq.table += fresh
-        seq.reserved = tokens
-        for hitter in seq.hitters:
-            hitter.fill(tokens)
-        for offset in range(tokens):
-            for head in range(self.heads):
-                self.written[*self._place(seq, seq.length + offset, head), head] = False
+        seq.reserved, seq.appended, seq.summed = tokens, 0, 0
+        seq.before, seq.filled = seq.filled, filled
         return Answer(S.OK, granted=(*granted, *fresh), copies=copies)
 
     def _append_status(self, seq, tokens):
         if seq.reserved:
             return S.RESERVED
-        if tokens < 1 or seq.hitters and tokens > seq.policy.chunk:
+        if tokens < 1 or seq.is_heavy and tokens > seq.policy.chunk:
             return S.BAD_COUNT
-        return S.OVER_LENGTH if seq.length + tokens > self.max_length else S.OK
+        # A position of a heavy-hitter sequence must not look like a free cell.
+        longest = min(self.max_length, FREE_CELL) if seq.is_heavy else self.max_length
+        return S.OVER_LENGTH if seq.length + tokens > longest else S.OK
 
     def commit(self, handle, keep):
         """End a step: keep reserved places, release the others, apply the policy.
 
         ``keep`` is a number, of the first reserved places; or a path through a token tree, an ascending list of
         reserved offsets, whose places are moved together. A heavy-hitter sequence keeps all: its sums already
-        hold what the step's queries added.
+        hold what the step's queries added. What is kept must have been written in every head.
         """
         status, seq = self._usable(handle)
         path = list(range(keep)) if isinstance(keep, int) else list(keep)
@@ -176,56 +265,57 @@ class KVCache:
             status = S.NOTHING_RESERVED
         if status is S.OK and not self._path_allowed(seq, keep, path):
             status = S.BAD_COUNT
+        if status is S.OK and path and not (seq.appended == self.heads and
+                                            (not seq.is_heavy or seq.summed == self.heads)):
+            status = S.NOT_WRITTEN
         if status is not S.OK:
             return Answer(status)
-        moves = []
-        for target, source in enumerate(path):
-            # In ascending order no move overwrites the source of a later one.
-            if target != source:
-                (b, i), (c, j) = (self._place(seq, seq.length + offset, 0) for offset in (source, target))
-                self.contents[c, j], self.written[c, j] = self.contents[b, i], self.written[b, i]
-                moves.append((b * self.lanes + i, c * self.lanes + j))
+        # In ascending order no move overwrites the source of a later one.
+        try:
+            moves = tuple(self._move(self._place(seq, source, target))
+                          for target, source in enumerate(path) if target != source)
+        except _Failed as failed:
+            return Answer(S.FAULT, address=failed.args[0])
         seq.length += len(path)
-        seq.reserved = 0
+        seq.reserved = seq.appended = seq.summed = 0
         released = self._pass_window(seq)
-        dropped = []
-        for head, hitter in enumerate(seq.hitters):
-            cells = hitter.drop(hitter.excess)
-            for cell in cells:
-                self.written[seq.table[cell // self.lanes], cell % self.lanes, head] = False
-            dropped.append(tuple(cells))
-        if not seq.hitters:
-            released += self._cut(seq)
-        return Answer(S.OK, released=released, moves=tuple(moves), dropped=tuple(dropped))
+        if not seq.is_heavy:
+            released += self._cut(seq, seq.length)
+        return Answer(S.OK, released=released, moves=moves)
 
     def _path_allowed(self, seq, keep, path):
         if isinstance(keep, int) and keep < 0 or any(a >= b for a, b in zip(path, path[1:])):
             return False
         if path and not 0 <= path[0] <= path[-1] < seq.reserved:
             return False
-        return not seq.hitters or len(path) == seq.reserved
+        return not seq.is_heavy or len(path) == seq.reserved
+
+    def _place(self, seq, source, target):
+        """Move one reserved place to another."""
+        (b, i), (c, j) = (divmod(seq.length + offset, self.lanes) for offset in (source, target))
+        return Place(self._address(seq.table[b]), self._address(seq.table[c]), i, j)
 
     def _pass_window(self, seq):
         """Release the blocks of which the next query, at the committed length, sees nothing."""
         if seq.policy.kind is not CachePolicy.WINDOW:
             return ()
         gone = max(seq.length - seq.policy.window + 1, 0) // self.lanes
-        old = [index for index in range(min(gone, len(seq.table))) if seq.table[index] is not None]
+        old = range(seq.holes, max(gone, seq.holes))
         blocks = [seq.table[index] for index in old]
         for index in old:
             seq.table[index] = None
         return self._release(blocks)
 
-    def _cut(self, seq):
-        """Release the table's entries past the length."""
-        entries = self._blocks_for(seq.length)
+    def _cut(self, seq, places):
+        """Release the table's entries past so many places."""
+        entries = self._blocks_for(places)
         seq.table, cut = seq.table[:entries], seq.table[entries:]
         return self._release([block for block in cut if block is not None])
 
     def fork(self, handle):
         """A new sequence with the same contents; every block is shared."""
         status, seq = self._usable(handle)
-        if status is S.OK and seq.hitters:
+        if status is S.OK and seq.is_heavy:
             status = S.NOT_FORKABLE
         if status is S.OK and seq.reserved:
             status = S.RESERVED
@@ -249,20 +339,18 @@ class KVCache:
             status = S.CROSSES_EVICTION
         if status is not S.OK:
             return Answer(status)
+        if seq.is_heavy and length < seq.length:
+            seq.filled = length
         seq.length = length
-        for hitter in seq.hitters:
-            if length < hitter.length:
-                hitter.truncate(length)
-        return Answer(S.OK, released=() if seq.hitters and seq.hitters[0].dropped else self._cut(seq))
+        return Answer(S.OK, released=self._cut(seq, seq.filled if seq.is_heavy else length))
 
     def _crosses(self, seq, length):
         if length == seq.length:
             return False
-        if seq.hitters:
-            return bool(seq.hitters[0].dropped)
+        if seq.is_heavy:
+            return seq.length > seq.used
         # The next query, at `length`, must find its whole window.
-        holes = sum(block is None for block in seq.table)
-        return bool(holes) and max(length - seq.policy.window + 1, 0) < holes * self.lanes
+        return bool(seq.holes) and max(length - seq.policy.window + 1, 0) < seq.holes * self.lanes
 
     def close(self, handle):
         """Release everything; the handle becomes stale. Allowed in every state."""
@@ -270,116 +358,57 @@ class KVCache:
         if status is not S.OK:
             return Answer(status)
         released = self._release([block for block in seq.table if block is not None and not seq.swapped])
-        for place in seq.stored:
-            del self.host[place]
         self.slots[handle.slot] = None
         self.generations[handle.slot] = handle.generation + 1 & (1 << GENERATION_BITS) - 1
         return Answer(S.OK, released=released)
 
-    def fault(self, handle):
-        """A step ended in a fault. Its places stay reserved: commit none of them and repeat the step; but a
-        heavy-hitter sequence, whose sums may hold half of the step, is broken."""
-        status, seq = self._usable(handle)
-        if status is S.OK and not seq.reserved:
-            status = S.NOTHING_RESERVED
-        if status is S.OK:
-            seq.broken = bool(seq.hitters)
-        return Answer(status)
+    def swap_out(self, handle, host, count):
+        """Copy the contents to host memory at ``host``, where ``count`` blocks have room, and release all blocks.
 
-    def swap_out(self, handle, first, count):
-        """Move the contents to host memory and release all blocks.
-
-        ``count`` host places of a block each, from ``first`` on, are offered; the table's blocks take them in
-        order. Places that the sequence did not write, or no longer holds, leave as zeros.
+        The table's blocks take the places in order. Of a last block only what is filled leaves, and zeros.
         """
         status, seq = self._usable(handle)
         if status is S.OK and seq.reserved:
             status = S.RESERVED
-        if status is S.OK and (first < 0 or sum(block is not None for block in seq.table) > count):
+        if status is S.OK and (host % BLOCK_UNIT or len(seq.table) - seq.holes > count):
             status = S.BAD_COUNT
         if status is not S.OK:
             return Answer(status)
-        blocks = [block for block in seq.table if block is not None]
-        places = list(range(first, first + len(blocks)))
-        if taken := self.host.keys() & set(places):
-            raise CacheError(f"host places {sorted(taken)} hold another sequence")
-        seq.mask = self._held(seq)
-        for block, place, mask in zip(blocks, places, seq.mask, strict=True):
-            self.host[place] = np.where(mask, self.contents[block], 0)
-        seq.stored, seq.swapped = places, True
-        # What remains of the table is where its holes are.
+        try:
+            copies = tuple(self._move(Copy(self._address(seq.table[index]), place, places, 1))
+                           for index, place, places in self._swapped_places(seq, host))
+        except _Failed as failed:
+            return Answer(S.FAULT, address=failed.args[0])
+        released = self._release([block for block in seq.table if block is not None])
         seq.table = [None if block is None else -1 for block in seq.table]
-        return Answer(S.OK, copies=tuple(zip(blocks, places)), released=self._release(blocks))
+        seq.host, seq.swapped = host, True
+        return Answer(S.OK, copies=copies, released=released)
 
-    def _held(self, seq):
-        """bool [blocks, L, heads]: places of the table's blocks that the sequence wrote and still holds."""
-        held = np.zeros((len(seq.table), self.lanes, self.heads), bool)
-        cells = held.reshape(-1, self.heads)
-        if seq.hitters:
-            for head, hitter in enumerate(seq.hitters):
-                used = np.flatnonzero(hitter.positions >= 0)
-                cells[used, head] = True
-        else:
-            cells[:seq.length] = True
-        present = [index for index, block in enumerate(seq.table) if block is not None]
-        return held[present] & self.written[[seq.table[index] for index in present]]
+    def _swapped_places(self, seq, host):
+        """(entry, address in host memory, filled places) of each block."""
+        for number, index in enumerate(range(seq.holes, len(seq.table))):
+            filled = (seq.filled if seq.is_heavy else seq.length) - index * self.lanes
+            yield index, (host + number * self.block_bytes) % _ADDRESSES, min(filled, self.lanes)
 
     def swap_in(self, handle):
         """Fetch the contents back, into blocks of the sequence's own."""
         status, seq = self._find(handle)
         if status is S.OK and (seq.broken or not seq.swapped):
             status = S.BROKEN if seq.broken else S.NOT_SWAPPED
-        if status is S.OK and len(seq.stored) > len(self.free):
+        if status is S.OK and len(seq.table) - seq.holes > len(self.free):
             status = S.NO_BLOCK
         if status is not S.OK:
             return Answer(status)
-        blocks = [self._grant() for _ in seq.stored]
-        for block, place, mask in zip(blocks, seq.stored, seq.mask, strict=True):
-            self.contents[block], self.written[block] = self.host.pop(place), mask
-        copies = tuple(zip(seq.stored, blocks))
-        order = iter(blocks)
-        seq.table = [None if entry is None else next(order) for entry in seq.table]
-        seq.stored, seq.mask, seq.swapped = [], None, False
-        return Answer(S.OK, granted=tuple(blocks), copies=copies)
-
-    # Contents
-
-    def lookup(self, handle):
-        """(status, sequence): what an attention job asks first."""
-        return self._usable(handle)
-
-    def _place(self, seq, position, head):
-        """(block, place) of a position; CacheError where it is not held."""
-        if not 0 <= position < seq.length + seq.reserved:
-            raise CacheError(f"position is {position}: allowed is 0 to {seq.length + seq.reserved - 1}")
-        cell = seq.hitters[head].cell(position) if seq.hitters else position
-        block = None if cell is None else seq.table[cell // self.lanes]
-        if block is None:
-            raise CacheError(f"position {position} was evicted")
-        return block, cell % self.lanes
-
-    def _contents_of(self, handle):
-        status, seq = self._usable(handle)
-        if status is not S.OK:
-            raise CacheError(f"{handle} answers {status.name}")
-        return seq
-
-    def write(self, handle, offset, values):
-        """Write a reserved place, one value for each head."""
-        seq = self._contents_of(handle)
-        if not 0 <= offset < seq.reserved:
-            raise CacheError(f"offset is {offset}: {seq.reserved} places are reserved")
-        for head, value in enumerate(np.broadcast_to(values, self.heads)):
-            place = *self._place(seq, seq.length + offset, head), head
-            self.contents[place], self.written[place] = value, True
-
-    def read(self, handle, position, head=0):
-        """What the sequence wrote at a position, committed or reserved."""
-        seq = self._contents_of(handle)
-        place = *self._place(seq, position, head), head
-        if not self.written[place]:
-            raise CacheError(f"{handle} reads position {position} of head {head}, which it never wrote")
-        return int(self.contents[place])
+        blocks, copies = [], []
+        try:
+            for _, place, places in self._swapped_places(seq, seq.host):
+                blocks.append(self._grant())
+                copies.append(self._move(Copy(place, self._address(blocks[-1]), places, 0)))
+        except _Failed as failed:
+            return Answer(S.FAULT, granted=tuple(blocks), released=self._release(blocks), address=failed.args[0])
+        seq.table[seq.holes:] = blocks
+        seq.swapped = False
+        return Answer(S.OK, granted=tuple(blocks), copies=tuple(copies))
 
     # Invariants
 
@@ -395,27 +424,6 @@ class KVCache:
         held = {block for block, count in enumerate(self.counts) if count}
         if held & set(self.free) or len(held) + len(self.free) != len(self.counts):
             raise CacheError(f"{len(held)} blocks are held, {len(self.free)} free, of {len(self.counts)}")
-        if sorted(self.host) != sorted(place for seq in opened for place in seq.stored):
-            raise CacheError("host places in use are not those of the swapped-out sequences")
         for slot, seq in enumerate(self.slots):
-            if seq is not None and (why := self._complaint(seq)):
+            if seq is not None and (why := seq.complaint(self.lanes, self.counts)):
                 raise CacheError(f"sequence in slot {slot} {why}")
-
-    def _complaint(self, seq):
-        holes = [index for index, block in enumerate(seq.table) if block is None]
-        if holes != list(range(len(holes))) or holes and seq.policy.kind is not CachePolicy.WINDOW:
-            return f"has holes {holes}"
-        if seq.swapped != bool(seq.stored or seq.mask is not None) or seq.swapped and seq.reserved:
-            return "is neither swapped out nor here"
-        if seq.hitters:
-            limits = {(hitter.length, hitter.used) for hitter in seq.hitters}
-            if len(limits) != 1 or seq.length + seq.reserved != seq.hitters[0].length:
-                return "has heads of different lengths"
-            top = max(np.flatnonzero(hitter.positions >= 0).max(initial=-1) for hitter in seq.hitters)
-            # The last step's tokens may have left blocks that hold no cell any more.
-            return "has a cell outside its blocks" if top >= len(seq.table) * self.lanes else None
-        if len(seq.table) != self._blocks_for(seq.length + seq.reserved):
-            return f"has {len(seq.table)} blocks for {seq.length} + {seq.reserved} places"
-        if seq.reserved and any(self.counts[block] != 1 for block in seq.table[seq.length // self.lanes:]):
-            return "shares a block with reserved places"
-        return None

@@ -53,7 +53,7 @@ def _linear_descriptor(config):
 UNITS = {
     "linear": Unit("linear.engine:LinearEngine", "linear layers from memory to memory, AXI4",
                    lambda config: {"config": config}),
-    "attention": Unit("attention.engine:AttentionEngine", "attention from memory to memory, AXI4",
+    "attention": Unit("core.cached_attention:CachedAttention", "attention and its key-value cache, AXI4",
                       lambda config: {"config": config}),
     "array": Unit("olive.array:OliveArray", "output-stationary multiply-accumulate array, P x L",
                   lambda config: {"rows": config.rows, "lanes": config.lanes, "element": config.element,
@@ -99,7 +99,7 @@ UNITS = {
                        lambda config: {"config": config}),
     "attention_planner": Unit("attention.plan:Planner", "attention descriptors, checked and planned",
                               lambda config: {"config": config}),
-    "table": Unit("attention.table:TableWalk", "table of a job to chunks of rows and the pages they see",
+    "table": Unit("attention.walk:TableWalk", "table of a job to chunks of rows and the pages they see",
                   lambda config: {"config": config}),
     "elements": Unit("attention.table:Elements", "bus words to table elements of 8 bytes",
                      lambda config: {"bus_bytes": config.bus_bytes}),

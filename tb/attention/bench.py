@@ -82,6 +82,9 @@ class AttentionBench(EngineBench):
 
     def __init__(self, dut, **more):
         super().__init__(dut, size=MEMORY_WORDS * configuration().lanes, **more)
+        # There is no cache: these jobs bring their own lists of pages.
+        for name in ("geometry", "lookup_ready", "found_valid", "found_payload", "appending", "event_ready"):
+            getattr(dut, name).value = 0
 
     def load(self, job):
         """Fill memory with noise, and the job's operands in it; returns what memory must be outside the output."""

@@ -10,8 +10,9 @@ import random
 from amaranth.hdl import Shape
 from cocotb.triggers import RisingEdge
 from olivine.attention.descriptor import AttentionDescriptor, AttentionGroup, OutputFormat, partial_words
+from olivine.attention.layout import GROUPS
 from olivine.attention.plan import plan_layout
-from olivine.attention.table import chunk_layout
+from olivine.attention.table import chunk_layout, page_layout
 from olivine.config import AcceleratorConfig
 from olivine.kvcache.page import page_bytes
 from olivine.linear.descriptor import RowFormat
@@ -21,7 +22,7 @@ from olivine_golden.attention_plan import Group, Job
 from tb.streams import pack, start
 
 __all__ = ["CONFIG", "ROWS", "LANES", "BUS", "random_job", "random_merge", "kinds_of_chunks", "descriptor",
-           "entry_bits", "plan_bits", "chunk_fields", "chunk_bits", "unit_ports", "Fresh", "width"]
+           "entry_bits", "plan_bits", "chunk_fields", "chunk_bits", "page_bits", "unit_ports", "Fresh", "width"]
 
 CONFIG = AcceleratorConfig(**json.loads(os.environ["OLIVINE_CONFIG"]))
 ROWS, LANES, BUS = CONFIG.rows, CONFIG.lanes, CONFIG.bus_bytes
@@ -134,13 +135,18 @@ def plan_bits(job):
 def chunk_fields(job, chunk):
     """A golden chunk by the names of the units' layout."""
     return {"bank": chunk.bank, "contexts": chunk.contexts, "last_rows": chunk.rows[-1], "pages": chunk.pages,
-            "last_keys": chunk.last_keys, "first_page": chunk.first_page, "blank": int(chunk.blank),
+            "blank": int(chunk.blank), "group": chunk.group % GROUPS,
             "lookahead": int(chunk.lookahead), "last": int(chunk.last), "q": chunk.q, "o": chunk.o, "lse": chunk.lse,
-            "part": chunk.part, "page_offset": job.groups[chunk.group].page_offset}
+            "part": chunk.part}
 
 
 def chunk_bits(job, chunk):
     return pack(chunk_layout(CONFIG), chunk_fields(job, chunk))
+
+
+def page_bits(job, chunk):
+    """Payloads of the pages of a chunk."""
+    return [pack(page_layout(CONFIG), page) for page in job.pages(chunk)]
 
 
 def unit_ports(unit, name):

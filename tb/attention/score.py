@@ -41,6 +41,8 @@ class Bench:
         self.dut, self.rng = dut, np.random.default_rng(seed)
         self.saturated = self.hidden = self.seen = 0
         dut.i.value = dut.params.value = dut.bounds.value = 0
+        for name in ("masked", "tree", "cells", "mask", "tree_base", "tree_column", "position"):
+            getattr(dut, name).value = 0
 
     def units(self, count):
         """Tags, and bounds by bank and context that lie about the units' keys."""
@@ -59,7 +61,8 @@ class Bench:
                  "slot": int(rng.integers(0, CONFIG.contexts)), "first": int(rng.integers(0, 2)),
                  "final": int(rng.integers(0, 2)),
                  "keys": int(rng.choice([1, LANES, LANES - 1, rng.integers(1, LANES + 1)])),
-                 "position": int(rng.choice([base, base + LANES, base + 2 * LANES]))} for _ in range(count)]
+                 "position": int(rng.choice([base, base + LANES, base + 2 * LANES])),
+                 "segment": int(rng.integers(0, 64)), "group": int(rng.integers(0, 4))} for _ in range(count)]
         return tags, bounds
 
     async def run(self, tags, bounds, params, gaps=False, data=dots):
@@ -136,7 +139,7 @@ async def every_bound(dut):
     """Every pair of bounds about a page of a key to all keys: all masks that there are."""
     bench = Bench(dut, 3)
     await start(dut)
-    tag = {"context": CONFIG.contexts - 1, "keys": min(LANES, 8), "position": 5}
+    tag = {"context": CONFIG.contexts - 1, "keys": min(LANES, 8), "position": 5, "segment": 0, "group": 0}
     ends = range(4, 6 + tag["keys"])
     pairs = [{"low": low, "high": high} for low in ends for high in ends]
     for first in range(0, len(pairs), ROWS):

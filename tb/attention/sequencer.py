@@ -12,12 +12,12 @@ from collections import deque
 import cocotb
 from cocotb.triggers import RisingEdge
 from olivine.attention.descriptor import OutputFormat
-from olivine.attention.layout import slots
+from olivine.attention.layout import GROUPS, slots
 from olivine.attention.sequencer import TILE_SPACING, Sequencer
 from olivine.control.job import Stall
 from olivine.olive.formats import LaneFormat
 
-from tb.attention.jobs import CONFIG, LANES, ROWS, Fresh, chunk_bits, kinds_of_chunks, random_job, unit_ports
+from tb.attention.jobs import CONFIG, LANES, ROWS, Fresh, chunk_bits, kinds_of_chunks, page_bits, random_job, unit_ports
 from tb.streams import StreamChecker, pack, unpack
 
 TAG = unit_ports(Sequencer, "tag")
@@ -29,7 +29,7 @@ SPACING = max(LANES, TILE_SPACING)
 # A unit that stands still fails, and does not wait for ever.
 test = cocotb.test(timeout_time=500, timeout_unit="us")
 
-RATES = ("chunk", "word", "query", "probability", "unit", "credit")
+RATES = ("chunk", "page", "word", "query", "probability", "unit", "credit")
 
 
 def tag(step):
@@ -40,7 +40,8 @@ def tag(step):
         return {"values": 1, "address": step.address, "dims": step.lanes,
                 "merge": {"bank": bank, "slot": slot, "first": first, "final": final}}
     return {"values": 0, "score": {"bank": bank, "context": step.context, "slot": slot, "first": first,
-                                   "final": final, "keys": step.keys, "position": step.position}}
+                                   "final": final, "keys": step.keys, "position": step.position, "segment": 0,
+                                   "group": step.chunk.group % GROUPS}}
 
 
 def part_of(fields, bits):
@@ -60,7 +61,7 @@ class World:
     softmax : int
         Cycles from a last step of scores to the unit's first probability.
     rates : dict
-        Probability by cycle that a ``chunk`` is offered, that a ``word`` of a tile, a ``query``, a
+        Probability by cycle that a ``chunk`` or a ``page`` is offered, that a ``word`` of a tile, a ``query``, a
         ``probability``, the factors of a ``unit`` or a ``credit`` comes; above 1: as many at once as there are
         and fit.
 
@@ -76,9 +77,11 @@ class World:
         self.dut, self.rng, self.latency, self.softmax = dut, random.Random(f"{seed}"), latency, softmax
         self.rates = {**dict.fromkeys(RATES, 1), **rates}
         self.fresh = Fresh(dut)
-        for name in ("level", "available", "probabilities", "unit_ready", "credit_return", "i__valid", "i__payload"):
+        for name in ("level", "available", "probabilities", "unit_ready", "credit_return", "i__valid", "i__payload",
+                     "i_page__valid", "i_page__payload"):
             getattr(dut, name).value = 0
-        StreamChecker(dut, "i")
+        dut.cells_ready.value = 1
+        StreamChecker(dut, "i"), StreamChecker(dut, "i_page")
 
     def happens(self, what):
         return self.rng.random() < self.rates[what]
@@ -95,6 +98,8 @@ class World:
         self.queries = deque((step.chunk.number, step.query) for step in self.steps
                              if not step.values and step.page == 0)
         self.loaded = deque()                                   # queries that may be read
+        self.pages = deque(bits for chunk in self.chunks for bits in page_bits(job, chunk))
+        self.page_offered = False
         self.owed, self.probabilities = deque(), deque()        # (cycle, unit, key), (unit, key)
         self.units = deque()                                    # cycles of scores whose factors are to come
         self.factors = 0                                        # units whose factors ever came
@@ -134,6 +139,8 @@ class World:
     def causes(self, step):
         """Everything that keeps the next step waiting, in this cycle."""
         found = []
+        if not step.values and not self.page_offered:
+            found.append(Stall.LANE)
         if not step.chunk.blank and (step.tile, step.word) not in self.held:
             found.append(Stall.LANE)
         if not step.values and step.page == 0 and not self.loaded:
@@ -159,6 +166,11 @@ class World:
         dut.i__valid.value = int(self.offered)
         dut.i__payload.value = chunk_bits(self.job, self.chunks[0]) if self.offered else \
             self.rng.getrandbits(len(dut.i__payload))
+        if not self.page_offered and self.pages and self.happens("page"):
+            self.page_offered = True
+        dut.i_page__valid.value = int(self.page_offered)
+        dut.i_page__payload.value = self.pages[0] if self.page_offered else self.rng.getrandbits(
+            len(dut.i_page__payload))
         await RisingEdge(dut.clk)
         stall, issue = Stall(int(dut.stall.value)), int(dut.issue.value)
         where = f"cycle {self.cycle}, step {self.next} of {len(self.steps)}"
@@ -170,9 +182,14 @@ class World:
             causes = self.causes(step)
             assert issue == (not causes), f"{where}: issue is {issue}, {stall}, not {causes}: {step}"
             assert stall in (causes or [Stall.NONE]), f"{where}: stall is {stall}, not {causes}: {step}"
+            page_taken = bool(issue and not step.values and step.last and step.context == step.chunk.contexts - 1)
+            assert int(dut.i_page__ready.value) == page_taken, f"{where}: the page is taken too early, or not"
             if issue:
                 taken = step.chunk_end
                 self.take(step, where)
+            if page_taken:
+                self.pages.popleft()
+                self.page_offered = False
         if not issue:
             for name in ("release", "take_query", "probability_release", "count_illegal"):
                 assert getattr(dut, name).value == 0, f"{where}: {name} without a step"

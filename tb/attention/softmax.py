@@ -26,7 +26,8 @@ class Unit:
         self.keys = keys
         self.tag = {"bank": int(rng.integers(0, 2)), "context": int(rng.integers(0, CONFIG.contexts)),
                     "slot": int(rng.integers(0, CONFIG.contexts)), "first": int(rng.integers(0, 2)),
-                    "final": int(rng.integers(0, 2)), "keys": keys, "position": int(rng.integers(-1000, 1 << 20))}
+                    "final": int(rng.integers(0, 2)), "keys": keys, "position": int(rng.integers(-1000, 1 << 20)),
+                    "segment": int(rng.integers(0, 64)), "group": int(rng.integers(0, 4))}
         base = scores(rng)
         shown = rng.choice([0, .5, .9, 1], ROWS, p=[.1, .2, .3, .4])
         narrow = chance(rng, .5)

@@ -58,7 +58,8 @@ class Bench:
             return self.unit(params, context, True, block)
         self.states[context] = new_m, total
         tag = {"bank": int(rng.integers(0, CHUNKS)), "context": context, "slot": self.number % slots(CONFIG),
-               "first": int(first), "final": int(rng.integers(0, 2)), "keys": LANES, "position": 0}
+               "first": int(first), "final": int(rng.integers(0, 2)), "keys": LANES, "position": 0,
+               "segment": 0, "group": 0}
         self.number += 1
         exponent, mantissa = normalize(total)
         factor = rsh(reciprocal(mantissa) * (params[tag["bank"]]["o_mult"] or 1 << 16), 16)

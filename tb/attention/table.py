@@ -10,13 +10,14 @@ import cocotb
 from amaranth.hdl import Shape
 from cocotb.triggers import RisingEdge
 from olivine.attention.descriptor import ENTRY_BYTES, GROUP_FIELDS, AttentionGroup, OutputFormat
-from olivine.attention.layout import CHUNKS
-from olivine.attention.table import TableWalk, chunk_layout, params_layout
-from olivine.control.job import command
+from olivine.attention.layout import CHUNKS, POSITION_BITS
+from olivine.attention.table import chunk_layout, page_layout, params_layout
+from olivine.attention.walk import TableWalk
+from olivine.control.job import StatusCode, command
 from olivine.linear.descriptor import RowFormat
 from olivine.linear.plan import ADDRESS_BITS
 from olivine.memory.realign import words
-from olivine_golden.attention_legal import illegal_entry
+from olivine_golden.attention_legal import crooked_page, crooked_part, illegal_entry
 
 from tb.attention.jobs import (
     BUS,
@@ -34,7 +35,7 @@ from tb.attention.jobs import (
 )
 from tb.streams import PAIRS, PATTERNS, StreamChecker, StreamSink, StreamSource, cycle, pack, start, unpack
 
-COMMAND, CHUNK = command(ADDRESS_BITS), chunk_layout(CONFIG)
+COMMAND, CHUNK, PAGE = command(ADDRESS_BITS), chunk_layout(CONFIG), page_layout(CONFIG)
 PARAMS = ("score_mult", "score_shift", "o_mult", "o_shift")
 
 
@@ -57,11 +58,13 @@ class Walker:
         self.fresh = Fresh(dut)
         self.elements = StreamSource(dut, "i", patterns[0], seed=1)
         self.commands = StreamSink(dut, "o_command", patterns[1], seed=2)
-        self.bases = StreamSink(dut, "o_base", patterns[1], seed=3)
+        self.pages = StreamSink(dut, "o_page", patterns[1], seed=3)
         self.willing = PATTERNS[patterns[1]](4)
-        for name in ("i", "o_command", "o_base", "o_chunk"):
+        for name in ("i", "o_command", "o_page", "o_chunk"):
             StreamChecker(dut, name)
-        dut.o_chunk__ready.value = dut.chunk_done.value = dut.bounds_addr.value = 0
+        for name in ("o_chunk__ready", "chunk_done", "bounds_addr", "geometry", "appending", "mask_addr", "tree_addr",
+                     "lookup__ready", "found__valid", "found__payload", "o_group__ready", "o_cells__ready"):
+            getattr(dut, name).value = 0
         self.addr = unit_ports(TableWalk, "bounds_addr")
         self.bounds = unit_ports(TableWalk, "bounds")
 
@@ -76,7 +79,7 @@ class Walker:
                             for part in range(ENTRY_BYTES // 8)}
             self.memory |= {group.bases + 8 * place: base for place, base in enumerate(group.listed)}
         self.answered = len(self.commands.received)
-        self.commands_before, self.bases_before = self.answered, len(self.bases.received)
+        self.commands_before, self.pages_before = self.answered, len(self.pages.received)
         self.taken, self.ended, self.offered = 0, 0, False      # chunks taken and ended; one is on offer
         self.offers = []                                        # cycle of each offer's first
         self.asked = None
@@ -113,7 +116,9 @@ class Walker:
         for chunk in self.visible() if not valid or self.offered else self.chunks[self.ended:self.taken + 1]:
             group = self.job.groups[chunk.group]
             params = unpack(params_layout, int(dut.params.value) >> chunk.bank * params_layout.size)
-            assert params == {name: getattr(group, name) for name in PARAMS}, (chunk, params)
+            want = {name: getattr(group, name) for name in PARAMS}
+            assert {name: params[name] for name in PARAMS} == want, (chunk, params)
+            assert params["position"] % (1 << POSITION_BITS) == group.position % (1 << POSITION_BITS)
         self.taken += valid and ready
         self.ended += ends
         while self.answered < len(self.commands.received):
@@ -128,7 +133,7 @@ class Walker:
         assert self.taken - self.ended < CHUNKS, "a chunk on offer whose bank is not free"
         chunk, job = self.chunks[self.taken], self.job
         want, got = chunk_fields(job, chunk), unpack(CHUNK, int(self.dut.o_chunk__payload.value))
-        ignored = {"q", "last_keys", "lookahead"} if job.merge else {"part"}
+        ignored = {"q", "lookahead"} if job.merge else {"part"}
         ignored |= set() if job.lse else {"lse"}
         want, got = ({name: value for name, value in fields.items() if name not in ignored} for fields in (want, got))
         assert got == want, f"chunk {self.taken}: {got}, not {want} of {job}"
@@ -137,6 +142,10 @@ class Walker:
         got = [(max(row["low"], 0), row["high"]) if row["high"] > max(row["low"], 0) else (0, 0) for row in bounds]
         want = self.job.bounds(chunk)[context]
         assert got == want, f"context {context} of {chunk}: {bounds}, not {want} of {self.job}"
+
+    def page(self, fields):
+        """What means something of a page."""
+        return fields["addr"] if self.job.merge else fields
 
     async def run(self, job, chunks=None, timeout=60_000):
         """A job, and nothing after it; or as many of its first chunks."""
@@ -147,12 +156,12 @@ class Walker:
                 break
             await self.cycle()
         assert self.ended >= goal, f"{self.ended} of {goal} chunks came"
-        want = [base for chunk in self.chunks[:goal] for base in job.bases(chunk)]
+        want = [self.page(page) for chunk in self.chunks[:goal] for page in job.pages(chunk)]
         for _ in range(timeout):
-            if len(self.bases.received) - self.bases_before >= len(want):
+            if len(self.pages.received) - self.pages_before >= len(want):
                 break
             await self.cycle()
-        got = self.bases.received[self.bases_before:]
+        got = [self.page(unpack(PAGE, bits)) for bits in self.pages.received[self.pages_before:]]
         assert got[:len(want)] == want, job
         commands = [{"addr": addr, "bytes": size} for addr, size in (
             entry for entry, _ in zip(job.table_commands(), range(goal if chunks else 1 << 30)))]
@@ -161,7 +170,7 @@ class Walker:
         if chunks is None:
             for _ in range(30):
                 await self.cycle()
-            assert len(self.bases.received) - self.bases_before == len(want), "bases after the last"
+            assert len(self.pages.received) - self.pages_before == len(want), "pages after the last"
             assert len(self.commands.received) - self.commands_before == len(commands), "commands after the last"
         assert self.dut.fault.value.is_resolvable and int(self.dut.fault.value) & 1 == 0
 
@@ -228,7 +237,7 @@ async def in_its_time(dut):
     await bench.run(blank)
     assert all(chunk.blank for chunk in blank.chunks())
     assert [after - before for before, after in zip(bench.offers, bench.offers[1:])] == \
-        [ROWS * CONFIG.contexts + 4] * 2
+        [ROWS * CONFIG.contexts + 5] * 2
 
 
 def illegal_changes(rng, job, entry):
@@ -257,7 +266,8 @@ async def expect_fault(bench, job, entries, index, name):
         await bench.cycle()
     assert bench.taken == len(good), "a chunk of an illegal entry, or too few of the others"
     fault = unpack(unit_ports(TableWalk, "fault"), int(bench.dut.fault.value))
-    want = {"valid": 1, "field": GROUP_FIELDS.index(name), "address": job.table + ENTRY_BYTES * index}
+    want = {"valid": 1, "code": StatusCode.BAD_ENTRY, "field": GROUP_FIELDS.index(name),
+            "address": job.table + ENTRY_BYTES * index}
     assert fault == want, (name, entries[index], fault, want)
     commands = [unpack(COMMAND, bits)["addr"] for bits in bench.commands.received[bench.commands_before:]]
     assert commands[-1] == want["address"], "a command after the fault"
@@ -295,6 +305,39 @@ async def names_the_first(dut):
     for _ in range(200 + 60 * len(job.groups)):
         await bench.cycle()
     assert bench.taken == len(bench.chunks)
+
+
+def spoilt(rng, base, alignment):
+    """A base with one bit that it must not have."""
+    low = alignment.bit_length() - 1
+    return base ^ 1 << rng.choice([*range(low), *range(CONFIG.addr_width, 64)])
+
+
+async def stops_at_a_crooked_base(dut, seed):
+    """Of pages and of partial results: what comes before it, then a fault that stays, and nothing more."""
+    rng = random.Random(f"crooked {seed}")
+    bench = Walker(dut, rng.choice(PAIRS), seed=f"crooked {seed}")
+    if seed % 2:
+        job, alignment, crooked = random_merge(rng), 2, crooked_part
+    else:
+        job = random_job(rng, keys=rng.choice((3 * LANES, 1, 2 * LANES + 1)), causal=False, window=0)
+        alignment, crooked = BUS, crooked_page
+    place = rng.randrange(len(job.groups[0].listed))
+    group = job.groups[0]
+    base = group.listed[place]
+    bad = spoilt(rng, base, alignment)
+    assert crooked(CONFIG, bad, group.page_offset) and not crooked(CONFIG, base, group.page_offset)
+    await bench.begin(job)
+    bench.memory[group.bases + 8 * place] = bad
+    for _ in range(300 + 8 * ROWS * CONFIG.contexts):
+        await bench.cycle()
+    fault = unpack(unit_ports(TableWalk, "fault"), int(bench.dut.fault.value))
+    want = {"valid": 1, "code": StatusCode.BAD_BASE, "field": 0,
+            "address": bad % (1 << 48) + group.page_offset}
+    assert fault == want, (fault, want)
+    pages = [bench.page(page) for page in job.pages(bench.chunks[0])][:place]
+    got = [bench.page(unpack(PAGE, bits)) for bits in bench.pages.received[bench.pages_before:]]
+    assert got == pages
 
 
 # --- Elements -----------------------------------------------------------------------------------------
@@ -379,6 +422,7 @@ if os.environ["OLIVINE_UNIT"] == "walk":
     in_its_time = test(in_its_time)
     spoils_one_field = test(spoils_one_field)
     names_the_first = test(names_the_first)
+    stops_at_a_crooked_base = test(cocotb.parametrize(seed=range(16))(stops_at_a_crooked_base))
 elif os.environ["OLIVINE_UNIT"] == "elements":
     regroups = test(cocotb.parametrize(pair=PAIRS[::2])(regroups))
     regroups_at_full_speed = test(regroups_at_full_speed)

@@ -1,13 +1,13 @@
-"""Checks a unit that is told of chunks and asks for transfers: a job's chunks and bases in, golden sequences out."""
+"""Checks a unit that is told of chunks and asks for transfers: a job's chunks and pages in, golden sequences out."""
 
 from cocotb.triggers import RisingEdge
 from olivine.control.job import command
 from olivine.linear.plan import ADDRESS_BITS
 
-from tb.attention.jobs import CONFIG, Fresh, chunk_bits
+from tb.attention.jobs import Fresh, chunk_bits, page_bits
 from tb.streams import StreamChecker, StreamSink, StreamSource, pack, unpack
 
-__all__ = ["command_of", "Walk", "spoilt"]
+__all__ = ["command_of", "Walk"]
 
 COMMAND = command(ADDRESS_BITS)
 
@@ -17,7 +17,7 @@ def command_of(entry):
 
 
 class Walk:
-    """A unit, sources of chunks and of bases, and sinks on its streams.
+    """A unit, sources of chunks and of pages, and sinks on its streams.
 
     Parameters
     ----------
@@ -28,30 +28,29 @@ class Walk:
         By port name, (layout, function from an entry to its payload; what a payload leaves out is anything).
     patterns : tuple of str
         Of the inputs, and of the outputs.
-    bases : bool
-        The unit takes the chunks' bases.
+    pages : bool
+        The unit takes the chunks' pages.
     """
 
-    def __init__(self, dut, golden, ports, patterns=("always", "always"), bases=False):
-        self.dut, self.golden, self.bases = dut, golden, bases
+    def __init__(self, dut, golden, ports, patterns=("always", "always"), pages=False):
+        self.dut, self.golden, self.pages = dut, golden, pages
         self.fresh = Fresh(dut)
         self.ports = {"o_command": (COMMAND, command_of), **ports}
         self.inputs = {name: StreamSource(dut, name, patterns[0], seed=seed)
-                       for seed, name in enumerate(("i", "i_base") if bases else ("i",))}
+                       for seed, name in enumerate(("i", "i_page") if pages else ("i",))}
         # The outputs wait at different times.
         self.sinks = {name: StreamSink(dut, name, patterns[1], seed=seed) for seed, name in enumerate(self.ports)}
         for name in (*self.ports, *self.inputs):
             StreamChecker(dut, name)
         self.announced = 0
 
-    async def begin(self, job, bases=None):
-        """Reset the unit with the job's plan, and push its chunks; ``bases`` instead of the job's own."""
+    async def begin(self, job):
+        """Reset the unit with the job's plan, and push its chunks."""
         await self.fresh(job)
         chunks = job.chunks()
         self.inputs["i"].push(chunk_bits(job, chunk) for chunk in chunks)
-        if self.bases:
-            self.inputs["i_base"].push(bases if bases is not None else
-                                       [base for chunk in chunks for base in job.bases(chunk)])
+        if self.pages:
+            self.inputs["i_page"].push(bits for chunk in chunks for bits in page_bits(job, chunk))
 
     async def compare(self, job, entries):
         """The next entries, on all ports."""
@@ -78,19 +77,3 @@ class Walk:
             await RisingEdge(self.dut.clk)
         for sink in self.sinks.values():
             assert len(sink.received) == self.announced, "announced after the end"
-
-    async def faults(self, job, place, base, entries, layout):
-        """The base at ``place`` of all is ``base``, which cannot be: what comes before it, then a fault that stays,
-        and nothing more. Leaves the unit standing, with offers on its inputs."""
-        bases = [base for chunk in job.chunks() for base in job.bases(chunk)]
-        await self.begin(job, [*bases[:place], base, *bases[place + 1:]])
-        await self.compare(job, entries)
-        await self.silent(60)
-        return unpack(layout, int(self.dut.fault.value))
-
-
-def spoilt(rng, base, alignment):
-    """A base with one bit that it must not have."""
-    low = alignment.bit_length() - 1
-    places = [*range(low), *range(CONFIG.addr_width, 64)]
-    return base ^ 1 << rng.choice(places)

@@ -1,6 +1,6 @@
 """The block pool against golden: every answer, and ``free`` in every cycle.
 
-Parameters: OLIVINE_BLOCKS, OLIVINE_COUNTS_BITS, OLIVINE_LATENCY, OLIVINE_INTERVAL.
+Parameters: OLIVINE_BLOCKS (that there are), OLIVINE_COUNTS_BITS, OLIVINE_LATENCY, OLIVINE_INTERVAL.
 """
 
 import os
@@ -26,7 +26,8 @@ MOODS = {
 
 
 def operations(pool, count, seed):
-    """Operations, their answers and the free blocks after each; golden does them as they are chosen."""
+    """Operations, their answers, the free blocks after each and, of a block retained or released, the users before;
+    golden does them as they are chosen."""
     rng, made = random.Random(seed), []
     for number in range(count):
         if number % (8 * BLOCKS) == 0:
@@ -35,7 +36,8 @@ def operations(pool, count, seed):
         op = rng.choices(list(PoolOp), MOODS[mood])[0]
         held = [block for block, users in enumerate(pool.counts) if users]
         block = rng.choice([favourite, *held] * 3 + [rng.randrange(BLOCKS), BLOCKS, rng.getrandbits(BLOCK_BITS)])
-        made.append(({"op": op, "block": block}, pool.do(op, block), pool.free))
+        users = None if op is PoolOp.ALLOC or block >= BLOCKS else pool.counts[block]
+        made.append(({"op": op, "block": block}, pool.do(op, block), pool.free, users))
     return made
 
 
@@ -44,7 +46,8 @@ class Bench:
         self.dut, self.pool = dut, BlockPool(BLOCKS, COUNTS_BITS)
         self.source, self.sink = StreamSource(dut, "i", idle, 1), StreamSink(dut, "o", stall, 2)
         self.checkers = StreamChecker(dut, "i"), StreamChecker(dut, "o")
-        self.free, self.after = BLOCKS, []
+        self.free, self.after, self.users = BLOCKS, [], []
+        dut.size.value = BLOCKS
         cocotb.start_soon(self._watch())
 
     async def _watch(self):
@@ -61,16 +64,19 @@ class Bench:
             valid = self.dut.o__valid.value == 1
             if valid:
                 self.free = self.after[taken]
+                if self.users[taken] is not None:
+                    assert int(self.dut.users.value) == self.users[taken], f"users, at answer {taken}"
             assert int(self.dut.free.value) == self.free, f"free, at answer {taken}"
             taken += valid and self.dut.o__ready.value == 1
             await RisingEdge(self.dut.clk)
 
     async def run(self, made):
         """Send commands and compare the answers with golden's."""
-        self.after += [free for _, _, free in made]
-        self.source.push([pack(PoolCommand, command) for command, _, _ in made])
+        self.after += [free for _, _, free, _ in made]
+        self.users += [users for *_, users in made]
+        self.source.push([pack(PoolCommand, command) for command, *_ in made])
         answers = await self.sink.collect(len(made), timeout=40 * len(made))
-        for number, ((command, golden, _), bits) in enumerate(zip(made, answers)):
+        for number, ((command, golden, *_), bits) in enumerate(zip(made, answers)):
             assert unpack(PoolAnswer, bits) == golden._asdict(), (number, command, golden)
 
 
@@ -82,9 +88,9 @@ async def random_operations(dut, patterns):
     await start(dut)
     made = operations(bench.pool, OPERATIONS, " ".join(patterns))
     await bench.run(made)
-    assert {answer.status for _, answer, _ in made} == set(PoolStatus)
-    assert {free for _, _, free in made} == set(range(BLOCKS + 1)), "empty, full and all between"
-    assert {answer.freed for _, answer, _ in made} == {0, 1}
+    assert {answer.status for _, answer, *_ in made} == set(PoolStatus)
+    assert {free for _, _, free, _ in made} == set(range(BLOCKS + 1)), "empty, full and all between"
+    assert {answer.freed for _, answer, *_ in made} == {0, 1}
     for checker in bench.checkers:
         assert checker.transfers == OPERATIONS
 
@@ -120,6 +126,7 @@ async def no_such_operation(dut):
     await bench.run(operations(bench.pool, 50, 4))
     for block in range(BLOCKS + 1):
         bench.after.append(bench.free)
+        bench.users.append(None)
         bench.source.push(block << PoolCommand["block"].offset | 3)
         answer, = await bench.sink.collect(1)
         assert unpack(PoolAnswer, answer) == {"status": PoolStatus.BAD_BLOCK, "block": block, "freed": 0}
@@ -128,6 +135,7 @@ async def no_such_operation(dut):
 
 @cocotb.test
 async def a_stalled_answer_holds_one_command_behind_it(dut):
+    dut.size.value = BLOCKS
     source = StreamSource(dut, "i")
     for name in ("i", "o"):
         StreamChecker(dut, name)

@@ -13,7 +13,7 @@ sizes = pytest.mark.parametrize("config", PAGED, ids=[config.name for config in 
 
 @sizes
 def test_addresses(config):
-    run(PageAddresses(config), "tb.attention.pages", parameters=given(config, unit="addresses"), expected=34)
+    run(PageAddresses(config), "tb.attention.pages", parameters=given(config, unit="addresses"), expected=18)
 
 
 @sizes

@@ -1,7 +1,8 @@
 """The table of a job, and the chunks it is cut into."""
 
 import pytest
-from olivine.attention.table import ChunkFan, Elements, TableWalk
+from olivine.attention.table import ChunkFan, Elements
+from olivine.attention.walk import TableWalk
 
 from tests.attention.configs import CONFIGS, TINY, names
 from tests.linear.configs import given
@@ -10,7 +11,7 @@ from tests.simulate import run
 
 @pytest.mark.parametrize("config", CONFIGS, ids=names)
 def test_walk(config):
-    run(TableWalk(config), "tb.attention.table", parameters=given(config, unit="walk"), expected=27)
+    run(TableWalk(config), "tb.attention.table", parameters=given(config, unit="walk"), expected=43)
 
 
 @pytest.mark.parametrize("bus_bytes", [4, 8, 16, 64])

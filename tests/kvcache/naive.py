@@ -1,7 +1,7 @@
 """A naive model of the key-value cache, and of what each operation answers.
 
 It knows no counts, no free list and no places: a block is a number that nobody used before, and is free when nobody
-lists it.
+lists it. ``fails``: a move of the operation fails, if it comes to that.
 """
 
 from olivine.kvcache.descriptor import CachePolicy, CacheStatus
@@ -20,7 +20,9 @@ class NaiveSequence:
     def __init__(self, policy, heads):
         self.policy, self.is_heavy = policy, policy.kind is CachePolicy.HEAVY
         self.tokens, self.pending, self.blocks = [], [], []
-        self.broken = self.swapped = self.evicted = False
+        self.appended = self.summed = 0
+        self.cells = 0      # heavy: highest number of tokens held at once
+        self.broken = self.swapped = self.evicted = self.touched = False
         # heavy: of each head, position -> sum
         self.sums = [{} for _ in range(heads)]
         self.lost = 0       # window: positions below are given up
@@ -54,7 +56,7 @@ class Naive:
     def entries(self, places):
         return (places + self.lanes - 1) // self.lanes
 
-    def append(self, handle, n):
+    def append(self, handle, n, fails=False):
         if (status := self.status(handle)) is not S.OK:
             return status
         seq = self.open_[handle]
@@ -65,20 +67,25 @@ class Naive:
         if len(seq.tokens) + n > self.max_length:
             return S.OVER_LENGTH
         held = len(seq.sums[0]) if seq.is_heavy else len(seq.tokens)
-        new = max(self.entries(held + n) - len(seq.blocks), 0)
+        cells = max(seq.cells, held + n) if seq.is_heavy else 0
+        new = self.entries(cells or held + n) - len(seq.blocks)
         shared = held % self.lanes != 0 and not seq.is_heavy and any(
             seq.blocks[-1] in other.blocks for other in self.open_.values() if other is not seq and not other.swapped)
         if new + shared > self.free():
             return S.NO_BLOCK
+        if shared and fails:
+            return S.FAULT
         if shared:
             seq.blocks[-1:] = self.fresh(1)
         seq.blocks += self.fresh(new)
-        seq.pending = [None] * n
+        seq.pending = [[None] * self.heads for _ in range(n)]
+        seq.appended = seq.summed = 0
+        seq.cells = cells
         for sums in seq.sums if seq.is_heavy else ():
             sums.update({len(seq.tokens) + i: 0 for i in range(n)})
         return S.OK
 
-    def commit(self, handle, keep):
+    def commit(self, handle, keep, fails=False):
         if (status := self.status(handle)) is not S.OK:
             return status
         seq = self.open_[handle]
@@ -92,14 +99,14 @@ class Naive:
             return S.BAD_COUNT
         if seq.is_heavy and len(keep) != len(seq.pending):
             return S.BAD_COUNT
+        if len(keep) and (seq.appended != self.heads or seq.is_heavy and seq.summed != self.heads):
+            return S.NOT_WRITTEN
+        if fails:
+            return S.FAULT
         seq.tokens += [seq.pending[i] for i in keep]
         seq.pending = []
+        seq.appended = seq.summed = 0
         if seq.is_heavy:
-            for sums in seq.sums:
-                while len(sums) > seq.policy.heavy + seq.policy.recent:
-                    older = [p for p in sums if p < len(seq.tokens) - seq.policy.recent]
-                    del sums[min(older, key=lambda p, sums=sums: (sums[p], p))]
-                    seq.evicted = True
             return S.OK
         del seq.blocks[self.entries(len(seq.tokens)):]
         if seq.policy.kind is CachePolicy.WINDOW:
@@ -108,6 +115,14 @@ class Naive:
                 if all(p <= len(seq.tokens) - seq.policy.window for p in range(end - self.lanes, end)):
                     seq.blocks[index], seq.lost = None, max(seq.lost, end)
         return S.OK
+
+    def drop(self, seq, head):
+        """What a head drops after its sums have taken up the step."""
+        sums, length = seq.sums[head], len(seq.tokens) + len(seq.pending)
+        while len(sums) > seq.policy.heavy + seq.policy.recent:
+            older = [p for p in sums if p < length - seq.policy.recent]
+            del sums[min(older, key=lambda p: (sums[p], p))]
+            seq.evicted = True
 
     def fork(self, handle):
         if (status := self.status(handle)) is not S.OK:
@@ -137,6 +152,7 @@ class Naive:
             if seq.evicted or seq.lost and any(p < seq.lost for p in needed):
                 return S.CROSSES_EVICTION
             del seq.tokens[length:], seq.blocks[self.entries(length):]
+            seq.cells = min(seq.cells, length)
             seq.sums = [{p: s for p, s in sums.items() if p < length} for sums in seq.sums]
         return S.OK
 
@@ -147,18 +163,20 @@ class Naive:
         self.closed.add(handle)
         return S.OK
 
-    def swap_out(self, handle, first, count):
+    def swap_out(self, handle, host, count, fails=False):
         if (status := self.status(handle)) is not S.OK:
             return status
         seq = self.open_[handle]
         if seq.pending:
             return S.RESERVED
-        if sum(block is not None for block in seq.blocks) > count:
+        if host % 4096 or sum(block is not None for block in seq.blocks) > count:
             return S.BAD_COUNT
+        if fails:
+            return S.FAULT
         seq.swapped = True
         return S.OK
 
-    def swap_in(self, handle):
+    def swap_in(self, handle, fails=False):
         if (status := self.status(handle)) not in (S.OK, S.SWAPPED):
             return status
         seq = self.open_[handle]
@@ -167,13 +185,15 @@ class Naive:
         present = [index for index, block in enumerate(seq.blocks) if block is not None]
         if len(present) > self.free():
             return S.NO_BLOCK
+        if fails:
+            return S.FAULT
         for index, block in zip(present, self.fresh(len(present))):
             seq.blocks[index] = block
         seq.swapped = False
         return S.OK
 
     def value(self, seq, position, head):
-        """What a read gives, None where it must be refused."""
-        token = (seq.tokens + seq.pending)[position]
+        """What was written at a position, None where it is not to be read."""
         gone = position not in seq.sums[head] if seq.is_heavy else position < seq.lost
-        return None if gone or token is None else token[head]
+        written = position < len(seq.tokens) or seq.appended > head
+        return (seq.tokens + seq.pending)[position][head] if written and not gone else None

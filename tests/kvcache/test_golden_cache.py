@@ -1,34 +1,47 @@
 """The golden key-value cache: each operation by example."""
 
-import pickle
+import copy
 
-import numpy as np
 import pytest
-from olivine.kvcache.descriptor import GENERATION_BITS, CacheOp, CacheStatus
+from olivine.kvcache.descriptor import BLOCK_UNIT, GENERATION_BITS, CacheOp, CacheStatus
 from olivine_golden.kv_cache import CacheError, KVCache
-from olivine_golden.kv_sequence import Handle, heavy, window
+from olivine_golden.kv_sequence import Copy, Handle, Place, heavy, window
 
 S = CacheStatus
+HOST = 1 << 40
 
 
-def make(blocks=8, lanes=4, sequences=4, max_length=64, heads=1):
-    return KVCache(blocks, lanes, sequences, max_length, heads)
+def make(blocks=8, lanes=4, sequences=4, max_length=64, heads=1, **more):
+    return KVCache(blocks, lanes, sequences, max_length, heads, **more)
 
 
-def extend(cache, handle, values, keep=None):
-    """One step that writes ``values`` and keeps them; returns both answers."""
-    begun = cache.append(handle, len(values))
+def state(cache):
+    return copy.deepcopy((cache.slots, cache.generations, cache.counts, cache.free))
+
+
+def write(cache, handle):
+    """What the engines do in a step, apart from the contents."""
+    for _ in range(cache.heads):
+        cache.appended(handle.slot)
+        if cache.lookup(handle)[1].is_heavy:
+            cache.touched(handle.slot)
+            cache.summed(handle.slot)
+    cache.ended(0)
+
+
+def extend(cache, handle, tokens, keep=None):
+    """One step of so many tokens; returns both answers."""
+    begun = cache.append(handle, tokens)
     assert begun.status is S.OK
-    for offset, value in enumerate(values):
-        cache.write(handle, offset, value)
-    ended = cache.commit(handle, len(values) if keep is None else keep)
+    write(cache, handle)
+    ended = cache.commit(handle, tokens if keep is None else keep)
     assert ended.status is S.OK
     cache.check()
     return begun, ended
 
 
-def contents(cache, handle, head=0):
-    return [cache.read(handle, position, head) for position in range(cache.lookup(handle)[1].length)]
+def table(cache, handle):
+    return cache.lookup(handle)[1].table
 
 
 def test_every_operation_has_a_method():
@@ -38,73 +51,87 @@ def test_every_operation_has_a_method():
 def test_blocks_come_back_in_the_order_in_which_they_were_freed():
     cache = make(blocks=4)
     a, b = cache.open().handle, cache.open().handle
-    assert extend(cache, a, range(8))[0].granted == (0, 1)
-    assert extend(cache, b, range(4))[0].granted == (2,)
+    assert extend(cache, a, 8)[0].granted == (0, 1)
+    assert extend(cache, b, 4)[0].granted == (2,)
     assert cache.close(a).released == (0, 1)
-    assert extend(cache, b, range(12))[0].granted == (3, 0, 1)
+    assert extend(cache, b, 12)[0].granted == (3, 0, 1)
 
 
 def test_append_is_all_or_nothing():
     cache = make(blocks=4)
     a = cache.open().handle
-    extend(cache, a, range(6))
-    before = pickle.dumps(cache)
+    extend(cache, a, 6)
+    before = state(cache)
     assert cache.append(a, 11).status is S.NO_BLOCK
-    assert pickle.dumps(cache) == before
+    assert state(cache) == before
     assert cache.append(a, 10).granted == (2, 3), "the last block's rest is used first"
 
 
 def test_copy_on_write():
-    cache = make()
+    cache = make(base=1 << 32, block_bytes=3 * BLOCK_UNIT)
     a = cache.open().handle
-    extend(cache, a, range(10, 16))
+    extend(cache, a, 6)
     b = cache.fork(a).handle
-    begun, _ = extend(cache, b, [30, 31, 32])
-    assert begun.copies == ((1, 2),) and begun.granted == (2, 3)
-    begun, _ = extend(cache, a, [20])
+    begun, _ = extend(cache, b, 3)
+    assert begun.granted == (2, 3)
+    assert begun.copies == (Copy((1 << 32) + 3 * BLOCK_UNIT, (1 << 32) + 6 * BLOCK_UNIT, 2, 0),)
+    begun, _ = extend(cache, a, 1)
     assert begun.copies == () and begun.granted == (), "the block is a's alone again"
-    assert contents(cache, a) == [10, 11, 12, 13, 14, 15, 20]
-    assert contents(cache, b) == [10, 11, 12, 13, 14, 15, 30, 31, 32]
+    assert table(cache, a) == [0, 1] and table(cache, b) == [0, 2, 3]
 
 
 def test_full_shared_block_is_not_copied():
     cache = make()
     a = cache.open().handle
-    extend(cache, a, range(4))
+    extend(cache, a, 4)
     b = cache.fork(a).handle
-    assert extend(cache, b, [9])[0].copies == ()
+    assert extend(cache, b, 1)[0].copies == ()
     assert cache.close(a).released == (), "b holds it still"
-    assert contents(cache, b) == [0, 1, 2, 3, 9]
 
 
 def test_copy_on_write_needs_a_block_too():
     cache = make(blocks=2)
     a = cache.open().handle
-    extend(cache, a, range(6))
+    extend(cache, a, 6)
     b = cache.fork(a).handle
-    before = pickle.dumps(cache)
+    before = state(cache)
     assert cache.append(b, 1).status is S.NO_BLOCK
-    assert pickle.dumps(cache) == before
+    assert state(cache) == before
+
+
+def test_copy_on_write_that_fails():
+    """Everything is as before; the block that was granted goes to the end of the free list."""
+    cache = make(mover=lambda move: 0x1234)
+    a = cache.open().handle
+    extend(cache, a, 6)
+    b = cache.fork(a).handle
+    slots, generations, counts, free = state(cache)
+    answer = cache.append(b, 7)
+    assert answer.status is S.FAULT and answer.address == 0x1234 and answer.granted == answer.released == (2,)
+    assert state(cache)[:3] == (slots, generations, counts) and list(cache.free) == [*list(free)[1:], 2]
+    cache.mover = None
+    assert cache.append(b, 7).granted == (3, 4, 5)
 
 
 def test_path_of_a_token_tree():
     """Offsets 0, 2, 5 and 9 of ten are kept; the first need not move."""
     cache = make()
     a = cache.open().handle
-    extend(cache, a, [90, 91, 92])
-    _, ended = extend(cache, a, range(10), keep=[0, 2, 5, 9])
+    extend(cache, a, 3)
+    _, ended = extend(cache, a, 10, keep=[0, 2, 5, 9])
     # Positions 5, 8, 12 to 4, 5, 6 in blocks 0, 1, 2, 3.
-    assert ended.moves == ((5, 4), (8, 5), (12, 6)) and ended.released == (2, 3)
-    assert contents(cache, a) == [90, 91, 92, 0, 2, 5, 9]
+    unit = BLOCK_UNIT
+    assert ended.moves == (Place(unit, unit, 1, 0), Place(2 * unit, unit, 0, 1), Place(3 * unit, unit, 0, 2))
+    assert ended.released == (2, 3) and cache.lookup(a)[1].length == 7
 
 
 def test_commit_of_a_prefix_moves_nothing():
     cache = make()
     a = cache.open().handle
-    _, ended = extend(cache, a, range(10), keep=5)
-    assert ended.moves == () and ended.released == (2,) and contents(cache, a) == list(range(5))
-    _, ended = extend(cache, a, range(10), keep=0)
-    assert ended.released == (3, 4) and contents(cache, a) == list(range(5))
+    _, ended = extend(cache, a, 10, keep=5)
+    assert ended.moves == () and ended.released == (2,)
+    _, ended = extend(cache, a, 10, keep=0)
+    assert ended.released == (3, 4) and cache.lookup(a)[1].length == 5
 
 
 @pytest.mark.parametrize("keep", [-1, 5, [1, 1], [2, 1], [0, 4], [-1, 2]])
@@ -112,62 +139,67 @@ def test_bad_path(keep):
     cache = make()
     a = cache.open().handle
     cache.append(a, 4)
-    before = pickle.dumps(cache)
+    write(cache, a)
+    before = state(cache)
     assert cache.commit(a, keep).status is S.BAD_COUNT
-    assert pickle.dumps(cache) == before
+    assert state(cache) == before
+
+
+def test_path_move_that_fails_leaves_the_step_reserved():
+    failing = iter([None, 77])
+    cache = make(mover=lambda move: next(failing))
+    a = cache.open().handle
+    cache.append(a, 4)
+    write(cache, a)
+    before = state(cache)
+    answer = cache.commit(a, [1, 2, 3])
+    assert (answer.status, answer.address, state(cache)) == (S.FAULT, 77, before)
+    assert cache.commit(a, 0).status is S.OK
+
+
+def test_only_what_every_head_wrote_is_committed():
+    cache = make(heads=2)
+    a = cache.open().handle
+    cache.append(a, 3)
+    for heads in range(2):
+        assert cache.commit(a, 1).status is S.NOT_WRITTEN and cache.lookup(a)[1].appended == heads
+        assert cache.commit(a, 4).status is S.BAD_COUNT, "comes before NOT_WRITTEN"
+        cache.appended(a.slot)
+    assert cache.commit(a, 1).status is S.OK
+    assert cache.append(a, 1).status is S.OK and cache.lookup(a)[1].appended == 0
+    assert cache.commit(a, 0).status is S.OK, "nothing is kept"
+    b = cache.open(heavy(1, 1, 1)).handle
+    cache.append(b, 1)
+    for _ in range(2):
+        cache.appended(b.slot)
+    for _ in range(2):
+        assert cache.commit(b, 1).status is S.NOT_WRITTEN
+        cache.summed(b.slot)
+    assert cache.commit(b, 1).status is S.OK
 
 
 def test_window_releases_what_no_query_sees_any_more():
     """Window 5: the query at position 9 sees 5 to 9, at 8 still 4."""
     cache = make()
     a = cache.open(window(5)).handle
-    assert extend(cache, a, range(7))[1].released == ()
-    assert extend(cache, a, [7])[1].released == (0,), "the query at 8 sees 4 to 8"
-    with pytest.raises(CacheError, match="position 3 was evicted"):
-        cache.read(a, 3)
+    assert extend(cache, a, 7)[1].released == ()
+    assert extend(cache, a, 1)[1].released == (0,), "the query at 8 sees 4 to 8"
+    assert cache.found(a, 0)["present"] == 0 and cache.found(a, 1)["present"] == 1
     assert cache.truncate(a, 7).status is S.CROSSES_EVICTION, "the query at 7 sees 3"
-    extend(cache, a, [8, 9, 10])
+    extend(cache, a, 3)
     assert cache.truncate(a, 8).status is S.OK
-    assert [cache.read(a, position) for position in range(4, 8)] == [4, 5, 6, 7]
     b = cache.fork(a).handle
-    extend(cache, b, range(20))
-    assert [cache.read(b, position) for position in range(24, 28)] == [16, 17, 18, 19]
-    assert [cache.read(a, position) for position in range(4, 8)] == [4, 5, 6, 7], "b's hole is not a's"
+    extend(cache, b, 20)
+    assert table(cache, b)[:6] == [None] * 6 and table(cache, a)[1] is not None, "b's hole is not a's"
 
 
 def test_truncate_releases_whole_blocks():
     cache = make()
     a = cache.open().handle
-    extend(cache, a, range(10))
+    extend(cache, a, 10)
     assert cache.truncate(a, 11).status is S.BAD_COUNT and cache.truncate(a, -1).status is S.BAD_COUNT
-    assert cache.truncate(a, 5).released == (2,) and contents(cache, a) == list(range(5))
+    assert cache.truncate(a, 5).released == (2,) and cache.lookup(a)[1].length == 5
     assert cache.truncate(a, 0).released == (0, 1)
-
-
-def test_place_not_written_is_not_read():
-    """Neither another sequence's leavings, nor one's own from before a truncation."""
-    cache = make(blocks=2)
-    a = cache.open().handle
-    extend(cache, a, range(8))
-    cache.close(a)
-    b = cache.open().handle
-    cache.append(b, 2)
-    cache.write(b, 0, 7)
-    assert cache.read(b, 0) == 7
-    for commit in (False, True):
-        if commit:
-            cache.commit(b, 2)
-        with pytest.raises(CacheError, match="never wrote"):
-            cache.read(b, 1)
-    extend(cache, b, [5, 6])
-    cache.truncate(b, 1)
-    cache.append(b, 2)
-    with pytest.raises(CacheError, match="never wrote"):
-        cache.read(b, 2)
-    with pytest.raises(CacheError, match="position is 3: allowed is 0 to 2"):
-        cache.read(b, 3)
-    with pytest.raises(CacheError, match="offset is 2: 2 places are reserved"):
-        cache.write(b, 2, 0)
 
 
 def test_handles():
@@ -186,91 +218,125 @@ def test_handles():
 
 
 def test_swap():
-    """Contents go and come; what the sequence did not write, or gave up, leaves as zeros."""
+    """Blocks go and come; of the last one only what is filled."""
     cache = make(blocks=4)
     a = cache.open().handle
-    extend(cache, a, range(1, 8))
+    extend(cache, a, 7)
     b = cache.fork(a).handle
     cache.truncate(b, 6)
-    assert cache.swap_out(b, 10, 1).status is S.BAD_COUNT
-    done = cache.swap_out(b, 10, 2)
-    assert done.copies == ((0, 10), (1, 11)) and done.released == ()
-    assert cache.host[11][:, 0].tolist() == [5, 6, 0, 0], "7 is a's"
+    assert cache.swap_out(b, HOST, 1).status is S.BAD_COUNT and cache.swap_out(b, HOST + 8, 2).status is S.BAD_COUNT
+    done = cache.swap_out(b, HOST, 2)
+    assert done.copies == (Copy(0, HOST, 4, 1), Copy(BLOCK_UNIT, HOST + BLOCK_UNIT, 2, 1)) and done.released == ()
     assert cache.append(b, 1).status is S.SWAPPED and cache.lookup(b)[0] is S.SWAPPED
-    with pytest.raises(CacheError, match=r"host places \[11\] hold another"):
-        cache.swap_out(a, 11, 2)
     cache.check()
-    extend(cache, a, range(6))
+    extend(cache, a, 6)
     assert cache.swap_in(b).status is S.NO_BLOCK
-    cache.close(a)
+    assert cache.close(a).released == (0, 1, 2, 3)
     done = cache.swap_in(b)
-    assert [place for place, _ in done.copies] == [10, 11] and not cache.host
-    assert contents(cache, b) == [1, 2, 3, 4, 5, 6] and cache.swap_in(b).status is S.NOT_SWAPPED
+    assert done.granted == (0, 1)
+    assert done.copies == (Copy(HOST, 0, 4, 0), Copy(HOST + BLOCK_UNIT, BLOCK_UNIT, 2, 0))
+    assert cache.swap_in(b).status is S.NOT_SWAPPED
     cache.check()
 
 
-def test_swap_keeps_holes_and_close_frees_host_memory():
+def test_swap_keeps_holes_and_closing_releases_nothing_twice():
     cache = make()
     a = cache.open(window(4)).handle
-    extend(cache, a, range(12))
-    assert len(cache.swap_out(a, 0, 9).copies) == 1
-    assert cache.swap_in(a).status is S.OK and cache.read(a, 9) == 9
+    extend(cache, a, 12)
+    assert len(cache.swap_out(a, HOST, 9).copies) == 1
+    assert cache.swap_in(a).status is S.OK and table(cache, a)[:2] == [None, None]
     cache.check()
-    cache.swap_out(a, 0, 9)
-    cache.close(a)
+    cache.swap_out(a, HOST, 9)
+    assert cache.close(a).released == ()
     cache.check()
-    assert not cache.host and len(cache.free) == 8
+    assert len(cache.free) == 8
+
+
+@pytest.mark.parametrize("fails_at", [0, 1, 2])
+def test_swap_that_fails(fails_at):
+    cache = make(blocks=3)
+    a = cache.open().handle
+    extend(cache, a, 10)
+    calls = []
+
+    def mover(move):
+        calls.append(move)
+        return 5 if len(calls) == fails_at + 1 else None
+
+    cache.mover = mover
+    before = state(cache)
+    assert cache.swap_out(a, HOST, 3).status is S.FAULT and state(cache) == before
+    assert cache.swap_out(a, HOST, 3).status is S.OK
+    calls.clear()
+    slots, _, counts, _ = state(cache)
+    answer = cache.swap_in(a)
+    assert answer.status is S.FAULT and answer.granted == answer.released == (0, 1, 2)[:fails_at + 1]
+    assert (cache.slots, cache.counts) == (slots, counts)
+    assert cache.swap_in(a).status is S.OK
+    cache.check()
 
 
 def test_heavy_hitter_sequence():
-    """Two heads drop different tokens; blocks stop growing; a fault breaks it."""
+    """Cells that were freed are taken first; blocks stop growing; a job that fails breaks it."""
     cache = make(heads=2)
     a = cache.open(heavy(2, 2, 2)).handle
     assert cache.append(a, 3).status is S.BAD_COUNT, "more than a chunk"
-    extend(cache, a, [0, 1])
-    extend(cache, a, [2, 3])
-    assert cache.truncate(a, 3).status is S.OK, "nothing was evicted yet"
-    extend(cache, a, [3])
+    extend(cache, a, 2)
+    extend(cache, a, 2)
+    assert cache.truncate(a, 3).status is S.OK and cache.lookup(a)[1].filled == 3, "nothing was evicted yet"
+    extend(cache, a, 1)
     cache.append(a, 1)
-    cache.write(a, 0, 4)
-    for head, hitter in enumerate(cache.lookup(a)[1].hitters):
-        scores = np.zeros((1, 6), np.int64)
-        scores[0, head] = -1000
-        hitter.attend_add(scores, np.zeros(1, np.int64), hitter.seen(1, 1))
-    assert cache.commit(a, 0).status is S.BAD_COUNT
-    assert cache.commit(a, 1).dropped == ((0,), (1,))
-    assert [cache.read(a, 4, head) for head in (0, 1)] == [4, 4] and cache.read(a, 0, 1) == 0
-    with pytest.raises(CacheError, match="position 0 was evicted"):
-        cache.read(a, 0, 0)
+    write(cache, a)
+    seq = cache.lookup(a)[1]
+    assert (seq.before, seq.filled, seq.length) == (4, 5, 4)
+    assert cache.commit(a, 0).status is S.BAD_COUNT and cache.commit(a, 1).status is S.OK
     assert cache.truncate(a, 4).status is S.CROSSES_EVICTION and cache.truncate(a, 5).status is S.OK
     assert cache.fork(a).status is S.NOT_FORKABLE
-    for value in range(5, 30):
-        extend(cache, a, [value])
-    assert len(cache.lookup(a)[1].table) == 2
-    assert cache.fault(a).status is S.NOTHING_RESERVED
+    for _ in range(25):
+        extend(cache, a, 1)
+    assert (seq.before, seq.filled, len(seq.table)) == (5, 5, 2), "a new token takes the one free cell"
+    extend(cache, a, 2)
+    assert (seq.before, seq.filled) == (5, 6)
     cache.append(a, 1)
-    assert cache.fault(a).status is S.OK
+    cache.touched(a.slot)
+    cache.ended(0)
+    assert cache.lookup(a)[0] is S.OK
+    cache.ended(1)
+    assert cache.lookup(a)[0] is S.OK, "that job touched nothing"
+    cache.touched(a.slot)
+    cache.ended(1)
     for op in (lambda: cache.append(a, 1), lambda: cache.commit(a, 1), lambda: cache.truncate(a, 0),
-               lambda: cache.fork(a), lambda: cache.swap_out(a, 0, 9), lambda: cache.swap_in(a),
-               lambda: cache.fault(a)):
+               lambda: cache.fork(a), lambda: cache.swap_out(a, HOST, 9), lambda: cache.swap_in(a)):
         assert op().status is S.BROKEN
     assert cache.lookup(a)[0] is S.BROKEN
     assert cache.close(a).status is S.OK and len(cache.free) == 8
     cache.check()
 
 
-def test_fault_of_another_sequence_is_rolled_back():
+def test_closing_forgets_that_a_job_had_touched():
     cache = make()
     a = cache.open().handle
-    extend(cache, a, [1])
-    cache.append(a, 5)
-    assert cache.fault(a).status is S.OK and cache.commit(a, 0).released == (1,)
-    assert contents(cache, a) == [1]
+    cache.touched(a.slot)
+    cache.close(a)
+    b = cache.open().handle
+    cache.ended(1)
+    assert b.slot == a.slot and cache.lookup(b)[0] is S.OK
 
 
-@pytest.mark.parametrize("policy", [window(0), heavy(0, 1, 1), heavy(1, 0, 1), heavy(1, 1, 0), heavy(40, 20, 5)])
+def test_positions_of_heavy_hitters_end_before_that_of_a_free_cell():
+    cache = make(max_length=1 << 16)
+    a, b = cache.open(heavy(1, 1, 100)).handle, cache.open().handle
+    for handle in (a, b):
+        cache.lookup(handle)[1].length = 65530
+    assert cache.append(a, 6).status is S.OVER_LENGTH and cache.append(a, 5).status is S.OK
+    assert cache.append(b, 7).status is S.OVER_LENGTH
+
+
+@pytest.mark.parametrize("policy", [window(0), heavy(0, 1, 1), heavy(1, 0, 1), heavy(1, 1, 0), heavy(40, 20, 5),
+                                    heavy(20, 10, 3)])
 def test_bad_policy(policy):
-    assert make().open(policy).status is S.BAD_COUNT
+    assert make(cells=32).open(policy).status is S.BAD_COUNT
+    assert make(cells=32).open(heavy(20, 10, 2)).status is S.OK
 
 
 def double_free(cache):
@@ -310,7 +376,7 @@ def shared_reservation(cache):
 ])
 def test_check_sees(damage, why):
     cache = make()
-    extend(cache, cache.open().handle, range(6))
+    extend(cache, cache.open().handle, 6)
     damage(cache)
     with pytest.raises(CacheError, match=why):
         cache.check()

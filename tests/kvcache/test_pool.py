@@ -13,8 +13,8 @@ from tests.simulate import run
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 
 
-def _run(blocks, counts_bits, simulator="icarus"):
-    component = BlockPool(blocks, counts_bits)
+def _run(blocks, counts_bits, simulator="icarus", room=None):
+    component = BlockPool(room or blocks, counts_bits)
     run(component, "tb.kvcache.pool", simulator=simulator, expected=10,
         parameters={"blocks": blocks, "counts_bits": counts_bits, "latency": component.latency,
                     "interval": component.interval})
@@ -23,6 +23,10 @@ def _run(blocks, counts_bits, simulator="icarus"):
 @pytest.mark.parametrize("blocks, counts_bits", [(2, 1), (6, 2), (16, 3)])
 def test_gateware_equals_golden(blocks, counts_bits):
     _run(blocks, counts_bits)
+
+
+def test_fewer_blocks_than_there_is_room_for():
+    _run(5, 2, room=8)
 
 
 @pytest.mark.slow

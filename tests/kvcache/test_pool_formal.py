@@ -28,7 +28,7 @@ class PoolHarness(wiring.Component):
         m.submodules.unit = unit = self.unit
         blocks, most = unit.blocks, (1 << unit.counts_bits) - 1
         m.d.comb += [unit.i.payload.op.eq(self.op), unit.i.payload.block.eq(self.block), unit.i.valid.eq(self.valid),
-                     unit.o.ready.eq(self.ready)]
+                     unit.o.ready.eq(self.ready), unit.size.eq(blocks)]
         holds(m, unit.o, Assert)
 
         # Commands inside, at most two: one answered, one behind it.

@@ -12,7 +12,7 @@ from olivine.attention.pages import PageLoader
 from olivine.attention.queries import query_words
 from olivine.attention.results import ResultPacker
 from olivine.attention.sequencer import Sequencer
-from olivine.attention.table import TableWalk
+from olivine.attention.walk import TableWalk
 from olivine.linear.border import Border
 from olivine.linear.engine import LinearEngine
 from olivine.linear.rows import RowLoader

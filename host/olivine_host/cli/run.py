@@ -1,11 +1,13 @@
 """``olivine run``: linear layers and attention of a real language model on the generated Verilog."""
 
 import time
+from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from olivine.config import PRESETS
 
-from ..backends import BACKENDS, get_backend
+from ..backends import BACKENDS, GoldenBackend, get_backend
 from ..recipe import FORMATS, GROUPS, METHODS, Recipe
 from ..simulation.native import BuildError
 from ..simulation.run import JobFailed, SimulationError
@@ -18,9 +20,17 @@ __all__ = ["command"]
 NOTICE = ("The model's linear layers and attention run on Olivine; its layer norms, GELU and embedding run as "
           "the float reference on the host, because the gateware does not have them.")
 
+CACHE_NOTICE = ("One layer's attention by the golden integer model, token by token under a causal mask (MiniLM was "
+                "trained without one); the rest of the model runs in float.")
+
+CACHE_LAYER = 2
+"""Of --cache; in the first layer attention is spread so wide that no choice of keys is good."""
+
+NOT_WITH_CACHE = ("layers", "simulator", "weight_format", "group", "method", "waves")
+
 
 @click.command("run")
-@click.option("--layer", type=click.IntRange(min=0), help="Encoder layer to run.  [default: 0]")
+@click.option("--layer", type=click.IntRange(min=0), help="Encoder layer to run.  [default: 0; of --cache: 2]")
 @click.option("--layers", type=click.Choice(["all"]), help="Run all layers, each on the output of the last.")
 @click.option("--text", "texts", multiple=True, metavar="SENTENCE",
               help="Input sentence, may be repeated.  [default: four sentences, 64 tokens]")
@@ -34,12 +44,34 @@ NOTICE = ("The model's linear layers and attention run on Olivine; its layer nor
 @click.option("--method", type=click.Choice(METHODS),
               help="Rounding of weights.  [default: nearest for int8, else gptq]")
 @waves_option
-def command(layer, layers, texts, preset, config_file, simulator, weight_format, group, method, waves):
+@click.option("--cache", is_flag=True,
+              help="Instead: the layer's attention with a small key-value cache, which keeps a window or heavy "
+                   "hitters. Golden model, about 20 s.")
+@click.option("--cache-share", type=click.FloatRange(0, 1, min_open=True), default=0.2, show_default=True,
+              help="Share of the text's keys that the small caches of --cache hold.")
+@click.option("--text-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="Text of --cache, at least 128 tokens; the model takes 512.  [default: built in, 340 tokens]")
+@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Where --cache draws which keys survive (.png, .svg).  [default: cache-survivors.png in build]")
+@click.pass_context
+def command(context, layer, layers, texts, preset, config_file, simulator, weight_format, group, method, waves, cache,
+            cache_share, text_file, picture):
     """Run an encoder layer of MiniLM on real sentences, its linear layers and attention in simulated RTL.
 
     Shows for each stage how close it comes to PyTorch, whether the RTL gives the golden model's
     bits, and what it costs. Fails if it does not give them.
+
+    With --cache it shows instead which keys of a text survive in each head, and how much of the attention's
+    output a small cache keeps.
     """
+    _check_options(context, cache)
+    if cache:
+        if texts and text_file:
+            raise click.UsageError("--text and --text-file exclude each other")
+        text = text_file.read_text() if text_file else " ".join(texts) or None
+        _run_cache(View(), configuration(preset, config_file), CACHE_LAYER if layer is None else layer, text,
+                   cache_share, picture)
+        return
     if layer is not None and layers is not None:
         raise click.UsageError("--layer and --layers exclude each other")
     view = View()
@@ -90,6 +122,52 @@ def _run(view, recipe, backend, layer, all_layers, texts):
              if stage.exact is False]
     if wrong:
         raise click.ClickException(f"the RTL's results differ from the golden model's: {', '.join(wrong)}")
+
+
+def _check_options(context, cache):
+    """Refuse options that are given and mean nothing."""
+    others = NOT_WITH_CACHE if cache else ("cache_share", "text_file", "picture")
+    flags = {option.name: option.opts[0] for option in context.command.params}
+    given = [flags[name] for name in others if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        raise click.UsageError(f"--cache has no {', '.join(given)}" if cache else
+                               f"{', '.join(given)} means nothing without --cache")
+
+
+def _run_cache(view, config, index, text, share, picture):
+    began = time.monotonic()
+    view.say(CACHE_NOTICE)
+    view.say("loading PyTorch and MiniLM")
+    from ..cache_demo.data import TEXT, causal_layer
+    from ..cache_demo.demo import compare
+    from ..cache_demo.picture import write_picture
+    from ..cache_demo.policies import LAST, budget
+    from ..cache_demo.table import favourites, policy_table, survivor_lines
+    from ..minilm.model import load
+    from ..simulation.build import build_root
+
+    layer = causal_layer(load(), TEXT if text is None else text, index)
+    tokens = len(layer.tokens)
+    heavy, recent = budget(tokens, share)
+    view.say(f"layer {index}, {layer.heads} heads; tokens: {tokens}{'' if layer.whole else ', the first of the text'}; "
+             f"caches of {heavy + recent + 1}: heavy {heavy}, recent {recent}, own 1; preset {config.name}")
+    with view.counting("heavy hitters", tokens) as advance:
+        found = compare(layer, GoldenBackend(config), share, advance)
+    kept = found.hitters.attention_kept(found.mass)[:, -LAST:].mean(axis=1)
+    view.say(f"Keys of each head after the last token: heavy hitters (height: how many of a column), then the recent "
+             f"ones; share of the last {LAST} tokens' attention that the kept keys hold")
+    for line in survivor_lines(found.hitters, kept, view.console.width):
+        view.console.print(line)
+    view.say("Heavy hitters in most heads: " + ", ".join(
+        f"{token!r} {heads}" for token, heads in favourites(found.hitters, layer.tokens)))
+    view.console.print(policy_table(found.runs, layer.context, found.mass))
+    path = picture or build_root() / "cache-survivors.png"
+    write_picture(path, found.hitters, found.mass,
+                  f"MiniLM, layer {index}, {tokens} tokens, {heavy} heavy and {recent} recent keys")
+    view.say(f"{path}: which keys survive")
+    steps, same = found.victims()
+    view.say(f"H2O in float, from the same sums, drops the same key in {same:,} of {steps:,} steps. "
+             f"{time.monotonic() - began:.0f} s in all.")
 
 
 def _layers(layers):

@@ -43,6 +43,18 @@ class View:
             yield
         self._bar = None
 
+    @contextmanager
+    def counting(self, what, total):
+        """Show progress over ``total`` equal parts; gives the function to call after each."""
+        if not self.console.is_terminal:
+            yield lambda: None
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+                   TimeElapsedColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda: bar.advance(task)
+
     def start(self, layer, stage, macs):
         """A stage of so many multiplies begins."""
         self._current = macs

@@ -12,8 +12,9 @@
 // OLIVINE_MEMORY_WORDS.
 //
 // Files in the working directory: `jobs` (a line each: descriptor in hex, first and last word to read
-// back), `load_<job>.hex` for $readmemh before the job; written are `results` (a line each: status in hex,
-// cycles from acceptance to status), `out_<job>.hex` by $writememh, and with +trace `activity`.
+// back, 1 if it is offered at once and not after the status of the one before), `load_<job>.hex` for $readmemh before
+// the job; written are `results` (a line each: status in hex, cycles from acceptance to status, cycle of acceptance),
+// `out_<job>.hex` by $writememh, and with +trace `activity`.
 //
 // Lines on standard output: "progress <job> <cycles>", "hang <job> <cycles>", "protocol <what>", "done".
 
@@ -222,9 +223,14 @@ module harness;
 
     // The jobs, one after the other: load, offer, wait, read back.
 
-    localparam RESET = 0, LOAD = 1, OFFER = 2, WAIT = 3;
-    integer state = RESET, job = 0, start = 0, quiet = 0, scanned;
+    // Jobs accepted and jobs reported; of those between, at most FLIGHT, where they began and what is read back.
+    localparam FLIGHT = 8;
+    localparam RESET = 0, NEXT = 1, HOLD = 2, OFFER = 3, LAST = 4;
+    integer state = RESET, job = 0, reported = 0, start = 0, quiet = 0, scanned, joined;
     integer jobs_file, results_file, activity_file, first_word, last_word;
+    integer start_of [0:FLIGHT-1];
+    integer first_of [0:FLIGHT-1];
+    integer last_of [0:FLIGHT-1];
     reg [`OLIVINE_JOB_BITS-1:0] descriptor;
     reg [16*8-1:0] name;
     reg [`OLIVINE_ACTIVITY_BITS-1:0] last_activity;
@@ -259,34 +265,36 @@ module harness;
         end
     endtask
 
-    task load;
+    task next;
         begin
-            scanned = $fscanf(jobs_file, "%h %d %d\n", descriptor, first_word, last_word);
-            if (scanned != 3) begin
-                $display("done");
-                finish;
-            end else begin
-                $sformat(name, "load_%0d.hex", job);
-                $readmemh(name, memory);
-                job_payload <= descriptor;
-                job_valid <= 1;
-                state = OFFER;
-                quiet = 0;
-            end
+            scanned = $fscanf(jobs_file, "%h %d %d %d\n", descriptor, first_word, last_word, joined);
+            state = scanned != 4 ? LAST : HOLD;
+        end
+    endtask
+
+    task hold;
+        if (job == reported || (joined != 0 && job - reported < FLIGHT)) begin
+            $sformat(name, "load_%0d.hex", job);
+            $readmemh(name, memory);
+            first_of[job % FLIGHT] = first_word;
+            last_of[job % FLIGHT] = last_word;
+            job_payload <= descriptor;
+            job_valid <= 1;
+            state = OFFER;
+            quiet = 0;
         end
     endtask
 
     task read_back;
         begin
-            $fdisplay(results_file, "%h %0d", done_payload, cycle - start);
+            start = start_of[reported % FLIGHT];
+            $fdisplay(results_file, "%h %0d %0d", done_payload, cycle - start, start);
             if (trace != 0) $fdisplay(activity_file, "end %0d", cycle - start);
-            $sformat(name, "out_%0d.hex", job);
-            $writememh(name, memory, first_word, last_word);
-            $display("progress %0d %0d", job, cycle - start);
+            $sformat(name, "out_%0d.hex", reported);
+            $writememh(name, memory, first_of[reported % FLIGHT], last_of[reported % FLIGHT]);
+            $display("progress %0d %0d", reported, cycle - start);
             $fflush;
-            done_ready <= 0;
-            job = job + 1;
-            state = LOAD;
+            reported = reported + 1;
         end
     endtask
 
@@ -295,11 +303,11 @@ module harness;
             quiet = (arvalid & arready) | (rvalid & rready) | (awvalid & awready) | (wvalid & wready)
                   | (bvalid & bready) ? 0 : quiet + 1;
             if (quiet > hang_cycles) begin
-                $display("hang %0d %0d", job, cycle - start);
+                $display("hang %0d %0d", reported, cycle - start);
                 finish;
             end
             if (progress_cycles != 0 && (cycle - start) % progress_cycles == 0) begin
-                $display("progress %0d %0d", job, cycle - start);
+                $display("progress %0d %0d", reported, cycle - start);
                 $fflush;
             end
         end
@@ -315,28 +323,32 @@ module harness;
                 arready <= 1;
                 awready <= 1;
                 wready <= 1;
-                state = LOAD;
+                done_ready <= 1;
+                state = NEXT;
             end
-            LOAD: load;
-            OFFER: begin
-                watch;
-                if (job_valid & job_ready) begin
-                    job_valid <= 0;
-                    done_ready <= 1;
-                    start = cycle;
-                    state = WAIT;
-                    if (trace != 0) $fdisplay(activity_file, "job %0d", job);
-                end
+            NEXT: next;
+            HOLD: hold;
+            OFFER: if (job_valid & job_ready) begin
+                job_valid <= 0;
+                start_of[job % FLIGHT] = cycle;
+                if (job == reported) start = cycle;
+                if (trace != 0) $fdisplay(activity_file, "job %0d", job);
+                job = job + 1;
+                state = NEXT;
             end
-            default: begin
-                watch;
-                if (trace != 0 && (cycle == start + 1 || activity !== last_activity)) begin
-                    $fdisplay(activity_file, "%0d %h", cycle - start, activity);
-                    last_activity = activity;
-                end
-                if (done_valid & done_ready) read_back;
+            default: if (job == reported) begin
+                $display("done");
+                finish;
             end
         endcase
+        if (state == OFFER || job != reported) watch;
+        if (job != reported) begin
+            if (trace != 0 && cycle != start && (cycle == start + 1 || activity !== last_activity)) begin
+                $fdisplay(activity_file, "%0d %h", cycle - start, activity);
+                last_activity = activity;
+            end
+            if (done_valid & done_ready) read_back;
+        end
         cycle = cycle + 1;
     end
 endmodule

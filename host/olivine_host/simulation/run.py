@@ -79,6 +79,8 @@ class JobResult:
         The output region afterwards.
     cycles : int
         From the descriptor's acceptance to the status's, counted by the harness.
+    start : int
+        Cycle of the run in which the descriptor was accepted.
     trace : ActivityTrace or None
     waves : Path or None
         Waveforms of the whole run.
@@ -87,6 +89,7 @@ class JobResult:
     status: dict
     output: bytes
     cycles: int
+    start: int = 0
     trace: ActivityTrace | None = None
     waves: Path | None = None
 
@@ -101,6 +104,7 @@ class _Output:
 
     def __init__(self, job, word_bytes, memory_words):
         self.address, self.bytes = job.output
+        self.kept = getattr(job, "keeps", False)
         self.first = self.address // word_bytes
         self.last = (self.address + self.bytes - 1) // word_bytes
         guard = (self.last + 1) * word_bytes
@@ -111,12 +115,16 @@ class _Output:
         self.word_bytes = word_bytes
 
     def region(self):
+        if self.kept:
+            return self.first * self.word_bytes, b""
         words = self.last - self.first + 1
         return self.first * self.word_bytes, bytes([FILL]) * (words * self.word_bytes)
 
     def take(self, image):
         """The output's own bytes; the others must be as they were."""
         skip = self.address - self.first * self.word_bytes
+        if self.kept:
+            return image[skip:skip + self.bytes]
         beside = image[:skip] + image[skip + self.bytes:]
         if beside.strip(bytes([FILL])):
             where = next(i for i, byte in enumerate(image) if byte != FILL
@@ -134,7 +142,9 @@ def run_jobs(build, jobs, options, word_bytes, *, trace=False, progress=None):
     build : NativeBuild
     jobs : iterable
         Each with ``regions`` (list of (address, bytes)), ``descriptor`` (int), ``output`` (address,
-        bytes): see `olivine_host.jobs.LinearJob`. Regions are whole bus words apart.
+        bytes): see `olivine_host.jobs.LinearJob`. Regions are whole bus words apart. A job with a true ``joined``
+        is offered without waiting for the status of the one before. The output region of one with a true ``keeps`` is
+        not cleared before, and what shares its words may change.
     options : Options
     word_bytes : int
         Bytes of a bus beat.
@@ -161,12 +171,12 @@ def run_jobs(build, jobs, options, word_bytes, *, trace=False, progress=None):
     folder.mkdir(parents=True)
     with open(folder / "jobs", "w") as file:
         for number, (job, output) in enumerate(zip(jobs, outputs)):
-            regions = [*job.regions, output.region()]
-            end = max(address + len(data) for address, data in regions)
+            regions = [region for region in (*job.regions, output.region()) if region[1]]
+            end = max((address + len(data) for address, data in regions), default=0)
             if end > memory_bytes:
                 raise ValueError(f"job {number} ends at byte {end}: the memory has {memory_bytes}")
             write_image(folder / f"load_{number}.hex", regions, word_bytes)
-            file.write(f"{job.descriptor:x} {output.first} {output.last}\n")
+            file.write(f"{job.descriptor:x} {output.first} {output.last} {int(getattr(job, 'joined', False))}\n")
     command = [*build.command, *options.plusargs(), *(["+trace"] if trace else [])]
     try:
         _execute(command, build.tool.env(), folder, progress)
@@ -208,12 +218,12 @@ def _collect(folder, outputs, trace, waves):
     lines = (folder / "results").read_text().splitlines()
     results = []
     for number, (line, output, activity) in enumerate(zip(lines, outputs, traces, strict=True)):
-        word, cycles = line.split()
+        word, cycles, start = line.split()
         try:
             status = decode_status(int(word, 16))
             image = read_image(folder / f"out_{number}.hex", output.word_bytes)
         except (Undefined, ValueError) as error:
             raise SimulationError(f"job {number} left undefined bits: {error}, status {word}") from None
-        results.append(JobResult(status, output.take(image), int(cycles), activity,
+        results.append(JobResult(status, output.take(image), int(cycles), int(start), activity,
                                  folder / waves if waves else None))
     return results

@@ -28,7 +28,8 @@ from ..numerics.popcount import popcount
 from ..olive.array import OliveArray
 from ..olive.formats import LaneFormat
 from . import results
-from .layout import CHUNKS, bounds_layout
+from .hitters.layout import loaded_layout
+from .layout import CHUNKS, bounds_layout, cell_address, cell_position, mask_address, record_layout, tree_address
 from .merge import BlockMerge
 from .normalise import Normaliser
 from .pages import PageLoader, tile_layout
@@ -36,11 +37,11 @@ from .parts import PartLoader, part_layout
 from .plan import plan_layout, times
 from .queries import query_words
 from .results import ResultPacker
-from .score import ScoreScaler
+from .score import ScoreScaler, score_word
 from .sequencer import Sequencer, probability_words, tile_tag
 from .softmax import BlockSoftmax
 from .state import RunningState
-from .table import chunk_layout, params_layout
+from .table import chunk_layout, page_layout, params_layout
 
 __all__ = ["ProbabilityStore", "Datapath"]
 
@@ -89,10 +90,15 @@ class Datapath(wiring.Component):
     -------
     plan : In
         Constant from the cycle in which reset ends to the end of the job.
-    i_chunk : In(stream(chunk_layout))
+    i_chunk : In(stream(chunk_layout)), i_unit : In(stream(page_layout))
         For the array's order of steps.
-    params, bounds_addr, bounds
+    params, bounds_addr, bounds, mask_addr, mask, tree_addr, tree_column
         Scales and what the rows see, of the chunks on chip (`TableWalk`).
+    cell_addr, position, loaded, lse_ready, cells_done
+        Positions of cells, how many are on chip, chunks of a score job whose log-sum-exp is, and their end
+        (`HitterUnit`).
+    score : Out(score_word), record_valid : Out(1), record : Out(record_layout)
+        Scores as they come, and each context's complete running state.
     i_page : In(stream(beat)), i_tile : In(stream(tile_layout))
     i_query : In(stream(words)), i_query_block : In(stream), i_part : In(stream(part_layout))
         In a merge job ``i_query`` brings records of partial results.
@@ -107,6 +113,13 @@ class Datapath(wiring.Component):
         super().__init__({
             "plan": In(plan_layout(config)),
             "i_chunk": In(stream.Signature(chunk_layout(config))),
+            "i_unit": In(stream.Signature(page_layout(config))),
+            "mask_addr": Out(mask_address(config)), "mask": In(config.rows),
+            "tree_addr": Out(tree_address(config)), "tree_column": In(config.rows),
+            "cell_addr": Out(cell_address(config)), "position": In(cell_position),
+            "loaded": In(data.ArrayLayout(loaded_layout(config), 2)), "lse_ready": In(range(CHUNKS + 1)),
+            "cells_done": In(1),
+            "score": Out(score_word(config)), "record_valid": Out(1), "record": Out(record_layout(config)),
             "params": In(data.ArrayLayout(params_layout, CHUNKS)),
             "bounds_addr": Out(data.StructLayout({"bank": range(CHUNKS), "context": range(config.contexts)})),
             "bounds": In(bounds_layout(config)),
@@ -136,7 +149,9 @@ class Datapath(wiring.Component):
         m.submodules.packer = packer = ResultPacker(config)
         m.submodules.parts = parts = PartLoader(config)
         m.d.comb += [part.plan.eq(plan) for part in (pages, sequencer, packer)]
-        for source, target in ((self.i_chunk, sequencer.i), (self.i_page, pages.i), (self.i_tile, pages.i_tile),
+        self._cells_ready(m, sequencer)
+        for source, target in ((self.i_chunk, sequencer.i), (self.i_unit, sequencer.i_page), (self.i_page, pages.i),
+                               (self.i_tile, pages.i_tile),
                                (self.i_query_block, queries.i_block), (self.i_part, parts.i_part),
                                (self.i_result_block, packer.i_block)):
             wiring.connect(m, wiring.flipped(source), target)
@@ -189,7 +204,14 @@ class Datapath(wiring.Component):
             score.i.valid.eq(drained.valid & ~drained.tag.values), score.i.lane.eq(drained.lane),
             score.i.tag.eq(drained.tag.score), score.i.data.eq(drained.data[0]),
             self.bounds_addr.eq(score.bounds_addr), score.bounds.eq(self.bounds),
-            softmax.i.eq(score.o), probabilities.i_valid.eq(softmax.o.valid), probabilities.i.eq(softmax.o.data),
+            score.masked.eq(plan.cached), score.tree.eq(plan.tree), score.cells.eq(plan.cells),
+            self.mask_addr.eq(score.mask_addr), score.mask.eq(self.mask),
+            self.tree_addr.eq(score.tree_addr), score.tree_column.eq(self.tree_column),
+            self.cell_addr.eq(score.cell_addr), score.position.eq(self.position),
+            self.score.eq(score.o), self.record_valid.eq(state.record_valid), self.record.eq(state.record),
+            softmax.i.eq(score.o), softmax.i.valid.eq(score.o.valid & ~plan.score),
+            softmax.i.last.eq(score.o.last & ~plan.score),
+            probabilities.i_valid.eq(softmax.o.valid), probabilities.i.eq(softmax.o.data),
             state.slot.eq(merge.slot), merge.factors.eq(state.factors),
             parts.unit_ready.eq(state.ready), parts.credit_return.eq(packer.credit),
         ]
@@ -206,6 +228,7 @@ class Datapath(wiring.Component):
             params = self.params[index]
             m.d.comb += [
                 score.params[index].mult.eq(params.score_mult), score.params[index].shift.eq(params.score_shift),
+                score.tree_base[index].eq(params.position),
                 state.params[index].o_mult.eq(params.o_mult), normaliser.params[index].o_shift.eq(params.o_shift),
             ]
 
@@ -235,3 +258,22 @@ class Datapath(wiring.Component):
             self.events.sat_row.eq(queries.saturated), self.events.sat_score.eq(score.saturated),
         ]
         return m
+
+    def _cells_ready(self, m, sequencer):
+        """Whether the next page of keys can be met: the positions of its cells, in a score job the chunk's LSE too."""
+        plan, chunk, page = self.plan, self.i_chunk, self.i_unit
+        held, end = Signal(loaded_layout(self.config)), Signal(range(self.config.cells + self.config.lanes + 1))
+        ahead = Signal(range(CHUNKS + 1))       # chunks whose steps are taken and whose words are not all added
+        chunk_end = chunk.valid & chunk.ready
+        here, ready = Signal(), Signal()
+        m.d.comb += [
+            held.eq(self.loaded[chunk.payload.group[0]]), end.eq(page.payload.position + page.payload.keys),
+            here.eq(chunk.valid & page.valid & held.valid & (held.group == chunk.payload.group) & (held.cells >= end)
+                    & (~plan.score | (self.lse_ready > ahead))),
+            sequencer.cells_ready.eq(~plan.cells | ready),
+        ]
+        m.d.sync += [
+            # It is one cycle old: not of a page or chunk that came since.
+            ready.eq(here & ~(page.valid & page.ready) & ~chunk_end),
+            ahead.eq(Mux(plan.score, ahead + chunk_end - self.cells_done, 0)),
+        ]

@@ -1,11 +1,13 @@
 """The attention engine: jobs in, statuses out, one AXI4 master port."""
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..control.job import Activity, JobStatus, StatusCode, Window, command
 from ..control.lifecycle import JobControl, first_fault
+from ..kvcache.descriptor import CacheGeometry
+from ..kvcache.lookup import CacheEvent, EventKind, LookupAnswer, LookupRequest
 from ..memory.axi import AXI4
 from ..memory.faults import bus_faults
 from ..memory.guard import AddressGuard
@@ -13,22 +15,25 @@ from ..memory.monitor import BusMonitor
 from ..memory.mux import ReadMux
 from ..memory.reader import BurstReader
 from ..memory.watchdog import Watchdog
+from ..memory.write_mux import WriteMux
 from ..memory.writer import BurstWriter
 from ..stream import Queue
 from .datapath import Datapath
 from .descriptor import AttentionDescriptor
+from .hitters.unit import HitterUnit
 from .pages import PageAddresses, tile_layout
 from .parts import PartAddresses
 from .plan import ADDRESS_BITS, Planner
 from .queries import QueryAddresses
 from .results import ResultBlocks
-from .table import ChunkFan, Elements, TableWalk
+from .table import ChunkFan, Elements, page_layout
+from .walk import TableWalk
 
 __all__ = ["AttentionEngine"]
 
 TIMEOUT_BITS = 24
-READERS = 3
-"""Read streams, by ID: pages, queries, table."""
+READERS = 4
+"""Read streams, by ID: pages, queries, table, heavy hitters' records."""
 
 ID_BITS = 2
 
@@ -36,9 +41,11 @@ ID_BITS = 2
 PAGE_QUEUE_BEATS, PAGE_BURST_BEATS = 128, 32
 QUERY_QUEUE_BEATS, QUERY_BURST_BEATS = 64, 16
 TABLE_QUEUE_BEATS, TABLE_BURST_BEATS = 32, 8
-BASES = 64
-"""Page addresses that wait on chip."""
+CELL_QUEUE_BEATS, CELL_BURST_BEATS = 64, 16
+PAGES = 64
+"""Pages whose addresses wait on chip."""
 
+EVENTS = 4
 TILES = 16
 """Tiles that are asked for and not yet placed: more than the reader has in flight, but for the shortest."""
 
@@ -57,11 +64,17 @@ class AttentionEngine(wiring.Component):
         A status for every job, in order. A job is accepted when the bus owes nothing any more.
     windows : In(ArrayLayout(Window, config.windows))
         Memory that the host opened; constant while a job runs.
+    geometry : In(CacheGeometry), lookup : Out(stream(LookupRequest)), found : In(stream(LookupAnswer))
+        The key-value cache, for cached jobs.
+    appending : In(1)
+        As of `SegmentWalk`.
+    event : Out(stream(CacheEvent))
+        What jobs over heavy hitters have done; some may come shortly after the job's status.
     bus_timeout : In(24)
         Silent cycles after which a job ends with TIMEOUT; 0 is never.
     activity : Out(Activity)
     bus : Out(AXI4)
-        Reads with three IDs, 0 pages, 1 queries, 2 table; writes with one.
+        Reads with four IDs, 0 pages, 1 queries, 2 table, 3 records; writes with two, 0 results, 1 records.
 
     A job that fails stops issuing, lets what is outstanding on the bus end, and then reports; on
     TIMEOUT it reports at once. Results already written stay; nothing outside the job's results is
@@ -86,6 +99,9 @@ class AttentionEngine(wiring.Component):
             "windows": In(data.ArrayLayout(Window(config.addr_width), config.windows)),
             "bus_timeout": In(TIMEOUT_BITS),
             "activity": Out(Activity),
+            "geometry": In(CacheGeometry), "lookup": Out(stream.Signature(LookupRequest)),
+            "found": In(stream.Signature(LookupAnswer)), "appending": In(1),
+            "event": Out(stream.Signature(CacheEvent)),
             "bus": Out(AXI4(config.addr_width, config.bus_bits, id_width=ID_BITS)),
         })
 
@@ -100,11 +116,16 @@ class AttentionEngine(wiring.Component):
             BurstReader(addr_width, bus_bytes, 0, PAGE_QUEUE_BEATS, PAGE_BURST_BEATS, realign=False, id_width=ID_BITS),
             BurstReader(addr_width, bus_bytes, 1, QUERY_QUEUE_BEATS, QUERY_BURST_BEATS, id_width=ID_BITS),
             BurstReader(addr_width, bus_bytes, 2, TABLE_QUEUE_BEATS, TABLE_BURST_BEATS, id_width=ID_BITS),
+            BurstReader(addr_width, bus_bytes, 3, CELL_QUEUE_BEATS, CELL_BURST_BEATS, id_width=ID_BITS),
         ]
-        m.submodules.page_reader, m.submodules.query_reader, m.submodules.table_reader = readers
-        page_reader, query_reader, table_reader = readers
+        for name, reader in zip(("page", "query", "table", "cell"), readers):
+            m.submodules[f"{name}_reader"] = reader
+        page_reader, query_reader, table_reader, cell_reader = readers
         m.submodules.mux = mux = ReadMux(addr_width, config.bus_bits, READERS, id_width=ID_BITS)
         m.submodules.writer = writer = BurstWriter(addr_width, bus_bytes, id_width=ID_BITS)
+        m.submodules.cell_writer = cell_writer = BurstWriter(addr_width, bus_bytes, id_width=ID_BITS)
+        writers = writer, cell_writer
+        m.submodules.write_mux = write_mux = WriteMux(addr_width, config.bus_bits, len(writers), id_width=ID_BITS)
         m.submodules.monitor = monitor = BusMonitor()
         m.submodules.watchdog = watchdog = Watchdog(TIMEOUT_BITS)
         m.submodules.planner = planner = Planner(config)
@@ -118,9 +139,11 @@ class AttentionEngine(wiring.Component):
         table, elements = fresh("table", TableWalk(config)), fresh("elements", Elements(bus_bytes))
         queries, pages = fresh("queries", QueryAddresses(config)), fresh("pages", PageAddresses(config))
         blocks, datapath = fresh("blocks", ResultBlocks(config)), fresh("datapath", Datapath(config))
-        bases, tiles = fresh("bases", Queue(64, BASES)), fresh("tiles", Queue(tile_layout(config), TILES))
-        guards = [fresh(f"{name}_guard", AddressGuard(ADDRESS_BITS, config.windows, write=name == "write"))
-                  for name in ("page", "query", "table", "write")]
+        hitters = fresh("hitters", HitterUnit(config))
+        fetched, met = (fresh(name, Queue(page_layout(config), PAGES)) for name in ("fetched", "met"))
+        tiles = fresh("tiles", Queue(tile_layout(config), TILES))
+        guards = [fresh(f"{name}_guard", AddressGuard(ADDRESS_BITS, config.windows, write="write" in name))
+                  for name in ("page", "query", "table", "cell", "write", "cell_write")]
         for guard in guards:
             for index in range(config.windows):
                 m.d.comb += [getattr(guard.windows[index], field).eq(getattr(self.windows[index], field))
@@ -128,16 +151,26 @@ class AttentionEngine(wiring.Component):
 
         fan = fresh("fan", ChunkFan(config, 4))
         wiring.connect(m, table.o_chunk, fan.i)
-        # A merge job fetches partial results; the others, pages and queries.
-        merge = planner.plan.merge
+        # A merge job fetches partial results; the others, pages and queries. Score jobs have no results.
+        plan = planner.plan
+        merge = plan.merge
         parts = fresh("parts", PartAddresses(config))
         for source, target, other in ((fan.o[0], pages.i, parts.i), (fan.o[1], queries.i, None),
-                                      (fan.o[2], datapath.i_chunk, None), (bases.o, pages.i_base, parts.i_base)):
+                                      (fan.o[2], datapath.i_chunk, None), (fetched.o, pages.i_page, parts.i_page)):
             m.d.comb += [target.payload.eq(source.payload), target.valid.eq(source.valid & ~merge),
                          source.ready.eq(Mux(merge, other.ready if other is not None else 1, target.ready))]
             if other is not None:
                 m.d.comb += [other.payload.eq(source.payload), other.valid.eq(source.valid & merge)]
-        wiring.connect(m, fan.o[3], blocks.i)
+        m.d.comb += [blocks.i.payload.eq(fan.o[3].payload), blocks.i.valid.eq(fan.o[3].valid & ~plan.score),
+                     fan.o[3].ready.eq(blocks.i.ready | plan.score)]
+        # Every page goes to those who fetch it and to those who order the steps over it.
+        m.d.comb += [
+            fetched.i.payload.eq(table.o_page.payload), met.i.payload.eq(table.o_page.payload),
+            table.o_page.ready.eq(Mux(merge, fetched.i.ready, fetched.i.ready & met.i.ready)),
+            fetched.i.valid.eq(table.o_page.valid & (merge | met.i.ready)),
+            met.i.valid.eq(table.o_page.valid & fetched.i.ready & ~merge),
+        ]
+        wiring.connect(m, met.o, datapath.i_unit)
 
         # Commands: addresses -> guard -> bus. Data: bus -> datapath -> bus.
         rows_command = stream.Signature(command(ADDRESS_BITS)).create()
@@ -147,15 +180,21 @@ class AttentionEngine(wiring.Component):
             parts.o_command.ready.eq(rows_command.ready & merge),
             queries.o_command.ready.eq(rows_command.ready & ~merge),
         ]
-        commands = pages.o_command, rows_command, table.o_command, blocks.o_command
-        targets = page_reader.i, query_reader.i, table_reader.i, writer.i_command
+        commands = (pages.o_command, rows_command, table.o_command, hitters.o_command, blocks.o_command,
+                    hitters.o_write_command)
+        targets = *(reader.i for reader in readers), *(part.i_command for part in writers)
         for source, guard, target in zip(commands, guards, targets):
-            wiring.connect(m, source, guard.i)
-            m.d.comb += [target.valid.eq(guard.o.valid), guard.o.ready.eq(target.ready),
+            m.d.comb += [guard.i.valid.eq(source.valid), source.ready.eq(guard.i.ready),
+                         *(guard.i.payload[name].eq(source.payload[name]) for name in ("addr", "bytes")),
+                         target.valid.eq(guard.o.valid), guard.o.ready.eq(target.ready),
                          target.payload.addr.eq(guard.o.payload.addr), target.payload.bytes.eq(guard.o.payload.bytes)]
         wiring.connect(m, table_reader.o, elements.i)
         wiring.connect(m, elements.o, table.i)
-        wiring.connect(m, table.o_base, bases.i)
+        for source, target in ((cell_reader.o, hitters.i), (hitters.o_write, cell_writer.i),
+                               (table.o_group, hitters.i_group), (table.o_cells, hitters.i_chunk)):
+            wiring.connect(m, source, target)
+        wiring.connect(m, table.lookup, wiring.flipped(self.lookup))
+        wiring.connect(m, wiring.flipped(self.found), table.found)
         wiring.connect(m, pages.o_tile, tiles.i)
         wiring.connect(m, tiles.o, datapath.i_tile)
         wiring.connect(m, queries.o_block, datapath.i_query_block)
@@ -167,39 +206,70 @@ class AttentionEngine(wiring.Component):
             datapath.i_page.valid.eq(page_reader.o.valid), datapath.i_page.payload.eq(page_reader.o.payload.data),
             page_reader.o.ready.eq(datapath.i_page.ready),
             datapath.params.eq(table.params), table.bounds_addr.eq(datapath.bounds_addr),
-            datapath.bounds.eq(table.bounds), table.chunk_done.eq(datapath.chunk_done),
+            datapath.bounds.eq(table.bounds),
+            table.chunk_done.eq(Mux(plan.score, hitters.chunk_done, datapath.chunk_done)),
+            table.geometry.eq(self.geometry), planner.geometry.eq(self.geometry), table.appending.eq(self.appending),
+            table.mask_addr.eq(datapath.mask_addr), datapath.mask.eq(table.mask),
+            table.tree_addr.eq(datapath.tree_addr), datapath.tree_column.eq(table.tree_column),
+            hitters.cell_addr.eq(datapath.cell_addr), datapath.position.eq(hitters.position),
+            datapath.loaded.eq(hitters.loaded), datapath.lse_ready.eq(hitters.lse_ready),
+            datapath.cells_done.eq(hitters.chunk_done),
+            hitters.cells.eq(plan.cells), hitters.hitters.eq(plan.hitters), hitters.score.eq(plan.score),
+            hitters.i_score.eq(datapath.score), hitters.score_group.eq(datapath.score.tag.group),
+            hitters.i_record_valid.eq(datapath.record_valid),
+            hitters.i_record.eq(datapath.record), hitters.write_idle.eq(cell_writer.idle),
         ]
         for index, reader in enumerate(readers):
             wiring.connect(m, reader.port, mux.ports[index])
             m.d.comb += reader.abort.eq(~running)
         for channel in ("ar", "r"):
             wiring.connect(m, getattr(mux.bus, channel), wiring.flipped(getattr(self.bus, channel)))
+        for index, part in enumerate(writers):
+            wiring.connect(m, part.port, write_mux.ports[index])
+            m.d.comb += part.abort.eq(~running)
         for channel in ("aw", "w", "b"):
-            wiring.connect(m, getattr(writer.port, channel), wiring.flipped(getattr(self.bus, channel)))
+            wiring.connect(m, getattr(write_mux.bus, channel), wiring.flipped(getattr(self.bus, channel)))
         m.d.comb += [
             monitor.listen(self.bus), watchdog.limit.eq(self.bus_timeout),
-            watchdog.waiting.eq(monitor.waiting), watchdog.progress.eq(monitor.progress), writer.abort.eq(~running),
+            watchdog.waiting.eq(monitor.waiting), watchdog.progress.eq(monitor.progress),
         ]
 
         m.submodules.control = control = JobControl(AttentionDescriptor)
-        idle = writer.idle
-        for reader in readers:
-            idle &= reader.idle
+        idle = Cat(part.idle for part in (*readers, *writers)).all()
         m.d.comb += [
             control.job.payload.eq(self.job.payload), control.job.valid.eq(self.job.valid),
             self.job.ready.eq(control.job.ready), planner.job.eq(control.held),
             control.bad.eq(planner.bad), control.field.eq(planner.field), running.eq(control.running),
             control.idle.eq(idle), control.expired.eq(watchdog.expired),
-            control.finished.eq(blocks.done & ~guards[3].o.valid & writer.idle),
+            control.finished.eq((blocks.done | plan.score) & ~guards[READERS].o.valid & writer.idle
+                                & (~plan.cells | table.done & hitters.idle)),
             control.read_beat.eq(monitor.read_beat), control.write_beat.eq(monitor.write_beat),
             control.events.eq(datapath.events), self.activity.eq(control.activity),
         ]
         wiring.connect(m, control.done, wiring.flipped(self.done))
         first_fault(m, [
             *((guard.fault.valid, code, guard.fault.addr) for guard, code in zip(
-                guards, (StatusCode.GUARD_READ,) * READERS + (StatusCode.GUARD_WRITE,))),
-            *bus_faults(readers, writer),
-            (table.fault.valid, StatusCode.BAD_ENTRY, table.fault.address, table.fault.field),
-            *((part.fault.valid, StatusCode.BAD_BASE, part.fault.address) for part in (pages, parts)),
+                guards, (StatusCode.GUARD_READ,) * READERS + (StatusCode.GUARD_WRITE,) * len(writers))),
+            *bus_faults(readers, *writers),
+            (table.fault.valid, table.fault.code, table.fault.address, table.fault.field),
         ], control.fault)
+        self._events(m, hitters, control)
         return m
+
+    def _events(self, m, hitters, control):
+        """What the cache is told outlives the job: the hitters' own events, and when the job ended and how."""
+        m.submodules.events = events = Queue(CacheEvent, EVENTS)
+        wiring.connect(m, events.o, wiring.flipped(self.event))
+        was_running, fine, ended, failed = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += [was_running.eq(control.running),
+                     fine.eq(control.finished & ~control.fault.valid & ~control.expired)]
+        with m.If(was_running & ~control.running):
+            m.d.sync += [ended.eq(control.held.hitters), failed.eq(~fine)]
+        with m.If(ended):
+            m.d.comb += [events.i.valid.eq(1), events.i.payload.kind.eq(EventKind.ENDED),
+                         events.i.payload.failed.eq(failed)]
+            with m.If(events.i.ready):
+                m.d.sync += ended.eq(0)
+        with m.Else():
+            m.d.comb += [events.i.valid.eq(hitters.event.valid & control.running),
+                         events.i.payload.eq(hitters.event.payload), hitters.event.ready.eq(events.i.ready)]

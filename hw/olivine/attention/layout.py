@@ -8,13 +8,19 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
 from ..config import PROBABILITY_BITS
+from ..kvcache.descriptor import TREE_PLACES
+from .descriptor import SEGMENTS
 
-__all__ = ["CHUNKS", "SCORE_BITS", "MAXIMUM_BITS", "SUM_BITS", "O_BITS", "POSITION_BITS", "SHIFT_BITS", "FACTOR_BITS",
-           "LSE_BITS", "score_tag", "merge_tag", "bounds_layout", "slots", "block_sum_bits", "factors_layout",
-           "record_layout"]
+__all__ = ["CHUNKS", "GROUPS", "SCORE_BITS", "MAXIMUM_BITS", "SUM_BITS", "O_BITS", "POSITION_BITS", "SHIFT_BITS",
+           "FACTOR_BITS", "LSE_BITS", "score_tag", "merge_tag", "bounds_layout", "mask_address", "tree_address",
+           "cell_address", "cell_position", "slots", "block_sum_bits", "factors_layout", "record_layout"]
 
 CHUNKS = 2
 """Chunks whose parameters and queries are on chip: one at work, one being fetched. A chunk's *bank*."""
+
+GROUPS = 4
+"""Groups of heavy hitters in flight are told apart by their number modulo this: at most two are on chip, two more on
+their way out. A group's cells are in bank ``number % 2``."""
 
 SCORE_BITS = 16
 MAXIMUM_BITS = 9
@@ -51,8 +57,28 @@ def score_tag(config):
         "first": 1,                             # first page of the chunk: the running state starts afresh
         "final": 1,                             # last page: the running state is complete
         "keys": range(config.lanes + 1),        # of the page that exist, at least 1
-        "position": signed(POSITION_BITS),      # of the page's first key
+        "position": signed(POSITION_BITS),      # of the page's first key, or its first cell
+        "segment": range(SEGMENTS), "group": range(GROUPS),
     })
+
+
+def mask_address(config):
+    """Of the rows, a bit each, of a context that see a segment."""
+    return data.StructLayout({"context": range(config.contexts), "segment": range(SEGMENTS), "bank": range(CHUNKS)})
+
+
+def tree_address(config):
+    """Of the rows, a bit each, of a context that see a place of a token tree."""
+    return data.StructLayout({"place": range(TREE_PLACES), "context": range(config.contexts), "bank": range(CHUNKS)})
+
+
+def cell_address(config):
+    """Of a cell of the group that is on chip in a bank."""
+    return data.StructLayout({"cell": range(config.cells), "bank": 1})
+
+
+cell_position = data.StructLayout({"position": 16, "valid": 1})
+"""The token in a cell, if there is one."""
 
 
 def merge_tag(config):

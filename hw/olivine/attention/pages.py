@@ -12,17 +12,18 @@ from amaranth.lib.wiring import In, Out
 from ..control.job import command
 from ..memory.tile_buffer import BeatMemory
 from ..stream import fork
-from .plan import ADDRESS_BITS, address_outside, plan_layout, times
-from .table import PAGE_BITS, chunk_layout
+from .plan import ADDRESS_BITS, plan_layout, times
+from .table import PAGE_BITS, chunk_layout, page_layout
 
 __all__ = ["next_is_keys", "tile_layout", "PageAddresses", "PageLoader"]
 
 
-def next_is_keys(chunk, keys_done, values_done):
+def next_is_keys(chunk, keys_done, values_done, score):
     """Whether a chunk's next tile is of keys, once ``keys_done`` pages of keys and ``values_done`` of values are
-    taken up. With few contexts, keys go one page ahead, so that the softmax works while they are multiplied."""
+    taken up. With few contexts, keys go one page ahead, so that the softmax works while they are multiplied. ``score``
+    jobs take up no values."""
     ahead = keys_done - values_done
-    return (keys_done != chunk.pages) & (ahead < Mux(chunk.lookahead, 2, 1))
+    return score | (keys_done != chunk.pages) & (ahead < Mux(chunk.lookahead, 2, 1))
 
 
 def tile_layout(config):
@@ -37,10 +38,8 @@ class PageAddresses(wiring.Component):
     Members
     -------
     plan : In
-    i : In(stream(chunk_layout)), i_base : In(stream(64))
+    i : In(stream(chunk_layout)), i_page : In(stream(page_layout))
     o_command : Out(stream(command)), o_tile : Out(stream(tile_layout))
-    fault : Out(struct ``valid``, ``address``)
-        A page's base has bits that no address has, or the page does not start at a whole beat. It stays.
 
     Of the last page only the sub-blocks of keys and the values that exist are read. Throughput: a tile in
     two cycles.
@@ -50,10 +49,9 @@ class PageAddresses(wiring.Component):
         self.config = config
         super().__init__({
             "plan": In(plan_layout(config)), "i": In(stream.Signature(chunk_layout(config))),
-            "i_base": In(stream.Signature(64)),
+            "i_page": In(stream.Signature(page_layout(config))),
             "o_command": Out(stream.Signature(command(ADDRESS_BITS))),
             "o_tile": Out(stream.Signature(tile_layout(config))),
-            "fault": Out(data.StructLayout({"valid": 1, "address": ADDRESS_BITS})),
         })
 
     def elaborate(self, platform):
@@ -61,13 +59,10 @@ class PageAddresses(wiring.Component):
         config, plan, chunk = self.config, self.plan, self.i.payload
         log_bus, log_lanes = config.bus_bytes.bit_length() - 1, config.lanes.bit_length() - 1
         keys_done, values_done = Signal(PAGE_BITS), Signal(PAGE_BITS)
-        newer, older = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)   # pages whose keys were asked for last, and before
+        page = self.i_page.payload
+        newer, older = Signal.like(page), Signal.like(page)     # pages whose keys were asked for last, and before
         passes = Signal.like(plan.passes)
         values_addr = Signal(ADDRESS_BITS)
-        page = Signal(ADDRESS_BITS)
-        m.d.comb += page.eq(self.i_base.payload[:48] + chunk.page_offset)
-        crooked = self.i_base.payload[48:].any() | address_outside(config, self.i_base.payload[:48]) \
-            | page[:log_bus].any()
 
         # The tile that is on offer.
         active = Signal()
@@ -82,36 +77,32 @@ class PageAddresses(wiring.Component):
         with m.If(sent):
             m.d.sync += active.eq(0)
 
-        def keys_of(page):
-            return Mux(page + 1 == chunk.pages, chunk.last_keys, config.lanes)
-
         def value_beats(last_pass):
             return Mux(last_pass, plan.last_value_beats, plan.value_beats)
 
         last_pass = passes + 1 == plan.passes
         page_end = Signal()
-        with m.If(self.fault.valid):
-            pass
-        with m.Elif(self.i.valid & ~active):
+        with m.If(self.i.valid & ~active):
             with m.If(chunk.blank):
-                m.d.comb += self.i.ready.eq(1)
-            with m.Elif((passes == 0) & next_is_keys(chunk, keys_done, values_done)):
-                with m.If(self.i_base.valid):
-                    keys = keys_of(keys_done)
-                    m.d.comb += self.i_base.ready.eq(1)
+                m.d.comb += [self.i.ready.eq(self.i_page.valid), self.i_page.ready.eq(1)]
+            with m.Elif((passes == 0) & next_is_keys(chunk, keys_done, values_done, plan.score)):
+                with m.If(self.i_page.valid):
+                    m.d.comb += [self.i_page.ready.eq(1),
+                                 self.i.ready.eq(plan.score & (keys_done + 1 == chunk.pages))]
                     m.d.sync += [
                         newer.eq(page), older.eq(newer), keys_done.eq(keys_done + 1),
-                        active.eq(1), addr.eq(page), tile.values.eq(0), tile.keys.eq(keys),
-                        words.eq(times(plan.key_words, (keys + (config.bus_bytes - 1)) >> log_bus)),
+                        active.eq(1), addr.eq(page.addr), tile.values.eq(0), tile.keys.eq(page.keys),
+                        words.eq(times(plan.key_words, (page.keys + (config.bus_bytes - 1)) >> log_bus)),
                     ]
-                    with m.If(crooked):
-                        m.d.sync += [self.fault.valid.eq(1), self.fault.address.eq(page), active.eq(0)]
+                    with m.If(self.i.ready):
+                        m.d.sync += keys_done.eq(0)
             with m.Else():
-                keys = keys_of(values_done)
+                of = Signal.like(page)
+                keys = of.keys
                 start = Signal(ADDRESS_BITS)
                 m.d.comb += [
-                    start.eq(Mux(passes != 0, values_addr, Mux(keys_done - values_done == 2, older, newer)
-                                 + (plan.key_words << log_lanes))),
+                    of.eq(Mux(keys_done - values_done == 2, older, newer)),
+                    start.eq(Mux(passes != 0, values_addr, of.addr + (plan.key_words << log_lanes))),
                     page_end.eq(last_pass & (values_done + 1 == chunk.pages)),
                     self.i.ready.eq(page_end),
                 ]

@@ -13,10 +13,10 @@ from ..memory.realign import words
 from ..stream import Gearbox, fork
 from .descriptor import PARTIAL_HEADER, PARTIAL_PLANES
 from .layout import CHUNKS, MAXIMUM_BITS, O_BITS, merge_tag
-from .plan import ADDRESS_BITS, address_outside, plan_layout, times
+from .plan import ADDRESS_BITS, plan_layout, times
 from .softmax import block_state
 from .state import EMPTY_MAXIMUM
-from .table import PAGE_BITS, chunk_layout
+from .table import PAGE_BITS, chunk_layout, page_layout
 
 __all__ = ["part_layout", "PartAddresses", "PartLoader"]
 
@@ -34,10 +34,8 @@ class PartAddresses(wiring.Component):
     Members
     -------
     plan : In
-    i : In(stream(chunk_layout)), i_base : In(stream(64))
+    i : In(stream(chunk_layout)), i_page : In(stream(page_layout))
     o_command : Out(stream(command)), o_part : Out(stream(part_layout))
-    fault : Out(struct ``valid``, ``address``)
-        A record's base has bits that no address has, or is odd. It stays.
 
     Throughput: a record a cycle, one idle cycle a part of a chunk.
     """
@@ -46,10 +44,9 @@ class PartAddresses(wiring.Component):
         self.config = config
         super().__init__({
             "plan": In(plan_layout(config)), "i": In(stream.Signature(chunk_layout(config))),
-            "i_base": In(stream.Signature(64)),
+            "i_page": In(stream.Signature(page_layout(config))),
             "o_command": Out(stream.Signature(command(ADDRESS_BITS))),
             "o_part": Out(stream.Signature(part_layout(config))),
-            "fault": Out(data.StructLayout({"valid": 1, "address": ADDRESS_BITS})),
         })
 
     def elaborate(self, platform):
@@ -62,20 +59,17 @@ class PartAddresses(wiring.Component):
         last = context + 1 == chunk.contexts
         rows = Mux(last, chunk.last_rows, config.rows)
         m.d.comb += [
-            start.eq(self.i_base.payload[:48] + chunk.page_offset + chunk.part),
+            start.eq(self.i_page.payload.addr + chunk.part),
             self.o_command.payload.addr.eq(addr), self.o_command.payload.bytes.eq(times(plan.part_words, rows) << 1),
             part.bank.eq(chunk.bank), part.context.eq(context), part.rows.eq(rows), part.address.eq(row_base),
             part.first.eq(done == 0), part.final.eq(done + 1 == chunk.pages),
         ]
         sent = fork(m, active, self.o_command, self.o_part)
         m.d.comb += self.i.ready.eq(sent & last & part.final)
-        crooked = self.i_base.payload[48:].any() | address_outside(config, self.i_base.payload[:48]) | start[0]
         with m.If(~active):
-            m.d.comb += self.i_base.ready.eq(self.i.valid & ~self.fault.valid)
-            with m.If(self.i_base.valid & self.i_base.ready):
-                m.d.sync += [active.eq(~crooked), addr.eq(start), context.eq(0), row_base.eq(0)]
-                with m.If(crooked):
-                    m.d.sync += [self.fault.valid.eq(1), self.fault.address.eq(start)]
+            m.d.comb += self.i_page.ready.eq(self.i.valid)
+            with m.If(self.i_page.valid & self.i_page.ready):
+                m.d.sync += [active.eq(1), addr.eq(start), context.eq(0), row_base.eq(0)]
         with m.Elif(sent):
             m.d.sync += [context.eq(context + 1), addr.eq(addr + plan.part_stride),
                          row_base.eq(row_base + plan.head_dim)]

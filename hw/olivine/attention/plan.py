@@ -5,6 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..control.lifecycle import check_fields
+from ..kvcache.descriptor import CacheGeometry
 from ..linear.descriptor import RowFormat
 from ..linear.plan import ADDRESS_BITS, times
 from ..olive.formats import LaneFormat
@@ -14,6 +15,7 @@ from .descriptor import (
     HEAD_DIM_STEP,
     OPCODE_ATTENTION,
     OPCODE_MERGE,
+    OPCODE_SCORE,
     PARTIAL_HEADER,
     PARTIAL_PLANES,
     AttentionDescriptor,
@@ -31,7 +33,9 @@ def plan_layout(config):
     dims, lanes = range(config.max_head_dim + 1), range(config.lanes + 1)
     beats = range(config.word_beats + 1)
     return data.StructLayout({
-        "merge": 1, "key_format": LaneFormat, "value_format": LaneFormat, "key_int8": 1, "value_int8": 1,
+        "merge": 1, "cached": 1, "tree": 1, "cells": 1, "hitters": 1,
+        "score": 1,                             # add to the sums of heavy hitters: keys only, and no results
+        "key_format": LaneFormat, "value_format": LaneFormat, "key_int8": 1, "value_int8": 1,
         "q_wide": 1, "o_wide": 1, "o_format": OutputFormat, "partial": 1, "causal": 1, "lse": 1,
         "head_dim": dims, "heads": 9, "window": 20, "groups": 16, "table": ADDRESS_BITS,
         "contexts": range(config.contexts + 1), "chunk_rows": range(config.chunk_rows + 1),
@@ -50,19 +54,26 @@ def address_outside(config, address):
     return address[config.addr_width:].any() if config.addr_width < len(address) else Const(0, 1)
 
 
-def check(config, job):
+def check(config, job, geometry):
     """List of (field name, condition that makes it illegal), the first that holds being reported."""
     log_entry = ENTRY_BYTES.bit_length() - 1
     partial = job.o_format == OutputFormat.PARTIAL.value
     return [
-        ("opcode", (job.opcode != OPCODE_ATTENTION) & (job.opcode != OPCODE_MERGE)),
+        ("opcode", (job.opcode != OPCODE_ATTENTION) & (job.opcode != OPCODE_MERGE) & (job.opcode != OPCODE_SCORE)),
+        ("key_format", job.cached & (job.key_format != geometry.key_format)),
+        ("value_format", job.cached & (job.value_format != geometry.value_format)),
         ("q_format", job.q_format > RowFormat.INT12.value),
         ("lse", job.lse & partial),
         ("head_dim", (job.head_dim == 0) | job.head_dim[:HEAD_DIM_STEP.bit_length() - 1].any()
-         | (job.head_dim > config.max_head_dim)),
+         | (job.head_dim > config.max_head_dim) | (job.cached & (job.head_dim != geometry.head_dim))),
         ("heads", job.heads == 0),
         ("groups", job.groups == 0),
         ("table", address_outside(config, job.table) | job.table[:log_entry].any()),
+        ("cached", job.cached & (job.opcode == OPCODE_MERGE)),
+        ("tree", job.tree & (~job.cached | job.cells)),
+        ("cells", job.cells & ~job.cached),
+        ("hitters", (job.hitters & ~job.cells) | ((job.opcode == OPCODE_SCORE) & ~job.hitters)
+         | (job.hitters & (job.opcode == OPCODE_ATTENTION) & partial)),
         ("reserved", job.reserved != 0),
     ]
 
@@ -72,7 +83,7 @@ class Planner(wiring.Component):
 
     Members
     -------
-    job : In(AttentionDescriptor)
+    job : In(AttentionDescriptor), geometry : In(CacheGeometry)
     bad : Out(1), field : Out(8)
         The descriptor is illegal; index of the offending field.
     plan : Out(plan_layout)
@@ -84,7 +95,7 @@ class Planner(wiring.Component):
 
     def __init__(self, config):
         self.config = config
-        super().__init__({"job": In(AttentionDescriptor), "bad": Out(1), "field": Out(8),
+        super().__init__({"job": In(AttentionDescriptor), "geometry": In(CacheGeometry), "bad": Out(1), "field": Out(8),
                           "plan": Out(plan_layout(config))})
 
     def elaborate(self, platform):
@@ -92,7 +103,7 @@ class Planner(wiring.Component):
         config, job, plan = self.config, self.job, self.plan
         log_rows, log_lanes = config.rows.bit_length() - 1, config.lanes.bit_length() - 1
 
-        check_fields(m, check(config, job), FIELDS, self.bad, self.field)
+        check_fields(m, check(config, job, self.geometry), FIELDS, self.bad, self.field)
 
         dims = job.head_dim
         partial = job.o_format == OutputFormat.PARTIAL.value
@@ -109,7 +120,8 @@ class Planner(wiring.Component):
         # Cycle 1.
         part_words = Signal(12)
         m.d.sync += [
-            plan.merge.eq(job.opcode == OPCODE_MERGE),
+            plan.merge.eq(job.opcode == OPCODE_MERGE), plan.score.eq(job.opcode == OPCODE_SCORE),
+            *(plan[name].eq(job[name]) for name in ("cached", "tree", "cells", "hitters")),
             plan.key_format.eq(job.key_format), plan.value_format.eq(job.value_format),
             plan.key_int8.eq(key_int8), plan.value_int8.eq(value_int8), plan.q_wide.eq(q_wide),
             plan.o_wide.eq(o_wide), plan.o_format.eq(job.o_format), plan.partial.eq(partial),

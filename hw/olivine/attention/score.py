@@ -1,13 +1,24 @@
 """From the array's dot products to scores: scale, mask, running maximum of the page."""
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ACCUMULATOR_BITS, LANE_MAX, ROW_BITS
+from ..kvcache.descriptor import TREE_PLACES
 from ..numerics.popcount import popcount
 from ..numerics.rounding import rsh, sat, saturates
-from .layout import CHUNKS, POSITION_BITS, SCORE_BITS, bounds_layout, score_tag
+from .layout import (
+    CHUNKS,
+    POSITION_BITS,
+    SCORE_BITS,
+    bounds_layout,
+    cell_address,
+    cell_position,
+    mask_address,
+    score_tag,
+    tree_address,
+)
 
 __all__ = ["LEAST_SCORE", "ScoreParameters", "score_word", "dot_bits", "ScoreScaler"]
 
@@ -37,11 +48,13 @@ class ScoreScaler(wiring.Component):
     ::
 
         score   = sat16(rsh(dot * mult, shift))              Q8.8, log2 domain
-        visible = low <= tag.position + lane < high          of the row's bounds
+        place   = tag.position + lane                        of a job over cells, the cell's position instead
+        visible = low <= place < high, or in a tree job from the committed length on the row's bit for the place;
+                  and the row sees the segment
         largest = max of the unit's visible scores so far; -2**15 where there is none
 
-        cycle  0  word from the array      bounds addressed
-               1  * mult (u16)             position; bounds answer
+        cycle  0  word from the array      bounds, mask and cell addressed
+               1  * mult (u16)             place; they answer; column of the tree addressed
                2  (multiplier's second register)
                3  rsh shift                visible
                4  sat16
@@ -60,6 +73,16 @@ class ScoreScaler(wiring.Component):
         By ``tag.bank``; constant while units of the bank are in flight.
     bounds_addr : Out(struct ``bank``, ``context``), bounds : In(bounds_layout)
         Asked in cycle 0, answered in cycle 1, as a synchronous memory does.
+    masked, tree, cells : In(1)
+        Modes of the job: cached, over a token tree, over cells.
+    mask_addr : Out(mask_address), mask : In(P)
+        Rows that see the segment, a bit each; asked in cycle 0, answered in cycle 1.
+    tree_base : In(array of positions), by bank
+        Position of the first key that the tree's mask is about.
+    tree_addr : Out(tree_address), tree_column : In(P)
+        Rows that see the tree's place; asked in cycle 1, answered in cycle 2.
+    cell_addr : Out(cell_address), position : In(cell_position)
+        Position of the token in a cell; asked in cycle 0, answered in cycle 1.
     o : Out(score_word)
         Scores of keys that a row does not see come out as well; only ``visible`` tells.
     saturated : Out(range(P + 1))
@@ -80,6 +103,11 @@ class ScoreScaler(wiring.Component):
             "params": In(data.ArrayLayout(ScoreParameters, CHUNKS)),
             "bounds_addr": Out(data.StructLayout({"bank": range(CHUNKS), "context": range(config.contexts)})),
             "bounds": In(bounds_layout(config)),
+            "masked": In(1), "tree": In(1), "cells": In(1),
+            "mask_addr": Out(mask_address(config)), "mask": In(config.rows),
+            "tree_base": In(data.ArrayLayout(signed(POSITION_BITS), CHUNKS)),
+            "tree_addr": Out(tree_address(config)), "tree_column": In(config.rows),
+            "cell_addr": Out(cell_address(config)), "position": In(cell_position),
             "o": Out(score_word(config)), "saturated": Out(range(config.rows + 1)),
         })
 
@@ -100,8 +128,27 @@ class ScoreScaler(wiring.Component):
 
         # What all rows share: the key's position, the numbers of the chunk.
         position = [Signal(signed(POSITION_BITS), name=f"position_{cycle}") for cycle in (1, 2)]
+        here, present = Signal(signed(POSITION_BITS)), Signal()
+        m.d.comb += [
+            here.eq(i.tag.position + i.lane),
+            self.cell_addr.bank.eq(i.tag.group[0]), self.cell_addr.cell.eq(here),
+            self.mask_addr.bank.eq(i.tag.bank), self.mask_addr.context.eq(i.tag.context),
+            self.mask_addr.segment.eq(i.tag.segment),
+        ]
+        mask = Signal(rows)
+        sync += [mask.eq(self.mask | ~self.masked.replicate(rows)), present.eq(self.position.valid | ~self.cells)]
+
+        # From the committed length on a tree's mask decides, as far as it goes.
+        branch = Signal(signed(POSITION_BITS + 1))
+        in_tree, named = Signal(), Signal()
+        m.d.comb += [
+            branch.eq(position[0] - self.tree_base[stage[1].tag.bank]),
+            self.tree_addr.bank.eq(stage[1].tag.bank), self.tree_addr.context.eq(stage[1].tag.context),
+            self.tree_addr.place.eq(branch),
+        ]
+        sync += [in_tree.eq(self.tree & (branch >= 0)), named.eq(branch < TREE_PLACES)]
         mult, shift = Signal(ScoreParameters["mult"].shape), Signal(ScoreParameters["shift"].shape)
-        sync += [position[0].eq(i.tag.position + i.lane), position[1].eq(position[0]),
+        sync += [position[0].eq(here), position[1].eq(Mux(self.cells, self.position.position, position[0])),
                  mult.eq(self.params[i.tag.bank].mult), shift.eq(self.params[stage[2].tag.bank].shift)]
 
         over, visible_5, visible_6 = Signal(rows), Signal(rows), Signal(rows)
@@ -124,7 +171,8 @@ class ScoreScaler(wiring.Component):
             visible_3, visible_4 = register(1, "visible_3"), register(1, "visible_4")
             sync += [
                 low.eq(self.bounds[row].low), high.eq(self.bounds[row].high),
-                visible_3.eq((low <= position[1]) & (position[1] < high)),
+                visible_3.eq(mask[row] & present & Mux(
+                    in_tree, named & self.tree_column[row], (low <= position[1]) & (position[1] < high))),
                 visible_4.eq(visible_3), visible_5[row].eq(visible_4),
             ]
 

@@ -22,7 +22,7 @@ from .layout import CHUNKS, merge_tag, score_tag, slots
 from .pages import next_is_keys
 from .plan import plan_layout
 from .queries import query_words
-from .table import PAGE_BITS, chunk_layout
+from .table import PAGE_BITS, chunk_layout, page_layout
 
 __all__ = ["TILE_SPACING", "tile_tag", "probability_words", "Sequencer"]
 
@@ -50,8 +50,10 @@ class Sequencer(wiring.Component):
     Members
     -------
     plan : In
-    i : In(stream(chunk_layout))
-        Chunks in order.
+    i : In(stream(chunk_layout)), i_page : In(stream(page_layout))
+        Chunks in order, and the pages of each.
+    cells_ready : In(1)
+        The positions of the cells of page ``i_page`` are on chip, and of a score job the chunk's log-sum-exp.
     level : In
         Words in the tile buffer.
     available : In
@@ -86,6 +88,7 @@ class Sequencer(wiring.Component):
         self.credits = 2 * config.lanes
         super().__init__({
             "plan": In(plan_layout(config)), "i": In(stream.Signature(chunk_layout(config))),
+            "i_page": In(stream.Signature(page_layout(config))), "cells_ready": In(1),
             "level": In(range(config.tile_words + 1)), "available": In(range(query_words(config) + 1)),
             "probabilities": In(range(probability_words(config) + 1)),
             "unit_ready": In(1), "credit_return": In(1),
@@ -116,9 +119,12 @@ class Sequencer(wiring.Component):
         def following(slot):
             return Mux(slot == slot_count - 1, 0, slot + 1)
 
-        page = Mux(values, values_done, keys_done)
-        first_page, final_page = page == 0, page + 1 == chunk.pages
-        keys = Mux(final_page, chunk.last_keys, config.lanes)
+        number = Mux(values, values_done, keys_done)
+        first_page, final_page = number == 0, number + 1 == chunk.pages
+        # Pages whose keys were taken up last, and before: those whose values may come.
+        newer, older, page = (Signal(page_layout(config), name=name) for name in ("newer", "older", "page"))
+        m.d.comb += page.eq(Mux(~values, self.i_page.payload, Mux(keys_done - values_done == 2, older, newer)))
+        keys = page.keys
         last_pass, last_context = passes + 1 == plan.passes, context + 1 == chunk.contexts
         dims = Mux(last_pass, plan.last_dims, config.lanes)
         steps = Mux(values, keys, plan.head_dim)
@@ -138,8 +144,8 @@ class Sequencer(wiring.Component):
             self.query_addr.eq(Mux(chunk.bank, config.state_words, 0) + row_base + step),
         ]
         waiting = {
-            Stall.LANE: (self.offset >= self.level) & ~chunk.blank,
-            Stall.ROW: ~values & first_page & (self.available == 0),
+            Stall.LANE: (self.offset >= self.level) & ~chunk.blank | ~values & ~self.i_page.valid,
+            Stall.ROW: ~values & (first_page & (self.available == 0) | ~self.cells_ready),
             Stall.SOFTMAX: values & ((self.probability_offset >= self.probabilities)
                                      | last_step & (ready <= Mux(last_pass, 0, context))),
             Stall.DRAIN: last_step & (drain_wait != 0),
@@ -156,7 +162,7 @@ class Sequencer(wiring.Component):
         tile_end = self.issue & last_step
         replay_end = tile_end & last_context
         page_end = replay_end & (last_pass | ~values)
-        chunk_end = page_end & values & final_page
+        chunk_end = page_end & final_page & (values | plan.score)
         word_end = int8 | step[0] | last_step
         m.d.comb += [
             self.values.eq(values), self.first.eq(step == 0), self.last.eq(last_step), self.odd.eq(~int8 & step[0]),
@@ -168,10 +174,11 @@ class Sequencer(wiring.Component):
             tag.values.eq(values), tag.dims.eq(dims), tag.address.eq(row_base + (passes << log_lanes)),
             tag.score.bank.eq(chunk.bank), tag.score.context.eq(context), tag.score.slot.eq(score_slot),
             tag.score.first.eq(first_page), tag.score.final.eq(final_page), tag.score.keys.eq(keys),
-            tag.score.position.eq((chunk.first_page + page) << log_lanes),
+            tag.score.position.eq(page.position), tag.score.segment.eq(page.segment),
+            tag.score.group.eq(chunk.group),
             tag.merge.bank.eq(chunk.bank), tag.merge.slot.eq(value_slot), tag.merge.first.eq(first_page),
             tag.merge.final.eq(final_page),
-            self.i.ready.eq(chunk_end),
+            self.i.ready.eq(chunk_end), self.i_page.ready.eq(page_end & ~values),
         ]
         unit_end = tile_end & values & last_pass
         m.d.sync += [
@@ -201,9 +208,11 @@ class Sequencer(wiring.Component):
             keys_after, values_after = Signal(PAGE_BITS), Signal(PAGE_BITS)
             m.d.comb += [keys_after.eq(keys_done + (~values)[0]), values_after.eq(values_done + values)]
             m.d.sync += [passes.eq(0), keys_done.eq(keys_after), values_done.eq(values_after),
-                         values.eq(~next_is_keys(chunk, keys_after, values_after))]
+                         values.eq(~next_is_keys(chunk, keys_after, values_after, plan.score))]
             with m.If(values):
                 m.d.sync += [value_slot.eq(following(value_slot)), page_slot.eq(following(value_slot))]
+            with m.Else():
+                m.d.sync += [newer.eq(self.i_page.payload), older.eq(newer)]
         with m.If(chunk_end):
             m.d.sync += [keys_done.eq(0), values_done.eq(0), active.eq(0)]
         return m

@@ -12,7 +12,7 @@ __all__ = ["BlockPool"]
 
 
 class BlockPool(wiring.Component):
-    """Blocks 0 to ``blocks - 1``, each with the number of its users; 0 users is free.
+    """Blocks 0 to ``size - 1``, each with the number of its users; 0 users is free.
 
     ALLOC hands out the block that has been free the longest; at first they are free in the order of their
     numbers. RETAIN adds a user, RELEASE takes one away, and the last one frees the block. An operation that is
@@ -31,7 +31,7 @@ class BlockPool(wiring.Component):
     Parameters
     ----------
     blocks : int
-        2 to 65536.
+        Room for so many, 2 to 65536.
     counts_bits : int
         Bits of a count, 1 to 16: a block has at most ``2**counts_bits - 1`` users.
 
@@ -48,8 +48,12 @@ class BlockPool(wiring.Component):
     o : Out(stream of PoolAnswer)
         One for each command, in order. Two commands fit inside while ``o`` is stalled. ``i.ready`` and ``o.valid``
         never depend on ``o.ready``.
+    size : In(range(blocks + 1))
+        Blocks that there are, constant from the first command on: from this number on they are BAD_BLOCK.
     free : Out(range(blocks + 1))
         Free blocks, after the operation whose answer is, or was last, offered.
+    users : Out(counts_bits)
+        With the answer to RETAIN or RELEASE of a block that exists: its users before.
 
     Throughput: a command every 2 cycles. Cost: two memories with synchronous read of ``blocks`` words, one of
     ``counts_bits`` and one of a block number; an adder for the count, three counters of a block number.
@@ -62,7 +66,8 @@ class BlockPool(wiring.Component):
         self.blocks = check_integer("blocks", blocks, 2, 1 << BLOCK_BITS)
         self.counts_bits = check_integer("counts_bits", counts_bits, 1, 16)
         super().__init__({"i": In(stream.Signature(PoolCommand)), "o": Out(stream.Signature(PoolAnswer)),
-                          "free": Out(range(blocks + 1), init=blocks)})
+                          "size": In(range(blocks + 1)), "free": Out(range(blocks + 1)),
+                          "users": Out(counts_bits)})
 
     def elaborate(self, platform):
         m = Module()
@@ -72,6 +77,8 @@ class BlockPool(wiring.Component):
 
         # The ring of free blocks, ``free`` of them from ``head`` on.
         head, tail, first_round = Signal(number), Signal(number), Signal(init=1)
+        held = Signal.like(self.free)
+        comb += self.free.eq(self.size - held)
         m.submodules.list = ring = Memory(shape=unsigned(len(head)), depth=blocks, init=[])
         oldest, freed = ring.read_port(), ring.write_port()
         # Whole powers of two: a number out of range reads something, and not X.
@@ -105,7 +112,7 @@ class BlockPool(wiring.Component):
                     answer.status.eq(PoolStatus.OK), answer.block.eq(Mux(first_round, head, oldest.data)),
                     write.addr.eq(answer.block), write.data.eq(1), write.en.eq(step),
                 ]
-        with m.Elif(command.block < blocks):
+        with m.Elif(command.block < self.size):
             with m.If(command.op == PoolOp.RETAIN):
                 with m.If(count == 0):
                     comb += answer.status.eq(PoolStatus.NOT_HELD)
@@ -123,11 +130,11 @@ class BlockPool(wiring.Component):
         with m.If(self.o.ready):
             sync += self.o.valid.eq(0)
         with m.If(step):
-            sync += [busy.eq(0), self.o.valid.eq(1), self.o.payload.eq(answer)]
+            sync += [busy.eq(0), self.o.valid.eq(1), self.o.payload.eq(answer), self.users.eq(count)]
             with m.If(answer.freed):
-                sync += [tail.eq(Mux(tail == blocks - 1, 0, tail + 1)), self.free.eq(self.free + 1)]
+                sync += [tail.eq(Mux(tail == self.size - 1, 0, tail + 1)), held.eq(held - 1)]
             with m.If((command.op == PoolOp.ALLOC) & (answer.status == PoolStatus.OK)):
-                sync += [head.eq(head + 1), self.free.eq(self.free - 1)]
-                with m.If(head == blocks - 1):
+                sync += [head.eq(head + 1), held.eq(held + 1)]
+                with m.If(head == self.size - 1):
                     sync += [head.eq(0), first_round.eq(0)]
         return m

@@ -9,8 +9,8 @@ READ_CODES = {Response.SLVERR: StatusCode.READ_SLVERR, Response.DECERR: StatusCo
 WRITE_CODES = {Response.SLVERR: StatusCode.WRITE_SLVERR, Response.DECERR: StatusCode.WRITE_DECERR}
 
 
-def bus_faults(readers, writer):
-    """``(condition, code, address)`` of each error that the readers and the writer may hold, readers first."""
+def bus_faults(readers, *writers):
+    """``(condition, code, address)`` of each error that the readers and the writers may hold, readers first."""
+    sources = [*((reader, READ_CODES) for reader in readers), *((writer, WRITE_CODES) for writer in writers)]
     return [(part.error.valid & (part.error.resp == response), code, part.error.addr)
-            for part, codes in (*((reader, READ_CODES) for reader in readers), (writer, WRITE_CODES))
-            for response, code in codes.items()]
+            for part, codes in sources for response, code in codes.items()]

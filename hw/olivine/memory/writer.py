@@ -13,7 +13,18 @@ from .checks import check_integer, check_power_of_two
 from .reader import bus_error
 from .realign import rotate_up, words
 
-__all__ = ["BurstWriter"]
+__all__ = ["BurstWriter", "column_command"]
+
+
+def column_command(addr_width, bus_bytes):
+    """A `command` that may write a column of its beats only.
+
+    With ``column``, ``addr`` is a whole beat and ``bytes`` a whole number of beats, and of each beat only the bytes
+    from ``low`` to ``high`` are written. Without, ``low`` and ``high`` are not looked at.
+    """
+    lane = unsigned(exact_log2(bus_bytes))
+    return data.StructLayout({"addr": unsigned(addr_width), "bytes": unsigned(32), "column": unsigned(1),
+                              "low": lane, "high": lane})
 
 
 class BurstWriter(wiring.Component):
@@ -63,10 +74,13 @@ class BurstWriter(wiring.Component):
         Bursts offered or without response, at least 8; as many wait with their data queued.
     id_width : int
         The ID is always 0.
+    columns : bool
+        Commands are `column_command`. One with ``column`` set takes a whole word for each of its beats and writes
+        the same bytes of every one of them; everything else, speed too, is as in a plain command.
 
     Members
     -------
-    i_command : In(stream(command))
+    i_command : In(stream(command)), with ``columns`` In(stream(column_command))
         1 byte or more each. Whether it may be written is for `AddressGuard` to say.
     i : In(stream(words))
         The command's bytes, packed from element 0; all words full but the last.
@@ -80,14 +94,14 @@ class BurstWriter(wiring.Component):
         No command is held and nothing is queued, offered or without response.
     error : Out({valid, resp, addr})
         First SLVERR or DECERR since the last abort. ``addr`` is the first byte that the burst was to
-        write. Later bursts go on. Cleared by ``abort``.
+        write, of a column command the first of its beat. Later bursts go on. Cleared by ``abort``.
 
     Cost: a queue of ``depth_beats`` beats, each with 2 log2(bus_bytes) + 1 bits beside; two lists of
     ``max_outstanding`` addresses (LUT RAM); log2(bus_bytes) + 1 multiplexers of two for each data bit.
     """
 
     def __init__(self, addr_width, bus_bytes, depth_beats=64, max_burst_beats=16, max_outstanding=16,
-                 id_width=1):
+                 id_width=1, columns=False):
         self.addr_width = check_integer("addr_width", addr_width, 13, 64)
         self.bus_bytes = check_power_of_two("bus_bytes", bus_bytes, 2, 128)
         self.max_burst_beats = check_power_of_two("max_burst_beats", max_burst_beats, 1, 256)
@@ -95,8 +109,12 @@ class BurstWriter(wiring.Component):
         self.depth_beats = check_integer("depth_beats", depth_beats, shortest, 1 << 16)
         self.max_outstanding = check_integer("max_outstanding", max_outstanding, 8, 1 << 16)
         self.id_width = check_integer("id_width", id_width, 1, 16)
+        if not isinstance(columns, bool):
+            raise TypeError(f"columns must be True or False, not {columns!r}")
+        self.columns = columns
+        asked = column_command(addr_width, bus_bytes) if columns else command(addr_width)
         super().__init__({
-            "i_command": In(stream.Signature(command(addr_width))),
+            "i_command": In(stream.Signature(asked)),
             "i": In(stream.Signature(words(bus_bytes))),
             "port": Out(WritePort(addr_width, 8 * bus_bytes, id_width)),
             "abort": In(1),
@@ -173,6 +191,15 @@ class BurstWriter(wiring.Component):
             self.waiting.i.payload.len.eq(length),
             self.waiting.i.valid.eq(place & burst_end),
         ]
+        if self.columns:
+            # It starts at a whole beat, so that the words pass the shifter as they are.
+            column = Signal()
+            low_lane, high_lane = Signal.like(held.head), Signal.like(held.head)
+            with m.If(column):
+                m.d.comb += [self.queue.i.payload.low.eq(low_lane), self.queue.i.payload.high.eq(high_lane)]
+            with m.If(self.i_command.valid & self.i_command.ready):
+                m.d.sync += [column.eq(self.i_command.payload.column), low_lane.eq(self.i_command.payload.low),
+                             high_lane.eq(self.i_command.payload.high)]
         with m.If(place):
             m.d.sync += [held.first.eq(held.first + 1), carry.eq(rotated), leading.eq(0),
                          length.eq(length + 1)]

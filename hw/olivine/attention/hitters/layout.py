@@ -8,12 +8,15 @@ from amaranth.hdl import unsigned
 from amaranth.lib import data
 
 from ...kvcache.descriptor import SLOT_BITS
-from ..layout import CHUNKS
+from ..layout import CHUNKS, GROUPS
 
-__all__ = ["GROUPS", "cell_group_layout", "cell_chunk_layout"]
+__all__ = ["BANKS", "RECORD_ADDRESS_BITS", "cell_group_layout", "cell_chunk_layout", "loaded_layout"]
 
-GROUPS = 4
-"""Groups in flight are told apart by their number modulo this: at most two are on chip, two more on their way out."""
+BANKS = 2
+"""Groups whose cells are on chip."""
+
+RECORD_ADDRESS_BITS = 48
+"""Of what is read and written here; the guard sees each transfer."""
 
 
 def cell_group_layout(config):
@@ -41,3 +44,9 @@ def cell_chunk_layout(config):
         "contexts": range(config.contexts + 1), "last_rows": range(config.rows + 1),
         "lse": unsigned(48),        # SCORE: log-sum-exp of the chunk's rows, int32 [row]
     })
+
+
+def loaded_layout(config):
+    """What a bank holds: cells of group number ``group``, if ``valid``; the positions of the first ``cells`` of them
+    can be asked for."""
+    return data.StructLayout({"group": range(GROUPS), "valid": 1, "cells": range(config.cells + 1)})

@@ -1,0 +1,90 @@
+"""Entries of a job's table: which are legal."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..kvcache.descriptor import CacheGeometry
+from .descriptor import (
+    BASE_BYTES,
+    CACHED_FIELDS,
+    ENTRY_BYTES,
+    GROUP_FIELDS,
+    SEGMENT_BYTES,
+    SEGMENTS,
+    AttentionGroup,
+    CachedGroup,
+)
+from .plan import address_outside, plan_layout
+
+__all__ = ["EntryCheck"]
+
+
+class EntryCheck(wiring.Component):
+    """Looks at an entry as the job's kind of entry: `AttentionGroup`, or `CachedGroup` of a cached job.
+
+    Members
+    -------
+    plan : In, geometry : In(CacheGeometry)
+    entry : In(512)
+    bad : Out(1), field : Out(8)
+        It is illegal; index of its first illegal field. Combinational.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({"plan": In(plan_layout(config)), "geometry": In(CacheGeometry), "entry": In(8 * ENTRY_BYTES),
+                          "bad": Out(1), "field": Out(8)})
+
+    def elaborate(self, platform):
+        m = Module()
+        config, plan = self.config, self.plan
+        entry, cached = data.View(AttentionGroup, self.entry), data.View(CachedGroup, self.entry)
+
+        def address(value, alignment):
+            """Whether it is none."""
+            return address_outside(config, value) | value[:alignment.bit_length() - 1].any()
+
+        # The first three words are the same in both.
+        common = [
+            ("q", ~plan.merge & (address(entry.q, 1) | (plan.q_wide & entry.q[0]))),
+            ("o", address(entry.o, 1) | (entry.o[0] & plan.o_wide)),
+            ("lse", (plan.lse | plan.score) & address(entry.lse, 4)),
+            ("zero_shift", entry.zero_shift != 0),
+        ]
+        plain = [
+            ("bases", address(entry.bases, BASE_BYTES)),
+            ("zero_bases", entry.zero_bases != 0),
+            ("rows", entry.rows == 0),
+            ("keys", (entry.keys == 0) | (entry.keys > config.max_sequence)),
+            ("zero_keys", entry.zero_keys != 0),
+            ("zero_position", entry.zero_position != 0),
+            ("zero_page", entry.zero_page != 0),
+            ("reserved", entry.reserved != 0),
+        ]
+        many = plan.hitters & ~plan.score & (cached.rows > config.rows)
+        of_cache = [
+            ("segments", address(cached.segments, SEGMENT_BYTES)),
+            ("head", cached.head >= self.geometry.heads),
+            ("rows", (cached.rows == 0) | many),
+            ("count", (cached.count == 0) | (cached.count > SEGMENTS)
+             | ((plan.tree | plan.cells) & (cached.count != 1))),
+            ("zero_rows", cached.zero_rows != 0),
+            ("zero_position", cached.zero_position != 0),
+            ("tree", plan.tree & address(cached.tree, BASE_BYTES)),
+            ("zero_tree", cached.zero_tree != 0),
+            ("reserved", cached.reserved != 0),
+        ]
+
+        def judged(conditions, fields):
+            bad, field = Cat(condition for _, condition in conditions).any(), Signal(8)
+            for name, condition in reversed(conditions):
+                with m.If(condition):
+                    m.d.comb += field.eq(fields.index(name))
+            return bad, field
+
+        (bad, field), (bad_cached, field_cached) = (judged(common + plain, GROUP_FIELDS),
+                                                    judged(common + of_cache, CACHED_FIELDS))
+        m.d.comb += [self.bad.eq(Mux(plan.cached, bad_cached, bad)),
+                     self.field.eq(Mux(plan.cached, field_cached, field))]
+        return m

@@ -1,0 +1,134 @@
+"""The memories of two groups' cells, and who uses their ports."""
+
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ...kvcache.descriptor import FREE_CELL
+from ..layout import SCORE_BITS
+from .layout import BANKS
+from .selector import SUM_BITS
+
+__all__ = ["score_entry", "scan_layout", "CellStores"]
+
+
+def score_entry(config):
+    """A word of scores as it is kept."""
+    return data.StructLayout({"score": data.ArrayLayout(signed(SCORE_BITS), config.rows), "visible": config.rows})
+
+
+def scan_layout(config):
+    """What the closing group's bank is read for: ``positions`` and ``sums`` say whose ports are taken, ``enable``
+    that answers change."""
+    cell = range(config.cells)
+    return data.StructLayout({"positions": 1, "sums": 1, "enable": 1, "cell": cell, "position_cell": cell})
+
+
+class CellStores(wiring.Component):
+    """Positions, sums and scores of two banks, with one read and one write port each.
+
+    A bank is first loaded, then at work, then closing, and each port has one user in each of these times: so nothing
+    here arbitrates, and what is asked is answered in the next cycle.
+
+    =========  ==========================  ========================
+    port       at work                     closing
+    =========  ==========================  ========================
+    positions  masks read                  scan reads, ``drop`` writes
+    sums       ``add`` reads and writes    scan or ``add`` reads, ``add`` or ``drop`` writes
+    scores     words are captured          scan reads, ``free`` writes
+    =========  ==========================  ========================
+
+    Members
+    -------
+    load_position, load_sum : In(struct ``valid``, ``bank``, ``cell``, value)
+    mask_addr : In(struct ``bank``, ``cell``), mask_position : Out(16)
+    capture : In(struct ``valid``, ``bank``, ``cell``, ``word``)
+    add_addr : In(struct ``bank``, ``cell``), add_sum : Out(32), add : In(struct ``valid``, ``bank``, ``cell``, ``sum``)
+    bank : In(1)
+        The closing bank, or that which closes next.
+    scan : In(scan_layout), scan_position : Out(16), scan_sum : Out(32), scan_word : Out(score_entry)
+    drop : In(struct ``valid``, ``cell``)
+        The closing bank's cell becomes free.
+    free : In(struct ``valid``, ``index``, ``cell``)
+        Entry of the list of free cells, in the place of a score, which is read no more.
+
+    Cost: 2 * (48 + 17 * P) bits for each of ``cells`` cells.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        cell = range(config.cells)
+        place = data.StructLayout({"bank": 1, "cell": cell})
+        self.word = score_entry(config)
+
+        def entry(**value):
+            return In(data.StructLayout({"valid": 1, "bank": 1, "cell": cell, **value}))
+
+        super().__init__({
+            "load_position": entry(position=16), "load_sum": entry(sum=unsigned(SUM_BITS)),
+            "mask_addr": In(place), "mask_position": Out(16),
+            "capture": entry(word=self.word),
+            "add_addr": In(place), "add_sum": Out(unsigned(SUM_BITS)), "add": entry(sum=unsigned(SUM_BITS)),
+            "bank": In(1), "scan": In(scan_layout(config)),
+            "scan_position": Out(16), "scan_sum": Out(unsigned(SUM_BITS)), "scan_word": Out(self.word),
+            "drop": In(data.StructLayout({"valid": 1, "cell": cell})),
+            "free": In(data.StructLayout({"valid": 1, "index": cell, "cell": cell})),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        depth = self.config.cells
+        scan, answers = self.scan, {"position": [], "sum": [], "word": []}
+        for bank in range(BANKS):
+            closing = Signal(name=f"closing_{bank}")
+            m.d.comb += closing.eq(self.bank == bank)
+
+            def memory(shape, name, bank=bank):
+                m.submodules[f"{name}_{bank}"] = store = Memory(shape=shape, depth=depth, init=[])
+                read, write = store.read_port(), store.write_port()
+                answers[name].append(read.data)
+                return read, write
+
+            def of_bank(entry, bank=bank):
+                return entry.valid & (entry.bank == bank)
+
+            drop = closing & self.drop.valid
+            read, write = memory(unsigned(16), "position")
+            scanned = closing & scan.positions
+            m.d.comb += [
+                read.addr.eq(Mux(scanned, scan.position_cell, self.mask_addr.cell)),
+                read.en.eq(~scanned | scan.enable),
+                write.en.eq(drop | of_bank(self.load_position)),
+                write.addr.eq(Mux(drop, self.drop.cell, self.load_position.cell)),
+                write.data.eq(Mux(drop, FREE_CELL, self.load_position.position)),
+            ]
+            read, write = memory(unsigned(SUM_BITS), "sum")
+            scanned = closing & scan.sums
+            m.d.comb += [
+                read.addr.eq(Mux(scanned, scan.cell, self.add_addr.cell)), read.en.eq(~scanned | scan.enable),
+                write.en.eq(drop | of_bank(self.add) | of_bank(self.load_sum)),
+                write.addr.eq(self.load_sum.cell), write.data.eq(self.load_sum.sum),
+            ]
+            with m.If(drop):
+                m.d.comb += [write.addr.eq(self.drop.cell), write.data.eq(0)]
+            with m.Elif(of_bank(self.add)):
+                m.d.comb += [write.addr.eq(self.add.cell), write.data.eq(self.add.sum)]
+            read, write = memory(self.word, "word")
+            free = closing & self.free.valid
+            m.d.comb += [
+                read.addr.eq(scan.cell), read.en.eq(scan.enable), write.en.eq(free | of_bank(self.capture)),
+                write.addr.eq(Mux(free, self.free.index, self.capture.cell)),
+                write.data.eq(Mux(free, self.free.cell, self.capture.word.as_value())),
+            ]
+
+        mask_bank, add_bank = Signal(), Signal()
+        m.d.sync += [mask_bank.eq(self.mask_addr.bank), add_bank.eq(self.add_addr.bank)]
+        m.d.comb += [
+            self.mask_position.eq(Mux(mask_bank, *reversed(answers["position"]))),
+            self.add_sum.eq(Mux(add_bank, *reversed(answers["sum"]))),
+            self.scan_position.eq(Mux(self.bank, *reversed(answers["position"]))),
+            self.scan_sum.eq(Mux(self.bank, *reversed(answers["sum"]))),
+            self.scan_word.eq(Mux(self.bank, *(word.as_value() for word in reversed(answers["word"])))),
+        ]
+        return m

@@ -1,0 +1,337 @@
+"""The walk over a job's table: fetched entry by entry, checked, and cut into chunks of rows with the pages they see.
+
+For each group the walk reads its entry, then for each chunk of rows it goes over the rows, one a cycle, and
+works out which keys each of them sees; from the first and the last follow the pages that the chunk needs.
+It runs ahead of the array by one chunk, and by as many pages as the engine's queue of pages holds.
+"""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..control.job import StatusCode, command
+from ..kvcache.descriptor import LENGTH_BITS, CacheGeometry
+from ..kvcache.lookup import LookupAnswer, LookupRequest
+from .descriptor import BASE_BYTES, ENTRY_BYTES, SEGMENT_BYTES, AttentionGroup, CachedGroup
+from .entries import EntryCheck
+from .hitters.layout import cell_chunk_layout, cell_group_layout
+from .layout import CHUNKS, POSITION_BITS, bounds_layout, mask_address, tree_address
+from .plan import ADDRESS_BITS, address_outside, plan_layout
+from .segments import SegmentWalk
+from .table import PAGE_BITS, chunk_layout, page_layout, params_layout
+from .trees import TreeMasks
+
+__all__ = ["TableWalk"]
+
+NO_BOUND = (1 << LENGTH_BITS) - 1
+"""A row that sees all keys of its segments sees those below this position."""
+
+
+class TableWalk(wiring.Component):
+    """Walks the groups of a job.
+
+    Members
+    -------
+    plan : In, geometry : In(CacheGeometry)
+    o_command : Out(stream(command)), i : In(stream(64))
+        What to read of table, segments, tree masks and lists, and what came.
+    o_page : Out(stream(page_layout))
+        Pages of each chunk, in order; one of a blank chunk.
+    o_chunk : Out(stream(chunk_layout))
+    o_group : Out(stream(cell_group_layout)), o_cells : Out(stream(cell_chunk_layout))
+        Of a job over cells: each group before its chunks, each chunk before it is offered on ``o_chunk``.
+    lookup, found, appending
+        As of `SegmentWalk`.
+    params : Out(ArrayLayout(params_layout, CHUNKS))
+        By bank, from the chunk's offer to its end.
+    bounds_addr : In(struct ``bank``, ``context``), bounds : Out(bounds_layout)
+    mask_addr, mask : as of `SegmentWalk`; tree_addr, tree_column : as of `TreeMasks`
+        Which keys the rows of a context see; answered in the next cycle.
+    chunk_done : In(1)
+        The oldest chunk has ended: its bank may be used again.
+    done : Out(1)
+        Every chunk of the job and all its pages have been taken.
+    fault : Out(struct ``valid``, ``code``, ``field``, ``address``)
+        An entry, a segment or a page's base is illegal. It stays.
+
+    Cycles: 3 and the memory's latency and 8 elements for an entry, then for each chunk a cycle a row (P for
+    each context) and 5, the memory's latency, and as many as it has pages; for a blank one a cycle a row and 5. Of a
+    cached job `SegmentWalk` says what takes the list's place. Starts by itself after reset.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "plan": In(plan_layout(config)), "geometry": In(CacheGeometry),
+            "o_command": Out(stream.Signature(command(ADDRESS_BITS))), "i": In(stream.Signature(64)),
+            "o_page": Out(stream.Signature(page_layout(config))),
+            "o_chunk": Out(stream.Signature(chunk_layout(config))),
+            "o_group": Out(stream.Signature(cell_group_layout(config))),
+            "o_cells": Out(stream.Signature(cell_chunk_layout(config))),
+            "lookup": Out(stream.Signature(LookupRequest)), "found": In(stream.Signature(LookupAnswer)),
+            "appending": In(1),
+            "params": Out(data.ArrayLayout(params_layout, CHUNKS)),
+            "bounds_addr": In(data.StructLayout({"bank": range(CHUNKS), "context": range(config.contexts)})),
+            "bounds": Out(bounds_layout(config)),
+            "mask_addr": In(mask_address(config)), "mask": Out(config.rows),
+            "tree_addr": In(tree_address(config)), "tree_column": Out(config.rows),
+            "chunk_done": In(1), "done": Out(1),
+            "fault": Out(data.StructLayout({"valid": 1, "code": StatusCode, "field": 8, "address": ADDRESS_BITS})),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, plan, chunk = self.config, self.plan, self.o_chunk.payload
+        groups, entry_addr = Signal(16), Signal(ADDRESS_BITS)
+        raw = Signal(8 * ENTRY_BYTES)
+        entry, cached = data.View(AttentionGroup, raw), data.View(CachedGroup, raw)
+        elements = Signal(range(ENTRY_BYTES // BASE_BYTES))
+        rows_left = Signal(20)
+        free = Signal(range(CHUNKS + 1), init=CHUNKS)
+        take_bank = Signal()
+        m.d.sync += free.eq(free + self.chunk_done - take_bank)
+
+        m.submodules.check = check = EntryCheck(config)
+        m.submodules.segments = segments = SegmentWalk(config)
+        m.submodules.trees = trees = TreeMasks(config)
+        m.d.comb += [
+            check.plan.eq(plan), check.geometry.eq(self.geometry), check.entry.eq(raw),
+            segments.plan.eq(plan), segments.geometry.eq(self.geometry), segments.head.eq(cached.head),
+            segments.count.eq(cached.count), segments.address.eq(cached.segments),
+            segments.appending.eq(self.appending), segments.mask_addr.eq(self.mask_addr), self.mask.eq(segments.mask),
+            segments.chunk.bank.eq(chunk.bank), segments.chunk.contexts.eq(chunk.contexts),
+            segments.chunk.last_rows.eq(chunk.last_rows),
+            trees.bank.eq(chunk.bank), trees.contexts.eq(chunk.contexts), trees.last_rows.eq(chunk.last_rows),
+            trees.addr.eq(self.tree_addr), self.tree_column.eq(trees.column),
+        ]
+        for source, target in ((segments.lookup, self.lookup), (segments.o_group, self.o_group)):
+            wiring.connect(m, source, wiring.flipped(target))
+        wiring.connect(m, wiring.flipped(self.found), segments.found)
+
+        context, row, last_row = Signal(range(config.contexts)), Signal(range(config.rows)), Signal()
+        bound = self._rows(m, entry, context, row, last_row)
+        position, head, low, past, high, seen = (bound[name] for name in ("position", "head", "low", "past", "high",
+                                                                          "seen"))
+        exists = rows_left != 0
+        m.d.comb += [seen.low.eq(Mux(exists, low, 0)), seen.high.eq(Mux(exists, high, 0))]
+
+        # Pages of the chunk.
+        log_lanes = config.lanes.bit_length() - 1
+        chunk_low, chunk_high = Signal.like(low), Signal.like(low)
+        first_row, last_chunk = Signal(init=1), Signal()
+        first_chunk = Signal()                  # of the group
+        end_page = (chunk_high + (config.lanes - 1)) >> log_lanes
+        first_page, last_keys = Signal(PAGE_BITS), Signal(range(config.lanes + 1))
+        pages, left = Signal(PAGE_BITS), Signal(PAGE_BITS)
+        m.d.comb += [
+            segments.chunk.low.eq(Mux(plan.cells, 0, chunk_low)),
+            segments.chunk.high.eq(Mux(plan.cells | plan.tree | ~plan.causal, NO_BOUND, chunk_high)),
+        ]
+
+        self._pages(m, entry, pages, left, first_page, last_keys, segments)
+        m.d.comb += [
+            last_chunk.eq(rows_left == 0),
+            *(self.o_cells.payload[name].eq(chunk[name]) for name in ("bank", "contexts", "last_rows", "lse")),
+            self.o_cells.payload.first.eq(first_chunk), self.o_cells.payload.last.eq(last_chunk),
+        ]
+
+        def ask(addr, size, then):
+            """In a state: a command, and the state after it."""
+            m.d.comb += [self.o_command.valid.eq(1), self.o_command.payload.addr.eq(addr),
+                         self.o_command.payload.bytes.eq(size)]
+            with m.If(self.o_command.ready):
+                m.next = then
+
+        with m.If(segments.fault.valid & ~self.fault.valid):
+            m.d.sync += [self.fault.valid.eq(1), self.fault.code.eq(StatusCode.BAD_SEGMENT),
+                         self.fault.field.eq(segments.fault.field), self.fault.address.eq(segments.fault.address)]
+        with m.FSM():
+            with m.State("START"):
+                m.d.sync += [groups.eq(plan.groups), entry_addr.eq(plan.table)]
+                m.next = "ASK"
+            with m.State("ASK"):
+                ask(entry_addr, ENTRY_BYTES, "ENTRY")
+            with m.State("ENTRY"):
+                m.d.comb += self.i.ready.eq(1)
+                with m.If(self.i.valid):
+                    m.d.sync += [raw.eq(Cat(raw[64:], self.i.payload)), elements.eq(elements + 1)]
+                    with m.If(elements == ENTRY_BYTES // BASE_BYTES - 1):
+                        m.next = "CHECK"
+            with m.State("CHECK"):
+                m.d.sync += [rows_left.eq(entry.rows), position.eq(entry.position), head.eq(0), first_chunk.eq(1),
+                             chunk.q.eq(entry.q), chunk.o.eq(entry.o), chunk.lse.eq(entry.lse), chunk.part.eq(0)]
+                m.next = "BANK"
+                with m.If(plan.cached):
+                    m.next = "SEGMENTS"
+                with m.If(check.bad):
+                    m.d.sync += [self.fault.valid.eq(1), self.fault.code.eq(StatusCode.BAD_ENTRY),
+                                 self.fault.field.eq(check.field), self.fault.address.eq(entry_addr)]
+                    m.next = "STOP"
+            with m.State("SEGMENTS"):
+                ask(cached.segments, cached.count << (SEGMENT_BYTES.bit_length() - 1), "LOAD")
+                m.d.comb += segments.load.eq(self.o_command.ready)
+            with m.State("LOAD"):
+                m.d.comb += [segments.i.payload.eq(self.i.payload), segments.i.valid.eq(self.i.valid),
+                             self.i.ready.eq(segments.i.ready)]
+                with m.If(~segments.busy):
+                    m.next = "BANK"
+            with m.State("BANK"):
+                with m.If(free != 0):
+                    m.d.comb += take_bank.eq(1)
+                    m.d.sync += [row.eq(0), context.eq(0), first_row.eq(1)]
+                    for index in range(CHUNKS):
+                        with m.If(chunk.bank == index):
+                            m.d.sync += [self.params[index][name].eq(entry[name]) for name, _ in params_layout]
+                    m.next = "ROWS"
+            with m.State("ROWS"):
+                m.d.comb += last_row.eq(row == config.rows - 1)
+                m.d.sync += [row.eq(row + 1), first_row.eq(0)]
+                with m.If(first_row):
+                    m.d.sync += chunk_low.eq(low)
+                with m.If(exists):
+                    m.d.sync += [rows_left.eq(rows_left - 1), chunk_high.eq(high), chunk.last_rows.eq(row + 1),
+                                 head.eq(head + 1)]
+                    with m.If(head + 1 == plan.heads):
+                        m.d.sync += [head.eq(0), position.eq(past)]
+                with m.If(last_row):
+                    m.d.sync += [row.eq(0), context.eq(context + 1), chunk.contexts.eq(context + 1)]
+                    with m.If((rows_left <= 1) | (context + 1 == plan.contexts)):
+                        m.next = "PAGES"
+                        with m.If(plan.cached):
+                            m.next = "SURVEY"
+            with m.State("PAGES"):
+                sees_some = Signal()
+                m.d.comb += sees_some.eq(chunk_high > chunk_low)
+                m.d.sync += [
+                    chunk.blank.eq(~plan.merge & ~sees_some),
+                    first_page.eq(Mux(plan.merge | ~sees_some, 0, chunk_low >> log_lanes)),
+                    pages.eq(Mux(plan.merge, entry.keys, Mux(sees_some, end_page - (chunk_low >> log_lanes), 1))),
+                    last_keys.eq(Mux(sees_some, (chunk_high - 1)[:log_lanes] + 1, 1)),
+                ]
+                m.next = "OFFER"
+            with m.State("SURVEY"):
+                m.d.comb += segments.survey.eq(1)
+                m.next = "COUNT"
+            with m.State("COUNT"):
+                m.d.sync += [chunk.blank.eq(segments.pages == 0), first_page.eq(0), last_keys.eq(1),
+                             pages.eq(Mux(segments.pages == 0, 1, segments.pages))]
+                with m.If(~segments.busy):
+                    m.next = "OFFER"
+                    with m.If(plan.tree):
+                        m.next = "TREE"
+                    with m.If(plan.cells):
+                        m.next = "CELLS"
+            with m.State("TREE"):
+                # Its masks lie in memory row by row, as the log-sum-exp does, but twice as wide.
+                rows = Signal(range(config.chunk_rows + 1))
+                m.d.comb += rows.eq(((chunk.contexts - 1) << (config.rows.bit_length() - 1)) + chunk.last_rows)
+                ask(cached.tree + ((chunk.lse - cached.lse) << 1), rows << 3, "MASKS")
+                m.d.comb += trees.load.eq(self.o_command.ready)
+            with m.State("MASKS"):
+                m.d.comb += [trees.i.payload.eq(self.i.payload), trees.i.valid.eq(self.i.valid),
+                             self.i.ready.eq(trees.i.ready)]
+                with m.If(~trees.busy):
+                    m.next = "OFFER"
+            with m.State("CELLS"):
+                m.d.comb += self.o_cells.valid.eq(1)
+                with m.If(self.o_cells.ready):
+                    m.next = "OFFER"
+            with m.State("OFFER"):
+                m.d.comb += [
+                    self.o_chunk.valid.eq(1), chunk.pages.eq(pages), chunk.last.eq((groups == 1) & last_chunk),
+                    chunk.lookahead.eq((chunk.contexts << 1) <= config.contexts),
+                ]
+                with m.If(self.o_chunk.ready):
+                    m.d.sync += [left.eq(pages), first_chunk.eq(0)]
+                    m.next = "LIST"
+                    with m.If(chunk.blank):
+                        m.next = "BASES"
+                    with m.Elif(plan.cached):
+                        m.d.comb += segments.emit.eq(1)
+                        m.next = "EMIT"
+            with m.State("LIST"):
+                ask(entry.bases + (first_page << 3), left << 3, "BASES")
+            with m.State("BASES"):
+                m.d.comb += self._listing.eq(1)
+                with m.If(self._crooked & self._offered):
+                    m.d.sync += [self.fault.valid.eq(1), self.fault.code.eq(StatusCode.BAD_BASE),
+                                 self.fault.field.eq(0), self.fault.address.eq(self.o_page.payload.addr)]
+                    m.next = "STOP"
+                with m.Elif(self.o_page.valid & self.o_page.ready):
+                    m.d.sync += left.eq(left - 1)
+                    with m.If(left == 1):
+                        m.next = "NEXT"
+            with m.State("EMIT"):
+                with m.If(~segments.busy):
+                    m.next = "NEXT"
+            with m.State("NEXT"):
+                m.d.sync += [chunk.bank.eq(chunk.bank + 1), chunk.q.eq(chunk.q + plan.q_chunk),
+                             chunk.o.eq(chunk.o + plan.o_chunk),
+                             chunk.lse.eq(chunk.lse + (plan.chunk_rows << 2)),
+                             chunk.part.eq(chunk.part + plan.part_chunk)]
+                m.next = "BANK"
+                with m.If(last_chunk):
+                    m.d.sync += [groups.eq(groups - 1), entry_addr.eq(entry_addr + ENTRY_BYTES),
+                                 chunk.group.eq(chunk.group + 1)]
+                    m.next = "ASK"
+                    with m.If(groups == 1):
+                        m.next = "DONE"
+            with m.State("DONE"):
+                m.d.comb += self.done.eq(1)
+            with m.State("STOP"):
+                pass
+        return m
+
+    def _rows(self, m, entry, context, row, last_row):
+        """The bounds of the row of this cycle, and the memory that keeps those of a context."""
+        config, plan, chunk = self.config, self.plan, self.o_chunk.payload
+        position, head = Signal(signed(26)), Signal(9)
+        low, high = Signal(LENGTH_BITS), Signal(LENGTH_BITS)
+        past, low_edge = Signal(signed(27)), Signal(signed(27))
+        limit, upper = Signal(LENGTH_BITS), Signal(signed(27))
+        m.d.comb += [
+            past.eq(position + 1), low_edge.eq(past - plan.window),
+            low.eq(Mux((plan.window == 0) | (low_edge < 0), 0, Mux(low_edge >> len(low) != 0, -1, low_edge))),
+            # Of a tree the committed keys; the mask says the rest.
+            limit.eq(Mux(plan.cached, NO_BOUND, entry.keys)), upper.eq(Mux(plan.tree, entry.position, past)),
+            high.eq(Mux(~(plan.causal | plan.tree) | (upper > limit), limit, Mux(upper < 0, 0, upper))),
+        ]
+        m.submodules.memory = memory = Memory(shape=bounds_layout(config), depth=CHUNKS * config.contexts, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        bounds = Signal(bounds_layout(config))
+        seen = Signal(data.StructLayout({"low": signed(POSITION_BITS), "high": signed(POSITION_BITS)}))
+        m.d.comb += [
+            read.addr.eq(self.bounds_addr.bank * config.contexts + self.bounds_addr.context), read.en.eq(1),
+            self.bounds.eq(read.data), write.en.eq(last_row),
+            write.addr.eq(chunk.bank * config.contexts + context), write.data.eq(bounds),
+        ]
+        # The row of this cycle enters the word that is written with the context's last row.
+        for index in range(config.rows):
+            with m.If(row == index):
+                m.d.sync += bounds[index].eq(seen)
+        m.d.comb += write.data.as_value()[(config.rows - 1) * seen.shape().size:].eq(seen)
+        return {"position": position, "head": head, "low": low, "past": past, "high": high, "seen": seen}
+
+    def _pages(self, m, entry, pages, left, first_page, last_keys, segments):
+        """Pages, from where they come: the list, the segments, or one that is not fetched."""
+        config, plan, chunk, page = self.config, self.plan, self.o_chunk.payload, self.o_page.payload
+        self._listing, self._crooked, self._offered = Signal(), Signal(), Signal()
+        base, start = self.i.payload, Signal(ADDRESS_BITS)
+        number = Signal(PAGE_BITS)
+        m.d.comb += [
+            start.eq(base[:48] + entry.page_offset), number.eq(first_page + (pages - left)),
+            self._offered.eq(self.i.valid & ~chunk.blank),
+            self._crooked.eq(base[48:].any() | address_outside(config, base[:48])
+                             | Mux(plan.merge, start[0], start[:config.bus_bytes.bit_length() - 1].any())),
+        ]
+        with m.If(self._listing):
+            m.d.comb += [
+                page.addr.eq(Mux(chunk.blank, 0, start)), page.position.eq(number << config.lanes.bit_length() - 1),
+                page.keys.eq(Mux(left == 1, last_keys, config.lanes)),
+                self.o_page.valid.eq(chunk.blank | self.i.valid & ~self._crooked),
+                self.i.ready.eq(self.o_page.ready & ~chunk.blank & ~self._crooked),
+            ]
+        with m.Else():
+            m.d.comb += [page.eq(segments.o_page.payload), self.o_page.valid.eq(segments.o_page.valid),
+                         segments.o_page.ready.eq(self.o_page.ready)]

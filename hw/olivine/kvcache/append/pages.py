@@ -1,0 +1,185 @@
+"""Runs of places to the writes that fill them, and the reports that are due once those are answered."""
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ...linear.plan import ADDRESS_BITS, times
+from ...memory.burst import chunk_beats
+from ...memory.writer import column_command
+from ...stream import Queue, fork
+from ..descriptor import SLOT_BITS
+from ..lookup import CacheEvent, EventKind
+from .places import run_layout
+from .plan import plan_layout
+from .store import piece_layout
+
+__all__ = ["BURSTS_BITS", "report_layout", "PageWrites", "Reports"]
+
+BURSTS_BITS = 16
+"""Bursts are counted modulo 2**16: far more than are ever unanswered."""
+
+report_layout = data.StructLayout({"slot": SLOT_BITS, "bursts": BURSTS_BITS})
+"""A head of a sequence, and how many bursts of the job must be answered before it counts as appended."""
+
+
+class PageWrites(wiring.Component):
+    """For each step the columns of its runs' keys, then the values of each row, block by block.
+
+    Members
+    -------
+    plan : In
+    i : In(stream(run_layout))
+    o_command : Out(stream(column_command)), o_piece : Out(stream(piece_layout))
+        A write, and what it takes from the store.
+    o_report : Out(stream(report_layout))
+        Of each sequence whose last row was in a step, after the step's last write.
+    done : Out(1)
+        Every write and report of the job has been offered and taken.
+
+    Throughput: a write a cycle, and a cycle for each run of a step at its end. Cost: a memory of P runs.
+
+    Parameters
+    ----------
+    config : AcceleratorConfig
+    burst_beats : int
+        Longest burst of the writer, which cuts commands at its multiples.
+    """
+
+    def __init__(self, config, burst_beats):
+        self.config = config
+        self.burst_bytes = chunk_beats(config.bus_bytes, burst_beats) * config.bus_bytes
+        super().__init__({
+            "plan": In(plan_layout(config)), "i": In(stream.Signature(run_layout(config))),
+            "o_command": Out(stream.Signature(column_command(ADDRESS_BITS, config.bus_bytes))),
+            "o_piece": Out(stream.Signature(piece_layout(config))),
+            "o_report": Out(stream.Signature(report_layout)), "done": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, plan, asks, piece = self.config, self.plan, self.o_command.payload, self.o_piece.payload
+        log_bus, log_lanes = config.bus_bytes.bit_length() - 1, config.lanes.bit_length() - 1
+        log_burst = self.burst_bytes.bit_length() - 1
+
+        # The step's runs, kept while their keys go out.
+        m.submodules.runs = runs = Memory(shape=unsigned(run_layout(config).size), depth=config.rows, init=[])
+        write, read = runs.write_port(), runs.read_port(domain="comb")
+        new, run = self.i.payload, run_layout(config)(read.data)
+        number, last_run = Signal(range(config.rows)), Signal(range(config.rows))
+        m.d.comb += [write.addr.eq(number), write.data.eq(new), read.addr.eq(number)]
+
+        heads, groups = Signal.like(plan.heads), Signal.like(plan.groups)
+        row, block, block_base, first_word = (
+            Signal(range(config.rows)), Signal(range(config.max_head_dim // config.lanes + 1)),
+            Signal(ADDRESS_BITS), Signal.like(piece.word))
+        lane = Signal(range(config.lanes))
+        full = block < plan.full_blocks
+        beats = Mux(full, plan.full_beats, plan.last_beats)
+        size = Mux(full, plan.full_beats << log_bus, plan.last_bytes)
+        last_block = block + 1 == plan.full_blocks + (plan.last_bytes != 0)
+        last_row, last_of_step = row + 1 == run.count, Signal()
+
+        bursts, offered = Signal(BURSTS_BITS), Signal()
+        m.d.comb += [self.o_report.payload.slot.eq(run.slot), self.o_report.payload.bursts.eq(bursts)]
+        sent = fork(m, offered, self.o_command, self.o_piece)
+        with m.If(sent):
+            m.d.sync += bursts.eq(bursts + ((asks.addr[:log_burst] + asks.bytes - 1) >> log_burst) + 1)
+
+        with m.FSM():
+            with m.State("START"):
+                m.d.sync += [heads.eq(plan.heads), groups.eq(plan.groups)]
+                m.next = "KEYS"
+            with m.State("KEYS"):
+                sub_block = new.lane[log_bus:]
+                m.d.comb += [
+                    offered.eq(self.i.valid), self.i.ready.eq(sent), write.en.eq(sent),
+                    asks.addr.eq(new.page + (times(plan.key_beats, sub_block) << log_bus)),
+                    asks.bytes.eq(plan.key_beats << log_bus), asks.column.eq(1), asks.low.eq(new.lane),
+                    asks.high.eq(new.lane + new.count - 1),
+                    piece.column.eq(1), piece.row.eq(new.first), piece.low.eq(new.lane),
+                    piece.beats.eq(plan.key_beats),
+                ]
+                with m.If(sent):
+                    m.d.sync += number.eq(number + 1)
+                    with m.If(new.end):
+                        m.d.sync += [number.eq(0), last_run.eq(number)]
+                        m.next = "RUN"
+            with m.State("RUN"):
+                m.d.sync += [row.eq(0), block.eq(0), lane.eq(run.lane), first_word.eq(0),
+                             block_base.eq(run.page + (plan.key_beats << log_lanes))]
+                m.next = "VALUES"
+            with m.State("VALUES"):
+                m.d.comb += [
+                    offered.eq(1), last_of_step.eq(last_block & last_row & (number == last_run)),
+                    asks.addr.eq(block_base + (times(lane, beats) << log_bus)), asks.bytes.eq(size),
+                    piece.row.eq(run.first + row), piece.word.eq(first_word), piece.beats.eq(beats),
+                    piece.last.eq(last_of_step),
+                ]
+                with m.If(sent):
+                    m.d.sync += [block.eq(block + 1), first_word.eq(first_word + beats),
+                                 block_base.eq(block_base + (plan.full_beats << log_lanes + log_bus))]
+                    with m.If(last_block):
+                        m.d.sync += [block.eq(0), first_word.eq(0), row.eq(row + 1), lane.eq(lane + 1),
+                                     block_base.eq(run.page + (plan.key_beats << log_lanes))]
+                        with m.If(last_row):
+                            m.d.sync += number.eq(number + 1)
+                            m.next = "RUN"
+                            with m.If(last_of_step):
+                                m.d.sync += number.eq(0)
+                                m.next = "REPORT"
+            with m.State("REPORT"):
+                m.d.comb += self.o_report.valid.eq(run.last)
+                with m.If(~run.last | self.o_report.ready):
+                    m.d.sync += number.eq(number + 1)
+                    with m.If(number == last_run):
+                        m.d.sync += [number.eq(0), groups.eq(groups - 1)]
+                        m.next = "KEYS"
+                        with m.If(groups == 1):
+                            m.d.sync += [groups.eq(plan.groups), heads.eq(heads - 1)]
+                            with m.If(heads == 1):
+                                m.next = "DONE"
+            with m.State("DONE"):
+                m.d.comb += self.done.eq(1)
+        return m
+
+
+class Reports(wiring.Component):
+    """Holds reports back until the writes that they tell of are answered.
+
+    Members
+    -------
+    i : In(stream(report_layout))
+    answered : In(1)
+        A burst of the job was answered.
+    failed : In(1)
+        One of those answered failed: nothing more is reported.
+    o : Out(stream(CacheEvent))
+        Falls with ``failed``.
+    idle : Out(1)
+        None is held.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(report_layout)), "answered": In(1), "failed": In(1),
+            "o": Out(stream.Signature(CacheEvent)), "idle": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        # Those of two steps.
+        m.submodules.held = held = Queue(report_layout, 2 * self.config.rows)
+        wiring.connect(m, wiring.flipped(self.i), held.i)
+        bursts, behind = Signal(BURSTS_BITS), Signal(BURSTS_BITS)
+        m.d.sync += bursts.eq(bursts + self.answered)
+        m.d.comb += [
+            behind.eq(bursts - held.o.payload.bursts), self.idle.eq(held.level == 0),
+            self.o.payload.kind.eq(EventKind.APPENDED), self.o.payload.slot.eq(held.o.payload.slot),
+            # Answered at least as many: the difference is not negative.
+            self.o.valid.eq(held.o.valid & ~behind[-1] & ~self.failed),
+            held.o.ready.eq(self.o.ready & self.o.valid),
+        ]
+        return m

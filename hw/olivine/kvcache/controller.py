@@ -1,0 +1,407 @@
+"""The cache's controller: handles, block tables, and the operations on sequences."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .descriptor import TREE_PLACES, CacheAnswer, CacheCommand, CacheGeometry, CacheOp, CachePolicy, CacheStatus
+from .formats import PoolOp
+from .lookup import CacheEvent, LookupAnswer, LookupRequest
+from .moves import MoveAnswer, MoveCommand, MoveKind
+from .op_check import OperationCheck
+from .op_move import MoveAddresses
+from .pool import BlockPool
+from .slots import HOST_BITS, SlotTables, entry_bits, progress_layout, slot_bits, slot_layout
+
+__all__ = ["CacheController"]
+
+
+class CacheController(wiring.Component):
+    """Does one operation at a time, all or nothing; answers lookups and takes events at any time.
+
+    What each operation does, which status it answers and in which order moves, grants and releases come:
+    docs/kv-cache.md and its golden model. A lookup sees a sequence as it is before an operation or after it: what
+    an operation changes is written in one cycle, the state of the slot and with it the one entry that a copy on
+    write replaces. Before that cycle the operation writes only entries of which no state tells; after it only blocks
+    are released. A state is written after the mover has answered OK to everything.
+
+    Members
+    -------
+    geometry : In(CacheGeometry)
+        Constant from the first command on.
+    command : In(stream CacheCommand), answer : Out(stream CacheAnswer)
+        An answer for each command; the next is taken when it has left. ``opcode`` and padding are not looked at. A
+        policy that does not exist is BAD_COUNT.
+    lookup : In(stream LookupRequest), found : Out(stream LookupAnswer), event : In(stream CacheEvent)
+        See `olivine.kvcache.slots.SlotTables`. An event that comes while COMMIT or APPEND of its sequence is at work
+        counts either before or after it.
+    o_move : Out(stream MoveCommand), i_moved : In(stream MoveAnswer)
+        The mover: one command at a time.
+
+    Cycles from a command's transfer to its answer's ``valid``, if nothing stalls. M are the cycles of a move: 3, the
+    bits of the larger block number, and the mover's, from its command to its answer::
+
+        refused         7; NO_BLOCK of APPEND 8, or 16
+        OPEN            9
+        APPEND          11, and 4 for each block granted; 8 if the last block is partly filled; M + 6 if it is copied
+        COMMIT          9, and 5 for each block given up, 1 if there are any at the end; of a path 2, 2 for each place
+                        up to its last one, and M + 2 for each move
+        FORK            12, and 5 for each block
+        TRUNCATE        9, and 5 for each block given up, 1 if there are any
+        CLOSE           9, and 5 for each block
+        SWAP_OUT        10, and M + 7 for each block
+        SWAP_IN         10, and M + 4 for each block
+
+    Cost: `SlotTables`, a pool with a count for each block, registers for one command and one state. No multiplier.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.slots = SlotTables(config)
+        # A block has as many users as there are sequences at most, and one more while it is asked how many.
+        self.pool = BlockPool(config.blocks, (config.sequences + 1).bit_length())
+        super().__init__({
+            "geometry": In(CacheGeometry),
+            "command": In(stream.Signature(CacheCommand)), "answer": Out(stream.Signature(CacheAnswer)),
+            "lookup": In(stream.Signature(LookupRequest)), "found": Out(stream.Signature(LookupAnswer)),
+            "event": In(stream.Signature(CacheEvent)),
+            "o_move": Out(stream.Signature(MoveCommand)), "i_moved": In(stream.Signature(MoveAnswer)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.slots, m.submodules.pool = self.slots, self.pool
+        m.submodules.check = self.check = OperationCheck(config)
+        m.submodules.moves = self.moves = MoveAddresses(config)
+        slots, check = self.slots, self.check
+        for port in ("lookup", "event"):
+            wiring.connect(m, wiring.flipped(getattr(self, port)), getattr(slots, port))
+        wiring.connect(m, slots.found, wiring.flipped(self.found))
+        wiring.connect(m, self.moves.o, wiring.flipped(self.o_move))
+
+        entries = range(config.table_entries + 1)
+        self.job = job = Signal(CacheCommand)
+        self.slot, self.new_slot = Signal(slot_bits(config)), Signal(slot_bits(config))
+        self.state, progress = Signal(slot_layout(config)), Signal(progress_layout)
+        opened, broken = Signal(), Signal()
+        self.status, self.address = Signal(CacheStatus), Signal(48)
+        # A walk through entries ``index`` to before ``stop``, and perhaps another.
+        self.index, self.stop = Signal(entries), Signal(entries)
+        self.next_index, self.next_stop = Signal(entries), Signal(entries)
+        self.source, self.target = Signal.like(slots.block), Signal.like(slots.block)
+        self.shared, self.host = Signal(), Signal(48)
+        # A walk along a path: places in a table, of the next bit and of the next that is kept.
+        self.path, self.keep, stray = Signal(TREE_PLACES), Signal.like(job.count), Signal()
+        self.place, self.kept = Signal(range(config.max_sequence + TREE_PLACES + 1)), Signal.like(self.state.length)
+        self.heavy = self.state.policy == CachePolicy.HEAVY
+
+        m.d.sync += self.pool.size.eq(Mux(self.geometry.blocks > config.blocks, config.blocks, self.geometry.blocks))
+        m.d.comb += [
+            self.moves.geometry.eq(self.geometry), check.geometry.eq(self.geometry),
+            check.command.eq(job), check.state.eq(self.state), check.progress.eq(progress), check.open.eq(opened),
+            check.broken.eq(broken), check.keep.eq(self.keep), check.stray.eq(stray),
+            check.any_free.eq(slots.any_free), check.free.eq(self.pool.free),
+            self.answer.payload.status.eq(self.status), self.slot.eq(job.slot),
+        ]
+        with m.If(self.status == CacheStatus.FAULT):
+            m.d.comb += self.answer.payload.address.eq(self.address)
+        with m.If((self.status == CacheStatus.OK) & ((job.op == CacheOp.OPEN) | (job.op == CacheOp.FORK))):
+            m.d.comb += [self.answer.payload.slot.eq(self.new_slot),
+                         self.answer.payload.generation.eq(self.state.generation)]
+
+        tree = (job.op == CacheOp.COMMIT) & job.tree
+        opening = job.op == CacheOp.OPEN
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += self.command.ready.eq(slots.clear)
+                with m.If(self.command.valid & slots.clear):
+                    m.d.sync += job.eq(self.command.payload)
+                    m.next = "READ"
+            with m.State("READ"):
+                self._read(m, Mux(opening, slots.free_slot, self.slot), 0)
+                m.d.sync += [self.new_slot.eq(slots.free_slot), self.path.eq(job.path), stray.eq(0),
+                             self.keep.eq(Mux(tree, 0, job.count)), self.place.eq(0), self.shared.eq(0)]
+                m.next = "LOAD"
+            with m.State("LOAD"):
+                m.d.sync += [self.state.eq(slots.state), progress.eq(slots.progress), opened.eq(slots.open),
+                             broken.eq(slots.broken)]
+                m.next = "CHECK_0"
+                with m.If(tree):
+                    m.next = "COUNT"
+            with m.State("COUNT"):
+                m.next = "CHECK_0"
+                with m.If(self.path != 0):
+                    m.d.sync += [self.path.eq(self.path >> 1), self.place.eq(self.place + 1)]
+                    with m.If(self.path[0]):
+                        m.d.sync += [self.keep.eq(self.keep + 1), stray.eq(stray | (self.place >= self.state.reserved))]
+                    m.next = "COUNT"
+            for cycle in range(check.latency):
+                with m.State(f"CHECK_{cycle}"):
+                    m.next = f"CHECK_{cycle + 1}" if cycle + 1 < check.latency else "DECIDE"
+            with m.State("DECIDE"):
+                self._decide(m)
+            self._append(m)
+            self._commit(m)
+            self._fork(m)
+            self._swap_out(m)
+            self._swap_in(m)
+            self._write(m)
+            self._drop(m)
+            with m.State("ANSWER"):
+                m.d.comb += self.answer.valid.eq(1)
+                with m.If(self.answer.ready):
+                    m.next = "IDLE"
+        return m
+
+    # Parts of operations
+
+    def _read(self, m, slot, entry):
+        """Read a slot's state and an entry: there in the next cycle."""
+        m.d.comb += [self.slots.read.eq(1), self.slots.slot.eq(slot), self.slots.entry.eq(entry)]
+
+    def _ask_pool(self, m, name, op, block, then):
+        """States from ``name`` on: one operation of the pool. ``then()`` when its answer is there."""
+        with m.State(name):
+            m.d.comb += [self.pool.i.valid.eq(1), self.pool.i.payload.op.eq(op), self.pool.i.payload.block.eq(block)]
+            with m.If(self.pool.i.ready):
+                m.next = f"{name}_WAIT"
+        with m.State(f"{name}_WAIT"):
+            m.d.comb += self.pool.o.ready.eq(1)
+            with m.If(self.pool.o.valid):
+                then()
+
+    def _move(self, m, name, then, failed, **move):
+        """States from ``name`` on: one move. ``then()`` or ``failed()`` when its answer is there."""
+        with m.State(name):
+            m.d.comb += self.moves.i.valid.eq(1)
+            m.d.comb += [self.moves.i.payload[member].eq(value) for member, value in move.items()]
+            with m.If(self.moves.i.ready):
+                m.next = f"{name}_WAIT"
+        with m.State(f"{name}_WAIT"):
+            m.d.comb += self.i_moved.ready.eq(1)
+            with m.If(self.i_moved.valid):
+                with m.If(self.i_moved.payload.ok):
+                    then()
+                with m.Else():
+                    m.d.sync += [self.status.eq(CacheStatus.FAULT), self.address.eq(self.i_moved.payload.address)]
+                    failed()
+
+    def _new_entry(self, m, slot, entry, block):
+        m.d.comb += [self.slots.write_entry.eq(1), self.slots.to.eq(slot), self.slots.to_entry.eq(entry),
+                     self.slots.new_block.eq(block)]
+
+    def _go(self, m, state, *statements):
+        """A function that executes statements and goes to a state."""
+        def go():
+            m.d.sync += list(statements)
+            m.next = state
+        return go
+
+    @property
+    def _log_lanes(self):
+        return self.config.lanes.bit_length() - 1
+
+    def _decide(self, m):
+        """Refuse it, or begin; operations that only write a state and release blocks go to WRITE."""
+        state, after, job = self.state, self.check.after, self.job
+        m.d.sync += [self.status.eq(self.check.status), self.index.eq(state.holes), self.stop.eq(state.entries)]
+        m.next = "WRITE"
+        with m.Switch(job.op):
+            with m.Case(CacheOp.APPEND):
+                m.next = "ROOM"
+                with m.If(~self.heavy & state.length[:self._log_lanes].any()):
+                    m.next = "LAST"
+            with m.Case(CacheOp.COMMIT):
+                m.d.sync += [self.path.eq(job.path), self.place.eq(state.length), self.kept.eq(state.length)]
+                with m.If(job.tree):
+                    m.next = "PATH"
+            with m.Case(CacheOp.FORK):
+                m.next = "FORK"
+            with m.Case(CacheOp.SWAP_OUT):
+                m.d.sync += self.host.eq(job.host)
+                m.next = "OUT"
+            with m.Case(CacheOp.SWAP_IN):
+                m.d.sync += self.host.eq(state.host << 48 - HOST_BITS)
+                m.next = "IN"
+        with m.If(self.check.status != CacheStatus.OK):
+            m.next = "ANSWER"
+        # What WRITE releases: entries given up at the front, then at the end.
+        m.d.sync += [self.next_index.eq(state.entries), self.next_stop.eq(state.entries)]
+        with m.If(((job.op == CacheOp.COMMIT) & ~self.heavy) | (job.op == CacheOp.TRUNCATE)):
+            m.d.sync += self.next_index.eq(after.entries)
+
+    def _append(self, m):
+        """Is the last block shared? Then copy it first. Grant what is missing."""
+        state, after = self.state, self.check.after
+        last = (state.entries - 1)[:entry_bits(self.config)]
+        with m.State("LAST"):
+            self._read(m, self.slot, last)
+            m.next = "LAST_LOAD"
+        with m.State("LAST_LOAD"):
+            m.d.sync += self.source.eq(self.slots.block)
+            m.next = "LAST_USERS"
+        # The pool tells the users of a block that one retains.
+        self._ask_pool(m, "LAST_USERS", PoolOp.RETAIN, self.source,
+                       self._go(m, "LAST_BACK", self.shared.eq(self.pool.users > 1)))
+        self._ask_pool(m, "LAST_BACK", PoolOp.RELEASE, self.source, self._go(m, "ROOM"))
+        with m.State("ROOM"):
+            m.d.sync += self.index.eq(state.entries)
+            m.next = "GROW"
+            with m.If(self.shared):
+                m.next = "COPY_GRANT"
+            with m.If(after.entries - state.entries + self.shared > self.pool.free):
+                m.d.sync += self.status.eq(CacheStatus.NO_BLOCK)
+                m.next = "ANSWER"
+        self._ask_pool(m, "COPY_GRANT", PoolOp.ALLOC, 0,
+                       self._go(m, "COPY", self.target.eq(self.pool.o.payload.block)))
+        self._move(m, "COPY", self._go(m, "COPIED"), self._go(m, "COPY_BACK"), kind=MoveKind.COPY,
+                   source=self.source, target=self.target, places=state.length[:self._log_lanes])
+        self._ask_pool(m, "COPY_BACK", PoolOp.RELEASE, self.target, self._go(m, "ANSWER"))
+        self._ask_pool(m, "COPIED", PoolOp.RELEASE, self.source, self._go(m, "GROW"))
+        with m.State("GROW"):
+            m.next = "GRANT"
+            with m.If(self.index == after.entries):
+                m.next = "WRITE"
+
+        def granted():
+            self._new_entry(m, self.slot, self.index, self.pool.o.payload.block)
+            m.d.sync += self.index.eq(self.index + 1)
+            m.next = "GROW"
+        self._ask_pool(m, "GRANT", PoolOp.ALLOC, 0, granted)
+
+    def _commit(self, m):
+        """Walk along a path, and move each place that changes."""
+        entry = entry_bits(self.config)
+        onward = [self.path.eq(self.path >> 1), self.place.eq(self.place + 1)]
+        with m.State("PATH"):
+            with m.If(self.path == 0):
+                m.next = "WRITE"
+            with m.Elif(~self.path[0]):
+                m.d.sync += onward
+            with m.Elif(self.place == self.kept):
+                m.d.sync += [*onward, self.kept.eq(self.kept + 1)]
+            with m.Else():
+                self._read(m, self.slot, (self.place >> self._log_lanes)[:entry])
+                m.next = "PATH_SOURCE"
+        with m.State("PATH_SOURCE"):
+            m.d.sync += self.source.eq(self.slots.block)
+            self._read(m, self.slot, (self.kept >> self._log_lanes)[:entry])
+            m.next = "PATH_TARGET"
+        with m.State("PATH_TARGET"):
+            m.d.sync += self.target.eq(self.slots.block)
+            m.next = "PATH_MOVE"
+        self._move(m, "PATH_MOVE", self._go(m, "PATH", *onward, self.kept.eq(self.kept + 1)), self._go(m, "ANSWER"),
+                   kind=MoveKind.PLACE, source=self.source, target=self.target,
+                   source_place=self.place[:self._log_lanes], target_place=self.kept[:self._log_lanes])
+
+    def _fork(self, m):
+        """Copy the table, one more user for each of its blocks."""
+        with m.State("FORK"):
+            self._read(m, self.new_slot, 0)
+            m.next = "FORK_LOAD"
+        with m.State("FORK_LOAD"):
+            m.d.sync += self.state.generation.eq(self.slots.state.generation)
+            m.next = "SHARE"
+        with m.State("SHARE"):
+            self._read(m, self.slot, self.index)
+            m.next = "SHARE_LOAD"
+            with m.If(self.index == self.stop):
+                m.next = "WRITE"
+        with m.State("SHARE_LOAD"):
+            self._new_entry(m, self.new_slot, self.index, self.slots.block)
+            m.d.sync += self.source.eq(self.slots.block)
+            m.next = "RETAIN"
+        self._ask_pool(m, "RETAIN", PoolOp.RETAIN, self.source, self._go(m, "SHARE", self.index.eq(self.index + 1)))
+
+    def _places(self):
+        """Filled places of the block in entry ``index``."""
+        rest = Mux(self.heavy, self.state.filled, self.state.length) - (self.index << self._log_lanes)
+        return Mux(rest < self.config.lanes, rest, self.config.lanes)
+
+    def _onward(self):
+        return [self.index.eq(self.index + 1), self.host.eq(self.host + (self.geometry.block_units << 48 - HOST_BITS))]
+
+    def _swap_out(self, m):
+        """Copy all blocks to host memory."""
+        with m.State("OUT"):
+            self._read(m, self.slot, self.index)
+            m.next = "OUT_LOAD"
+            with m.If(self.index == self.stop):
+                m.next = "WRITE"
+        with m.State("OUT_LOAD"):
+            m.d.sync += self.source.eq(self.slots.block)
+            m.next = "OUT_COPY"
+        self._move(m, "OUT_COPY", self._go(m, "OUT", *self._onward()), self._go(m, "ANSWER"), kind=MoveKind.COPY,
+                   zero=1, source=self.source, to_host=1, host=self.host, places=self._places())
+
+    def _swap_in(self, m):
+        """Grant a block and fill it, one after the other; give all back if one fails."""
+        with m.State("IN"):
+            m.next = "IN_GRANT"
+            with m.If(self.index == self.stop):
+                m.next = "WRITE"
+
+        def granted():
+            self._new_entry(m, self.slot, self.index, self.pool.o.payload.block)
+            m.d.sync += self.target.eq(self.pool.o.payload.block)
+            m.next = "IN_COPY"
+        self._ask_pool(m, "IN_GRANT", PoolOp.ALLOC, 0, granted)
+        self._move(m, "IN_COPY", self._go(m, "IN", *self._onward()),
+                   self._go(m, "DROP", self.index.eq(self.state.holes), self.stop.eq(self.index + 1)),
+                   kind=MoveKind.COPY, from_host=1, target=self.target, host=self.host, places=self._places())
+
+    def _write(self, m):
+        """Write the new state: from here on the operation is done. Then release what it gave up."""
+        slots, job, state, after = self.slots, self.job, self.state, self.check.after
+        new = slots.new_state
+        with m.State("WRITE"):
+            m.d.comb += [slots.write.eq(1), slots.to.eq(self.slot), new.eq(state), slots.new_open.eq(1),
+                         slots.restart.eq(1)]
+            # Of the walk from the first entry that is no hole, nothing is left by default.
+            m.d.sync += self.stop.eq(self.index)
+            with m.Switch(job.op):
+                with m.Case(CacheOp.OPEN):
+                    m.d.comb += [slots.to.eq(self.new_slot), new.eq(0), new.generation.eq(state.generation)]
+                    m.d.comb += [new[name].eq(job[name]) for name in ("policy", "size", "recent", "chunk")]
+                with m.Case(CacheOp.APPEND):
+                    m.d.comb += [new.reserved.eq(job.count), new.before.eq(state.filled),
+                                 new.filled.eq(after.filled), new.entries.eq(after.entries)]
+                    with m.If(self.shared):
+                        self._new_entry(m, self.slot, state.entries - 1, self.target)
+                with m.Case(CacheOp.COMMIT):
+                    m.d.comb += [new.length.eq(after.length), new.reserved.eq(0), new.holes.eq(after.holes),
+                                 new.entries.eq(self.next_index)]
+                    m.d.sync += self.stop.eq(after.holes)
+                with m.Case(CacheOp.FORK):
+                    m.d.comb += slots.to.eq(self.new_slot)
+                with m.Case(CacheOp.TRUNCATE):
+                    m.d.comb += [new.length.eq(after.length), new.filled.eq(after.filled),
+                                 new.entries.eq(self.next_index), slots.restart.eq(0)]
+                with m.Case(CacheOp.CLOSE):
+                    m.d.comb += [slots.new_open.eq(0), new.eq(0), new.generation.eq(state.generation + 1)]
+                    m.d.sync += self.stop.eq(Mux(state.swapped, self.index, state.entries))
+                with m.Case(CacheOp.SWAP_OUT):
+                    m.d.comb += [new.swapped.eq(1), new.host.eq(job.host >> 48 - HOST_BITS), slots.restart.eq(0)]
+                    m.d.sync += [self.index.eq(state.holes), self.stop.eq(state.entries)]
+                with m.Case(CacheOp.SWAP_IN):
+                    m.d.comb += [new.swapped.eq(0), slots.restart.eq(0)]
+            m.next = "DROP"
+            with m.If(~slots.written):
+                m.next = "WRITE"
+
+    def _drop(self, m):
+        """Release the blocks of a walk, and of the next one."""
+        with m.State("DROP"):
+            self._read(m, self.slot, self.index)
+            m.next = "DROP_LOAD"
+            with m.If(self.index == self.stop):
+                m.d.sync += [self.index.eq(self.next_index), self.stop.eq(self.next_stop),
+                             self.next_index.eq(self.next_stop)]
+                m.next = "DROP"
+                with m.If(self.next_index == self.next_stop):
+                    m.next = "ANSWER"
+        with m.State("DROP_LOAD"):
+            m.d.sync += self.source.eq(self.slots.block)
+            m.next = "RELEASE"
+        self._ask_pool(m, "RELEASE", PoolOp.RELEASE, self.source, self._go(m, "DROP", self.index.eq(self.index + 1)))

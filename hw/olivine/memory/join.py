@@ -1,0 +1,97 @@
+"""Several AXI4 masters on one AXI4 bus."""
+
+from amaranth.hdl import Cat, Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..stream.arbiter import Arbiter
+from .axi import AXI4, address_channel
+from .checks import check_integer
+from .write_mux import join_writes
+
+__all__ = ["BusJoin"]
+
+
+class BusJoin(wiring.Component):
+    """Gives several masters one bus: each one's number is put above its IDs, and answers return by it.
+
+    A master's IDs keep their meaning: what the bus promises for transfers of one ID holds for one ID of one master,
+    and data of different IDs may come interleaved in any way.
+
+    **The user's part.** A master takes R and B always, and offers a write's address only when its beats are there to
+    follow: `BurstReader` and `BurstWriter` do, and what is built from them with `ReadMux` and `WriteMux`. One
+    that does not keeps the others waiting.
+
+    Cycle budget: AR and AW each pass one register, one address a cycle, masters taking turns; an address offered on
+    the bus stays until taken. R, W and B pass without a register, a beat a cycle. W carries bursts in the order of
+    their addresses, without a bubble.
+
+    Stalls: AW waits while 8 bursts have an address and are not sent.
+
+    Parameters
+    ----------
+    addr_width, bus_bits : int
+    masters : int
+        2 to 16.
+    id_width : int
+        ID bits of each master. The bus has ``ceil(log2(masters))`` more, at most 16 in all.
+
+    Attributes
+    ----------
+    bus_id_width : int
+
+    Members
+    -------
+    masters : In(AXI4), array
+    bus : Out(AXI4)
+        What comes with a number that no master has is taken and dropped.
+
+    Cost: two registers of an address; a choice of one of ``masters`` for each bit of AR, AW and W.
+    """
+
+    def __init__(self, addr_width, bus_bits, masters, id_width=1):
+        self.addr_width = check_integer("addr_width", addr_width, 13, 64)
+        self.bus_bits = check_integer("bus_bits", bus_bits, 8, 1024)
+        self.master_count = check_integer("masters", masters, 2, 16)
+        number = (masters - 1).bit_length()
+        self.id_width = check_integer("id_width", id_width, 1, 16 - number)
+        self.bus_id_width = id_width + number
+        super().__init__({"masters": In(AXI4(addr_width, bus_bits, id_width)).array(masters),
+                          "bus": Out(AXI4(addr_width, bus_bits, self.bus_id_width))})
+
+    def elaborate(self, platform):
+        m = Module()
+        masters, bus = list(self.masters), self.bus
+        join_writes(m, masters, bus, self._id_of, self._source_of)
+
+        m.submodules.ar_arbiter = arbiter = Arbiter(address_channel(self.addr_width, self.id_width), len(masters))
+        granted = arbiter.o.payload
+        m.d.comb += [
+            bus.ar.payload.addr.eq(granted.payload.addr),
+            bus.ar.payload.len.eq(granted.payload.len),
+            bus.ar.payload.id.eq(self._id_of(granted.payload, granted.source)),
+            bus.ar.valid.eq(arbiter.o.valid),
+            arbiter.o.ready.eq(bus.ar.ready),
+            bus.r.ready.eq(1),
+        ]
+        for index, master in enumerate(masters):
+            mine = self._source_of(bus.r.payload.id) == index
+            m.d.comb += [
+                arbiter.i[index].payload.eq(master.ar.payload),
+                arbiter.i[index].valid.eq(master.ar.valid),
+                master.ar.ready.eq(arbiter.i[index].ready),
+                master.r.payload.data.eq(bus.r.payload.data),
+                master.r.payload.resp.eq(bus.r.payload.resp),
+                master.r.payload.last.eq(bus.r.payload.last),
+                master.r.payload.id.eq(bus.r.payload.id[:self.id_width]),
+                master.r.valid.eq(bus.r.valid & mine),
+            ]
+            with m.If(mine):
+                m.d.comb += bus.r.ready.eq(master.r.ready)
+        return m
+
+    def _id_of(self, address, master):
+        return Cat(address.id, master)
+
+    def _source_of(self, ident):
+        return ident[self.id_width:]

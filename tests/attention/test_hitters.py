@@ -1,0 +1,84 @@
+"""The unit for heavy hitters, and its parts."""
+
+import gc
+from dataclasses import replace
+
+import pytest
+from olivine.attention.hitters.accumulate import Accumulator
+from olivine.attention.hitters.loader import Loader
+from olivine.attention.hitters.selector import Selector
+from olivine.attention.hitters.unit import HitterUnit
+from olivine.attention.hitters.weights import WEIGHT_TABLE, Weights
+from olivine.config import PRESETS
+from olivine_golden.heavy_hitter import TABLE
+
+from tests.linear.configs import given
+from tests.simulate import run
+
+# What is only constructed is never elaborated.
+pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+
+TINY, EDGE = PRESETS["tiny"], PRESETS["edge"]
+
+WIDE = replace(TINY, name="wide", rows=4, lanes=16, bus_bits=128, contexts=3, cells=64, tile_bytes=0)
+"""Contexts that are no power of two, eight numbers a beat."""
+
+SIZES = (TINY, WIDE)
+
+names = [config.name for config in SIZES]
+
+PARTS = "tb.attention.hitters.parts"
+
+
+@pytest.mark.parametrize("config", SIZES, ids=names)
+def test_weights(config):
+    assert WEIGHT_TABLE == tuple(TABLE)
+    component = Weights(config)
+    assert component.latency == 4 + config.rows.bit_length() - 1
+    run(component, PARTS, parameters=given(config, unit="weights", latency=component.latency), expected=1)
+
+
+def test_selector():
+    component = Selector(TINY)
+    run(component, PARTS, parameters=given(TINY, unit="selector", latency=component.latency), expected=1)
+
+
+def test_selector_refuses():
+    with pytest.raises(ValueError, match="places is 0: must be 1 or more"):
+        Selector(TINY, 0)
+    with pytest.raises(TypeError, match="places must be int, not 1.5"):
+        Selector(TINY, 1.5)
+    gc.collect()    # what was refused goes here, and not in another test
+
+
+@pytest.mark.parametrize("config", SIZES, ids=names)
+def test_loader(config):
+    run(Loader(config), PARTS, parameters=given(config, unit="loader"), expected=3)
+
+
+def run_unit(config, expected, simulator="icarus", **parameters):
+    component = HitterUnit(config)
+    assert component.latency == Accumulator(config).latency + 1 == Weights(config).latency + 2
+    run(component, "tb.attention.hitters.unit", parameters=given(config, latency=component.latency, **parameters),
+        expected=expected, simulator=simulator)
+
+
+@pytest.mark.parametrize("config", SIZES, ids=names)
+def test_unit(config):
+    """Jobs of every mode, under stalls: memory, events, positions."""
+    run_unit(config, 16, run="random")
+
+
+def test_budget():
+    """Groups that use all of the cells, in the time in which a 4-bit cache brings the next."""
+    run_unit(replace(TINY, name="budget", cells=256), 1, run="budget", cells=256)
+
+
+@pytest.mark.slow
+def test_unit_on_verilator():
+    run_unit(TINY, 3, "verilator", run="short")
+
+
+@pytest.mark.slow
+def test_budget_of_edge():
+    run_unit(EDGE, 1, "verilator", run="budget", cells=1024)

@@ -108,11 +108,10 @@ async def an_event_and_the_write_of_another_slot_meet(dut):
     a, b = await opened(machine), await opened(machine)
     await step(machine, a, 1, commit=False)
     await step(machine, b, 1)
-    for wait in range(16):
+    for wait, op in itertools.product(range(4, 18), (CacheOp.APPEND, CacheOp.COMMIT)):
+        await machine.event(EventKind.APPENDED, b.slot)     # what the write sets back
         machine.golden.appended(a.slot)
-        job = command(CacheOp.APPEND if wait % 2 else CacheOp.COMMIT, b, count=wait % 2)
-        if wait == 0:
-            job = command(CacheOp.TRUNCATE, b, count=1)
+        job = command(op, b, count=int(op is CacheOp.APPEND))
         expected = machine.golden.do(job)
         received = len(machine.ports.answer.received)
         machine.ports.command.push(job)
@@ -138,6 +137,17 @@ async def closing_forgets_that_a_job_had_touched(dut):
     await machine.event(EventKind.ENDED, failed=1)
     await machine.compare_all()
     assert await machine.do(command(CacheOp.APPEND, b, count=1)) is S.BROKEN
+
+
+@cocotb.test
+async def a_window_gives_up_blocks_at_the_right_token(dut):
+    machine = await begun(dut)
+    for size in (1, 2, LANES - 1, LANES, LANES + 1):
+        handle = await opened(machine, CachePolicy.WINDOW, size)
+        for _ in range(3 * LANES):
+            await step(machine, handle, 1)
+            await machine.compare([handle.slot])
+        assert await machine.do(command(CacheOp.CLOSE, handle)) is S.OK
 
 
 @cocotb.test

@@ -10,7 +10,7 @@ from tests.simulate import run
 
 @pytest.mark.parametrize("config", CONFIGS, ids=names)
 def test_addresses(config):
-    run(PartAddresses(config), "tb.attention.parts", parameters=given(config, unit="addresses"), expected=11)
+    run(PartAddresses(config), "tb.attention.parts", parameters=given(config, unit="addresses"), expected=15)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=names)

@@ -148,9 +148,9 @@ def found(layer, backend):
 class TestShows:
     def test_line_of_each_head(self, found):
         wide = table.survivor_lines(found.hitters, [0.5, 0.25, 1.0], 200)
-        kept = ~np.isnan(found.hitters.sums)
+        kept, recent = ~np.isnan(found.hitters.sums), found.hitters.recent
         for head, line in enumerate(wide):
-            cells = "".join("█" if one else " " for one in kept[head, :-found.recent]) + "░" * found.hitters.recent
+            cells = "".join("█" if one else " " for one in kept[head, :-recent]) + "░" * recent
             assert line.plain == f"head  {head} ▕{cells}▏ {(0.5, 0.25, 1.0)[head]:.2f}"
         narrow = table.survivor_lines(found.hitters, [1.0] * 3, 30)
         assert all(len(line.plain) == 30 for line in narrow)

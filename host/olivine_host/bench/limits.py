@@ -5,7 +5,7 @@ be read, the bytes that must be written (each over the bytes of a beat: the chan
 and the useful multiplies over the multipliers. Padding, descriptors and reading twice do not count.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from olivine.attention.descriptor import OutputFormat, partial_words
 from olivine.linear.descriptor import Group, RowFormat, run_steps
@@ -34,6 +34,12 @@ class Limit:
     multiplies: int
     bus_bytes: int
     multipliers: int
+
+    def __add__(self, other):
+        """Of two jobs together."""
+        return replace(self, bytes_read=self.bytes_read + other.bytes_read,
+                       bytes_written=self.bytes_written + other.bytes_written,
+                       multiplies=self.multiplies + other.multiplies)
 
     def _cycles(self):
         return {"read": -(-self.bytes_read // self.bus_bytes),

@@ -2,6 +2,9 @@
 
 from olivine import __version__
 
+from .cache_measure import measure_cache, measure_operations
+from .cache_operations import CacheOperations
+
 __all__ = ["measure", "record_of"]
 
 
@@ -26,16 +29,23 @@ def measure(benchmark, backend, *, seed=0, trace=False):
     ------
     JobFailed, SimulationError, BuildError, ToolMissing
     """
+    if isinstance(benchmark.shape, CacheOperations):
+        return measure_operations(benchmark, backend, seed=seed, trace=trace)
+    if benchmark.shape.unit == "cache":
+        return measure_cache(benchmark, backend, record_of, seed=seed, trace=trace)
     job = benchmark.shape.job(backend.config, seed)
     result = backend.run(job, trace)
     exact = job.matches(result.output, result.status)
     return record_of(benchmark, backend, result.status, exact, seed), result.trace, result.waves
 
 
-def record_of(benchmark, backend, status, exact, seed=0):
-    """The record of a run from its status; see docs/benchmarks.md for every field."""
+def record_of(benchmark, backend, status, exact, seed=0, limit=None):
+    """The record of a run from its status; see docs/benchmarks.md for every field.
+
+    ``limit`` is the `Limit` if the shape alone does not say it.
+    """
     config, shape = backend.config, benchmark.shape
-    limit = shape.limit(config)
+    limit = limit or shape.limit(config)
     cycles = status["cycles"]
     return {
         "name": benchmark.name, "preset": config.name, "simulator": backend.name, "version": __version__,

@@ -35,8 +35,11 @@ def read_records(path):
 
 
 def _figures(record):
-    """The figures of a record that are compared, flat: cycles, or cells by kind."""
-    figures = {name: record[name] for name in ("cycles", "bytes_read", "bytes_written") if name in record}
+    """The figures of a record that are compared, flat: cycles, those of operations, or cells by kind."""
+    figures = {name: record[name] for name in ("cycles", "bytes_read", "bytes_written", "added_cycles")
+               if name in record}
+    figures |= {f"{name}, {blocks} blocks": cycles for name, by_blocks in record.get("operations", {}).items()
+                for blocks, cycles in by_blocks.items()}
     return figures | record.get("cells", {})
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, fields, replace
 
 from .attention_workload import AttentionShape
+from .cache_operations import CacheOperations
+from .cache_workload import AppendDecode, CacheShape, ForkedDecode, HitterDecode, HitterPrefill, MixedDecode
 from .workload import LinearShape
 
 __all__ = ["Benchmark", "BENCHMARKS", "find"]
@@ -15,17 +17,22 @@ class Benchmark:
     Parameters
     ----------
     name, what : str
-    shape : LinearShape or AttentionShape
+    shape : LinearShape, AttentionShape or CacheShape
     """
 
     name: str
     what: str
-    shape: LinearShape | AttentionShape
+    shape: LinearShape | AttentionShape | CacheShape
 
     @property
     def parameters(self):
         """Names that `reshaped` knows."""
         return [field.name for field in fields(self.shape)]
+
+    @property
+    def engine(self):
+        """Name of the unit that runs it."""
+        return "attention" if self.shape.unit == "cache" else self.shape.unit
 
     def reshaped(self, **changes):
         """The same with another shape; changes that are None are none."""
@@ -50,6 +57,15 @@ _ALL = (
                 AttentionShape(1, keys, kv_format="ovp4_int")) for keys in (256, 1024, 4096)),
     Benchmark("attention-decode-gqa-1024-ovp4", "attention of one token to 1024 keys, 8 query heads to a KV head",
               AttentionShape(1, 1024, heads=32, kv_heads=4, kv_format="ovp4_int")),
+    Benchmark("attention-decode-1024-h2o", "one token of a heavy-hitter sequence that drops a key for it",
+              HitterDecode()),
+    Benchmark("attention-decode-1024-h2o-ovp4", "the same with 4-bit keys and values",
+              HitterDecode(kv_format="ovp4_int")),
+    Benchmark("attention-prefill-full-512-h2o", "attention and sums of a prompt in cells, no mask", HitterPrefill()),
+    Benchmark("attention-decode-mixed", "attention of sequences of different lengths in one job", MixedDecode()),
+    Benchmark("attention-decode-forked", "attention of sequences that share a prefix", ForkedDecode()),
+    Benchmark("append-decode", "keys and values of a token stored while it attends", AppendDecode()),
+    Benchmark("cache-operations", "operations on the key-value cache", CacheOperations()),
 )
 
 BENCHMARKS = {benchmark.name: benchmark for benchmark in _ALL}

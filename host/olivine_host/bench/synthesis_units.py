@@ -84,7 +84,7 @@ SYNTHESIS_UNITS = {
     "decoders-exponent": SynthesisUnit("a decoder a lane, to exponent and integer", _border("exponent")),
     "linear-folded": SynthesisUnit("linear engine, element folded", _engine("folded")),
     "linear-exponent": SynthesisUnit("linear engine, element exponent", _engine("exponent")),
-    "attention": SynthesisUnit("attention engine", _unit("attention")),
+    "attention": SynthesisUnit("attention engine", _unit("attention_engine")),
     # The attention engine's parts that are not array, readers or writer.
     "attention-pages": SynthesisUnit("tile buffer of pages", lambda config: PageLoader(config)),
     "attention-queries": SynthesisUnit("query store", lambda config: RowLoader(
@@ -98,4 +98,9 @@ SYNTHESIS_UNITS = {
     "attention-results": SynthesisUnit("queue and packing of results", lambda config: ResultPacker(config)),
     "attention-table": SynthesisUnit("walk over the table", lambda config: TableWalk(config)),
     "attention-sequencer": SynthesisUnit("order of the steps", lambda config: Sequencer(config)),
+    "attention-hitters": SynthesisUnit("sums of heavy hitters, victims", _unit("hitters")),
+    # The key-value cache.
+    "cache-controller": SynthesisUnit("block tables and their operations", _unit("cache_controller")),
+    "cache-mover": SynthesisUnit("copies of blocks and places", _unit("block_mover")),
+    "cache-append": SynthesisUnit("keys and values into pages", _unit("append")),
 }

@@ -66,11 +66,28 @@ class View:
         table = self._table(("benchmark", "shape"), ("cycles", "limit", "ratio", "limited by", "array useful",
                                                      "stalls", "RTL = golden"))
         for record in records:
+            if "operations" in record:
+                continue
             stalls = ", ".join(f"{name} {count}" for name, count in record["stalls"].items() if count)
             table.add_row(record["name"], shapes[record["name"]], str(record["cycles"]), str(record["limit_cycles"]),
                           f"{record['ratio']:.4f}", record["limited_by"], f"{record['array_useful']:.3f}",
                           stalls or "none", "yes" if record["bit_exact"] else "NO")
+        if table.row_count:
+            self.console.print(table)
+        for record in records:
+            if "operations" in record:
+                self.operations(record)
+
+    def operations(self, record):
+        """Cycles of each operation on the cache, by blocks of the sequence."""
+        blocks = [str(number) for number in record["blocks"]]
+        table = self._table((f"{record['name']}, cycles",), (*(f"blocks: {number}" for number in blocks),
+                                                             "each further block"))
+        for name, cycles in record["operations"].items():
+            table.add_row(name, *(f"{cycles[number]:,}" for number in blocks),
+                          f"{record['per_block'][name]:,}" if "per_block" in record else "")
         self.console.print(table)
+        self.say(f"A block has {record['block_bytes']:,} bytes. RTL = golden: {'yes' if record['bit_exact'] else 'NO'}")
 
     def cells(self, records):
         """One line for each synthesized unit."""

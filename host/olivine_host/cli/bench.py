@@ -180,12 +180,12 @@ def _measure(view, config, benchmarks, simulator, seed, waves, pictures, cycles)
     from ..simulation.backend import SimulatedBackend
 
     backend = SimulatedBackend(simulator, config, waves=waves, progress=view.progress)
-    for unit in dict.fromkeys(benchmark.shape.unit for benchmark in benchmarks):
+    for unit in dict.fromkeys(benchmark.engine for benchmark in benchmarks):
         with view.working(f"building the {unit} engine of preset {config.name} for {simulator}"):
             backend.build([unit])
     records = []
     for benchmark in benchmarks:
-        attention = benchmark.shape.unit == "attention"
+        attention = benchmark.engine == "attention"
         with view.running(f"{benchmark.name}: {benchmark.shape}"):
             record, activity, picture = measure(benchmark, backend, seed=seed, trace=any(pictures.values()))
         records.append(record)

@@ -246,7 +246,6 @@ class AttentionEngine(wiring.Component):
             control.read_beat.eq(monitor.read_beat), control.write_beat.eq(monitor.write_beat),
             control.events.eq(datapath.events), self.activity.eq(control.activity),
         ]
-        wiring.connect(m, control.done, wiring.flipped(self.done))
         first_fault(m, [
             *((guard.fault.valid, code, guard.fault.addr) for guard, code in zip(
                 guards, (StatusCode.GUARD_READ,) * READERS + (StatusCode.GUARD_WRITE,) * len(writers))),
@@ -257,12 +256,16 @@ class AttentionEngine(wiring.Component):
         return m
 
     def _events(self, m, hitters, control):
-        """What the cache is told outlives the job: the hitters' own events, and when the job ended and how."""
+        """What the cache is told outlives the job: the hitters' own events, and when the job ended and how. A job is
+        reported when all of it is on its way."""
         m.submodules.events = events = Queue(CacheEvent, EVENTS)
         wiring.connect(m, events.o, wiring.flipped(self.event))
         was_running, fine, ended, failed = Signal(), Signal(), Signal(), Signal()
         m.d.sync += [was_running.eq(control.running),
                      fine.eq(control.finished & ~control.fault.valid & ~control.expired)]
+        told = ~(was_running | ended | events.o.valid)
+        m.d.comb += [self.done.payload.eq(control.done.payload), self.done.valid.eq(control.done.valid & told),
+                     control.done.ready.eq(self.done.ready & told)]
         with m.If(was_running & ~control.running):
             m.d.sync += [ended.eq(control.held.hitters), failed.eq(~fine)]
         with m.If(ended):

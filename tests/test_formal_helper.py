@@ -37,7 +37,7 @@ def fresh(tmp_path, monkeypatch):
     monkeypatch.setattr(formal, "BUILD", tmp_path)
 
 
-@pytest.mark.parametrize("mode", ["prove", "sat", "pdr", "bmc"])
+@pytest.mark.parametrize("mode", ["prove", "sat", "pdr", "bmc", "abc_bmc"])
 def test_modes(mode, tmp_path):
     formal.prove(Counter(limit=5), "holds", mode=mode, depth=8)
     formal.prove(Counter(limit=1, assume=True), "assumed", mode=mode, depth=8)
@@ -67,7 +67,7 @@ def test_counterexample_is_named(tmp_path):
 
 
 def test_refuses():
-    with pytest.raises(ValueError, match="mode must be one of prove, pdr, sat, bmc, cover, not 'magic'"):
+    with pytest.raises(ValueError, match="mode must be one of prove, pdr, sat, bmc, abc_bmc, cover, not 'magic'"):
         formal.prove(Counter(limit=5), "any", mode="magic")
     with pytest.raises(ValueError, match="empty: nothing to prove, the design has no Assert statement"):
         formal.prove(Counter(cover=1), "empty")

@@ -29,9 +29,9 @@ def test_icarus():
     simulate("tb.kvcache.append", "icarus", pattern="half", jobs=1, seed=1, expected=5)
 
 
-@pytest.mark.parametrize("pattern", ["always", "half", "bursty", "rare", "alternate"])
+@pytest.mark.parametrize("pattern", ["always", "half", "bursty", "rare"])
 def test_patterns(pattern):
-    simulate("tb.kvcache.append", pattern=pattern, jobs=4 if pattern == "rare" else 10, seed=len(pattern), expected=5)
+    simulate("tb.kvcache.append", pattern=pattern, jobs=4 if pattern == "rare" else 8, seed=len(pattern), expected=5)
 
 
 @pytest.mark.parametrize("channel", ["ar", "r", "aw", "w", "b", "done", "lookup", "found", "event"])
@@ -62,6 +62,7 @@ def test_cycles():
     simulate("tb.kvcache.append_cycles", preset="edge", expected=6)
 
 
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 @pytest.mark.parametrize(("name", "value"), [("bus_bits", 64)])
 def test_refused_configurations(name, value):
     with pytest.raises(ValueError, match=f"{name} is {value}: append needs"):

@@ -75,6 +75,10 @@ class View:
         if table.row_count:
             self.console.print(table)
         for record in records:
+            if "added_cycles" in record:
+                self.say(f"{record['name']}: storing added {record['added_cycles']} cycles to the attention.")
+            if "differs" in record:
+                self.say(f"{record['name']} differs in {', '.join(record['differs'])}.")
             if "operations" in record:
                 self.operations(record)
 

@@ -106,7 +106,7 @@ class _Output:
         self.address, self.bytes = job.output
         self.kept = getattr(job, "keeps", False)
         self.first = self.address // word_bytes
-        self.last = (self.address + self.bytes - 1) // word_bytes
+        self.last = max((self.address + self.bytes - 1) // word_bytes, self.first)
         guard = (self.last + 1) * word_bytes
         taken = any(address < guard + word_bytes and guard < address + len(data)
                     for address, data in job.regions)

@@ -217,7 +217,7 @@ class AttentionEngine(wiring.Component):
             hitters.cells.eq(plan.cells), hitters.hitters.eq(plan.hitters), hitters.score.eq(plan.score),
             hitters.i_score.eq(datapath.score), hitters.score_group.eq(datapath.score.tag.group),
             hitters.i_record_valid.eq(datapath.record_valid),
-            hitters.i_record.eq(datapath.record), hitters.write_idle.eq(cell_writer.idle),
+            hitters.i_record.eq(datapath.record), hitters.write_idle.eq(cell_writer.idle & ~guards[-1].o.valid),
         ]
         for index, reader in enumerate(readers):
             wiring.connect(m, reader.port, mux.ports[index])

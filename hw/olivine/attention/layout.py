@@ -74,10 +74,10 @@ def tree_address(config):
 
 def cell_address(config):
     """Of a cell of the group that is on chip in a bank."""
-    return data.StructLayout({"cell": range(config.cells), "bank": 1})
+    return data.StructLayout({"bank": 1, "cell": range(config.cells)})
 
 
-cell_position = data.StructLayout({"position": 16, "valid": 1})
+cell_position = data.StructLayout({"valid": 1, "position": 16})
 """The token in a cell, if there is one."""
 
 

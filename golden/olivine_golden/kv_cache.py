@@ -275,6 +275,8 @@ class KVCache:
             moves = tuple(self._move(self._place(seq, source, target))
                           for target, source in enumerate(path) if target != source)
         except _Failed as failed:
+            # Places may be overwritten whose contents were to move on.
+            seq.appended = seq.summed = 0
             return Answer(S.FAULT, address=failed.args[0])
         seq.length += len(path)
         seq.reserved = seq.appended = seq.summed = 0

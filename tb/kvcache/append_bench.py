@@ -22,7 +22,7 @@ from olivine.olive.formats import LaneFormat
 from olivine_golden.append import append
 
 from tb.linear.bench import EngineBench, configuration
-from tb.streams import StreamChecker, StreamSink, StreamSource, pack, unpack
+from tb.streams import PATTERNS, StreamChecker, StreamSink, pack, unpack
 
 __all__ = ["Sequence", "AppendCase", "AppendBench"]
 
@@ -244,29 +244,39 @@ class AppendBench(EngineBench):
         super().__init__(dut, patterns=patterns, seed=seed, size=size, **more)
         self.requests, self.events = StreamSink(dut, "lookup", aside["lookup"], seed), StreamSink(
             dut, "event", aside["event"], seed)
-        self.answers = StreamSource(dut, "found", aside["found"], seed)
         for name in ("lookup", "event"):
             StreamChecker(dut, name)
         self.case = None
         dut.geometry.value = 0
-        cocotb.start_soon(self._cache())
+        dut.found_valid.value = 0
+        dut.found_payload.value = 0
+        cocotb.start_soon(self._cache(PATTERNS[aside["found"]](seed)))
 
-    async def _cache(self):
-        """Answer requests, and count the heads that are reported."""
-        answered = counted = 0
+    async def _cache(self, willing):
+        """Answer requests, and count the heads that are reported. A reset is the cache's, too."""
+        dut, taken, counted, waiting, offered = self.dut, 0, 0, None, False
         while True:
-            await RisingEdge(self.dut.aclk)
+            await RisingEdge(dut.aclk)
+            if not dut.aresetn.value:
+                taken, waiting, offered = len(self.requests.received), None, False
+                dut.found_valid.value = 0
+                continue
             while len(self.events.received) > counted:
                 event = unpack(CacheEvent, self.events.received[counted])
                 assert event["kind"] is EventKind.APPENDED and not event["failed"], event
                 counted += 1
                 self.case.sequences[event["slot"]].appended += 1
-            if len(self.requests.received) > answered:
-                assert len(self.requests.received) == answered + 1 == len(self.answers.sent) + 1, "two lookups at once"
-                request = unpack(LookupRequest, self.requests.received[answered])
-                answered += 1
-                answer = self.case.view(request["slot"], request["generation"], request["index"])
-                self.answers.push(pack(LookupAnswer, answer))
+            if offered and dut.found_ready.value:
+                offered = False
+                dut.found_valid.value = 0
+            for payload in self.requests.received[taken:]:
+                assert waiting is None and not offered, "two lookups at once"
+                taken, waiting = taken + 1, unpack(LookupRequest, payload)
+            if waiting is not None and next(willing):
+                answer = self.case.view(waiting["slot"], waiting["generation"], waiting["index"])
+                dut.found_payload.value = pack(LookupAnswer, answer)
+                dut.found_valid.value = 1
+                waiting, offered = None, True
 
     async def submit_case(self, case, image, timeout=60_000):
         """Run a job on an image; returns its status and the slots that it reported."""

@@ -104,6 +104,8 @@ def test_named_benchmarks():
         "append-decode": f"1 token stored and attending, 1024 keys, {end}",
         "cache-operations": f"a sequence of 1 and 4 blocks, 12 layers, {end}",
     }
+    short = {entry.shape.short for entry in BENCHMARKS.values() if entry.shape.unit == "cache"}
+    assert {"1x1024 12h d64 int8", "8*1x64..2048 12h d64 int8", "8*1x(1024 + 33..257) 12h d64 int8"} < short
     assert {entry.engine for entry in BENCHMARKS.values()} == {"linear", "attention"}
     for entry in BENCHMARKS.values():
         entry.shape.check(EDGE)
@@ -281,14 +283,18 @@ def test_compare_knows_operations_and_added_cycles():
         ("a", "added_cycles", 3, 4)]
 
 
-def test_traces_of_joined_jobs_become_one():
-    def result(start, cycles, runs):
-        return JobResult({}, b"", cycles, start, ActivityTrace(np.array(runs), np.array(runs) * 10, cycles))
+def traced(start, cycles, runs, scale):
+    return JobResult({}, b"", cycles, start, ActivityTrace(np.array(runs), np.array(runs) * scale, cycles))
 
+
+def test_traces_of_joined_jobs_become_one():
     # The second was accepted 20 cycles after the first; its log goes on where that of the first ends.
-    trace = together([result(1000, 50, [1, 5, 30]), result(1020, 90, [20, 30, 60])])
-    assert trace.starts.tolist() == [1, 5, 20, 30, 60] and trace.values.tolist() == [10, 50, 200, 300, 600]
+    trace = together([traced(1000, 50, [1, 5, 20, 30], 10), traced(1020, 90, [20, 30, 60], 7)])
+    assert trace.starts.tolist() == [1, 5, 20, 30, 60] and trace.values.tolist() == [10, 50, 140, 210, 420]
     assert trace.cycles == 110
+    # The second was accepted when the first had ended: it counts from itself.
+    trace = together([traced(1000, 50, [1, 30], 10), traced(1060, 20, [1, 9], 7)])
+    assert trace.starts.tolist() == [1, 30, 61, 69] and trace.cycles == 80
 
 
 # --- The command --------------------------------------------------------------------------------------

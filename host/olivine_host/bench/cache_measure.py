@@ -92,17 +92,19 @@ def differences(script, results):
 
 
 def together(results):
-    """One `ActivityTrace` of jobs that each began before the one before it had ended, from the first on.
+    """One `ActivityTrace` of jobs in a row, from the acceptance of the first to the end of the last.
 
-    The log of a job begins with its acceptance, and counts from that of the first.
+    The log of a job counts from the acceptance of the first job that had not ended when this one was accepted, and
+    begins with its own acceptance.
     """
-    starts, values = [], []
-    for index, result in enumerate(results):
-        trace = result.trace
-        end = results[index + 1].trace.starts[:1] if index + 1 < len(results) else []
-        kept = slice(None) if not len(end) else trace.starts < end[0]
-        starts.append(trace.starts[kept])
-        values.append(trace.values[kept])
+    starts, values, base = [], [], results[0].start
+    for before, result in zip([None, *results], results):
+        if before and result.start > before.start + before.cycles:
+            base = result.start
+        starts.append(result.trace.starts + base - results[0].start)
+        values.append(result.trace.values)
+    for index, later in enumerate(starts[1:]):
+        kept = starts[index] < later[0]
+        starts[index], values[index] = starts[index][kept], values[index][kept]
     last = results[-1]
-    return ActivityTrace(np.concatenate(starts), np.concatenate(values),
-                         last.start + last.cycles - results[0].start)
+    return ActivityTrace(np.concatenate(starts), np.concatenate(values), last.start + last.cycles - results[0].start)

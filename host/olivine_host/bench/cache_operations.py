@@ -33,6 +33,10 @@ class CacheOperations(CacheShape):
     def tokens_and_keys(self):
         return f"a sequence of {' and '.join(map(str, self.blocks))} blocks, {self.layers} layers"
 
+    @property
+    def sizes(self):
+        return f"{self.layers} layers,"
+
     def lengths_of(self):
         # The forked sequence and the original.
         return [max(self.blocks)] * 2

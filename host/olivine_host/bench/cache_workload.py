@@ -52,7 +52,7 @@ class CacheShape:
     @property
     def short(self):
         """For a table."""
-        return f"{self.heads}h d{self.head_dim} {self.kv_format}"
+        return f"{self.sizes} {self.heads}h d{self.head_dim} {self.kv_format}"
 
     def as_dict(self):
         """The fields, as JSON has them."""
@@ -61,6 +61,11 @@ class CacheShape:
     @property
     def tokens_and_keys(self):
         """In words, how many attend to how many."""
+        raise NotImplementedError
+
+    @property
+    def sizes(self):
+        """The same for a table."""
         raise NotImplementedError
 
     def lengths_of(self):
@@ -110,6 +115,10 @@ class HitterDecode(CacheShape):
     def tokens_and_keys(self):
         return f"1 token, {self.keys} cells, {self.keys - 1} kept"
 
+    @property
+    def sizes(self):
+        return f"1x{self.keys}"
+
     def lengths_of(self):
         return [self.keys]
 
@@ -137,6 +146,10 @@ class HitterPrefill(CacheShape):
     @property
     def tokens_and_keys(self):
         return f"{self.tokens} tokens, {self.keys} cells"
+
+    @property
+    def sizes(self):
+        return f"{self.tokens}x{self.keys}"
 
     def lengths_of(self):
         return [self.keys]
@@ -173,6 +186,10 @@ class MixedDecode(CacheShape):
     def tokens_and_keys(self):
         return f"1 token each of sequences of {', '.join(map(str, self.lengths))} keys"
 
+    @property
+    def sizes(self):
+        return f"{len(self.lengths)}*1x{min(self.lengths)}..{max(self.lengths)}"
+
     def lengths_of(self):
         return list(self.lengths)
 
@@ -199,6 +216,10 @@ class ForkedDecode(CacheShape):
     def tokens_and_keys(self):
         return (f"1 token each of {len(self.suffixes)} sequences, {self.prefix} shared keys and "
                 f"{', '.join(map(str, self.suffixes))} own ones")
+
+    @property
+    def sizes(self):
+        return f"{len(self.suffixes)}*1x({self.prefix} + {min(self.suffixes)}..{max(self.suffixes)})"
 
     def lengths_of(self):
         return [self.prefix + suffix for suffix in self.suffixes]
@@ -234,6 +255,10 @@ class AppendDecode(CacheShape):
     @property
     def tokens_and_keys(self):
         return f"1 token stored and attending, {self.keys} keys"
+
+    @property
+    def sizes(self):
+        return f"1x{self.keys}"
 
     def lengths_of(self):
         return [self.keys]

@@ -291,7 +291,13 @@ class CacheController(wiring.Component):
         with m.State("PATH_TARGET"):
             m.d.sync += self.target.eq(self.slots.block)
             m.next = "PATH_MOVE"
-        self._move(m, "PATH_MOVE", self._go(m, "PATH", *onward, self.kept.eq(self.kept + 1)), self._go(m, "ANSWER"),
+        # Places may be overwritten whose contents were to move on: the step is to be appended again.
+        with m.State("UNWRITTEN"):
+            m.d.comb += [self.slots.write.eq(1), self.slots.to.eq(self.slot), self.slots.new_state.eq(self.state),
+                         self.slots.new_open.eq(1), self.slots.restart.eq(1)]
+            with m.If(self.slots.written):
+                m.next = "ANSWER"
+        self._move(m, "PATH_MOVE", self._go(m, "PATH", *onward, self.kept.eq(self.kept + 1)), self._go(m, "UNWRITTEN"),
                    kind=MoveKind.PLACE, source=self.source, target=self.target,
                    source_place=self.place[:self._log_lanes], target_place=self.kept[:self._log_lanes])
 

@@ -9,7 +9,7 @@ from ...control.job import command
 from ...kvcache.descriptor import FREE_CELL
 from ...kvcache.lookup import CacheEvent, EventKind
 from ...memory.realign import words
-from ..layout import CHUNKS, GROUPS, LSE_BITS, record_layout
+from ..layout import CHUNKS, GROUPS, LSE_BITS, cell_address, cell_position, record_layout
 from ..score import score_word
 from .accumulate import Accumulator
 from .closing import Closer
@@ -91,7 +91,6 @@ class HitterUnit(wiring.Component):
 
     def __init__(self, config):
         self.config = config
-        place = data.StructLayout({"bank": 1, "cell": range(config.cells)})
         transfers, beats = stream.Signature(command(RECORD_ADDRESS_BITS)), stream.Signature(words(config.bus_bytes))
         self.accumulator = Accumulator(config)
         self.latency = self.accumulator.latency + 1
@@ -101,7 +100,7 @@ class HitterUnit(wiring.Component):
             "i_chunk": In(stream.Signature(cell_chunk_layout(config))),
             "o_command": Out(transfers), "i": In(beats),
             "o_write_command": Out(transfers), "o_write": Out(beats), "write_idle": In(1),
-            "cell_addr": In(place), "position": Out(data.StructLayout({"valid": 1, "position": 16})),
+            "cell_addr": In(cell_address(config)), "position": Out(cell_position),
             "loaded": Out(data.ArrayLayout(loaded_layout(config), BANKS)),
             "i_score": In(score_word(config)), "score_group": In(range(GROUPS)),
             "i_record_valid": In(1), "i_record": In(record_layout(config)),

@@ -258,7 +258,8 @@ class AppendBench(EngineBench):
         while True:
             await RisingEdge(dut.aclk)
             if not dut.aresetn.value:
-                taken, waiting, offered = len(self.requests.received), None, False
+                taken, counted = len(self.requests.received), len(self.events.received)
+                waiting, offered = None, False
                 dut.found_valid.value = 0
                 continue
             while len(self.events.received) > counted:

@@ -41,11 +41,18 @@ async def step(machine, handle, tokens, commit=True):
 
 
 async def fails_at_each_move(machine, job, moves):
-    """The operation fails at each move in turn, and changes nothing; then it succeeds."""
+    """The operation fails at each move in turn, and changes nothing; then it succeeds. A step whose COMMIT failed is
+    appended again first."""
     for number in range(moves):
         assert await machine.do(job, number) is S.FAULT, (job, number)
         assert len(machine.contents.moves) == number + 1
         await machine.compare_all()
+        if job["op"] is CacheOp.COMMIT:
+            for head in range(HEADS):
+                assert machine.golden.slots[job["slot"]].appended == head
+                assert await machine.do(job) is S.NOT_WRITTEN
+                await machine.write(job["slot"])
+            await machine.compare_all()
     assert await machine.do(job) is S.OK
     assert len(machine.contents.moves) == moves
     await machine.compare_all()
@@ -77,6 +84,31 @@ async def each_move_of_each_operation_fails(dut):
         await step(machine, heavy, tokens)
     await fails_at_each_move(machine, command(CacheOp.SWAP_OUT, heavy, host=3 * HOST, count=2), 2)
     await fails_at_each_move(machine, command(CacheOp.SWAP_IN, heavy), 2)
+
+
+@cocotb.test
+async def an_event_and_the_failure_of_a_path_meet(dut):
+    """At every distance of the event of one slot and the failure of another's COMMIT; neither is lost."""
+    machine = await begun(dut)
+    a, b = await opened(machine), await opened(machine)
+    await step(machine, a, 1, commit=False)
+    await step(machine, b, 2, commit=False)
+    job = command(CacheOp.COMMIT, b, tree=1, path=0b10)
+    for wait in range(6, 30):
+        while machine.golden.slots[b.slot].appended < HEADS:
+            await machine.write(b.slot)
+        machine.contents.begin(0)
+        machine.recorder.moves, machine.recorder.fail_at = [], 0
+        machine.golden.appended(a.slot)
+        assert machine.golden.do(job).status is S.FAULT
+        received = len(machine.ports.answer.received)
+        machine.ports.command.push(job)
+        for _ in range(wait):
+            await machine.ports.cycle()
+        await machine.ports.tell([{"kind": EventKind.APPENDED, "slot": a.slot}])
+        await machine.ports.until(lambda received=received: len(machine.ports.answer.received) > received)
+        assert machine.ports.answer.received[-1] & 15 == S.FAULT.value
+        await machine.compare_all()
 
 
 @cocotb.test

@@ -94,6 +94,9 @@ class Machine:
         self.contents.begin(fail_at)
         answer = golden.do(job)
         if answer.status is not S.OK:
+            if answer.status is S.FAULT and job["op"] is CacheOp.COMMIT:
+                step = state[0][job["slot"]]
+                step.appended = step.summed = 0
             assert (golden.slots, golden.generations) == state
         after = [self.packed(request) for request in requests]
 
@@ -158,10 +161,6 @@ class Machine:
     def follow(self, job, answer):
         """What the tokens of sequences are after an operation."""
         op, handle, tokens = job["op"], Handle(job["slot"], job["generation"]), self.tokens
-        if answer.status is S.FAULT and op is CacheOp.COMMIT:
-            # Half of the step has moved: the host has to repeat it.
-            tokens[handle][self.golden.slots[handle.slot].length:] = [
-                [None] * HEADS for _ in range(self.golden.slots[handle.slot].reserved)]
         if answer.status is not S.OK:
             return
         seq = None if op is CacheOp.OPEN else self.golden.slots[handle.slot]

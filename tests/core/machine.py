@@ -30,6 +30,7 @@ class RawJob:
     expected: bytes | None = None
     joined: bool = False
     keeps: bool = False
+    fault: int = 0
     what: str = ""
 
 
@@ -48,10 +49,13 @@ class Machine:
     Attributes
     ----------
     jobs : list of RawJob
+    faults : float
+        Chance that the bus fails in a job. What such a job must leave is known, as its first read fails, or it
+        writes nothing that lasts.
     """
 
     def __init__(self, config, seed, *, layers=2, kv_heads=2, group=2, head_dim=8, key_format=LaneFormat.INT8,
-                 value_format=LaneFormat.INT8, blocks=14, log_cells=5):
+                 value_format=LaneFormat.INT8, blocks=14, log_cells=5, faults=0.0):
         self.rng, self.numbers = random.Random(seed), np.random.default_rng(seed)
         self.config, self.layers, self.kv_heads, self.group, self.head_dim = config, layers, kv_heads, group, head_dim
         self.memory = CacheMemory(config, heads=layers * kv_heads, head_dim=head_dim, key_format=key_format,
@@ -61,12 +65,27 @@ class Machine:
         self.golden = CacheSystem(config, self.memory.geometry, bytearray(self.image))
         self.handles, self.closed, self.jobs = [], [], []
         self.host = {}                  # first block of the host's window by handle
+        self.faults, self.tainted = faults, set()   # slots whose records a fault left half written
+        self.fails_now = False
+        self.golden.cache.mover = self.move
         geometry = self.memory.geometry
         setup = SetupDescriptor.const({"opcode": OPCODE_SETUP, "geometry": geometry}).as_value().value
         self.jobs.append(RawJob(setup, [(0, bytes(self.image))], (0, 0), self.memory.memory_bytes, keeps=True,
                                 what="setup"))
         self.policies = [Policy(), Policy(), window(2 * config.lanes + 1), window(3),
                          heavy(6, 4, min(6, config.chunk_rows)), heavy(3, 2, config.rows // 2 or 1)]
+
+    def move(self, wanted):
+        """Golden's mover; while the bus fails, nothing is moved."""
+        return 1 if self.fails_now else self.golden._move(wanted)
+
+    def unlucky(self):
+        return self.rng.random() < self.faults
+
+    def lose(self, descriptor, regions, code, fault, what):
+        """A job that the bus fails, and which leaves nothing that lasts."""
+        self.jobs.append(RawJob(descriptor, list(regions), (0, 0), self.memory.memory_bytes, code, fault=fault,
+                                keeps=True, what=f"{what}, failing"))
 
     # One job
 
@@ -84,7 +103,11 @@ class Machine:
         return status
 
     def operate(self, op, handle=(0, 0), **fields):
-        return self.run(cache_command(op, handle, **fields), what=f"{op.name} {handle} {fields}")
+        self.fails_now = self.unlucky()
+        status = self.run(cache_command(op, handle, **fields), what=f"{op.name} {handle} {fields}")
+        self.jobs[-1].fault = int(self.fails_now)
+        self.fails_now = False
+        return status
 
     # State
 
@@ -201,9 +224,14 @@ class Machine:
             return
         job = CachedAttentionJob(self.memory, [self.request(1, 0, [SegmentOf(handle, end, first)], 0)],
                                  heads=1, causal=False)
-        self.attend(job)
+        self.run(job.descriptor, job.regions, job.output, what=f"attend wrongly {handle} {first} {end}")
 
-    def attend(self, job, joined=False, what="attend"):
+    def attend(self, job, joined, what):
+        if self.unlucky() and not job.hitters:
+            fault = self.rng.choice((1, 2, 3, 5, -1))
+            self.lose(job.descriptor, job.regions, StatusCode.READ_SLVERR if fault > 0 else StatusCode.WRITE_SLVERR,
+                      fault, what)
+            joined = False
         return self.run(job.descriptor, job.regions, job.output, joined=joined, what=what)
 
     def generate(self):
@@ -226,13 +254,19 @@ class Machine:
         fails = rng.random() < 0.1
         for layer in range(self.layers - fails):
             self.memory.reset()
-            self.layer(chosen, layer)
+            self.layer([step for step in chosen if not self.sequence(step[0]).broken], layer)
         for handle, tokens in chosen:
-            self.commit(handle, tokens)
+            if self.sequence(handle).broken:
+                self.operate(CacheOp.COMMIT, handle, count=tokens)
+                self.close(handle)
+            else:
+                self.commit(handle, tokens)
 
     def layer(self, chosen, layer):
         rng, numbers = self.rng, self.numbers
         rows = sum(tokens for _, tokens in chosen)
+        if not rows:
+            return
         row_format = rng.choice((RowFormat.INT8, RowFormat.INT12, RowFormat.INT16))
         limit = {RowFormat.INT8: 128, RowFormat.INT12: 2048, RowFormat.INT16: 1 << 15}[row_format]
         keys, values = (numbers.integers(-limit, limit, (rows, self.kv_heads * self.head_dim)) for _ in range(2))
@@ -241,7 +275,10 @@ class Machine:
                   for _ in range(self.kv_heads)]
         job = AppendJob(self.memory, chosen, keys, values, scales, first_head=layer * self.kv_heads,
                         row_format=row_format)
-        self.run(job.descriptor, job.regions, what=f"append {chosen} layer {layer}")
+        what = f"append {chosen} layer {layer}"
+        if self.unlucky():
+            self.lose(job.descriptor, job.regions, StatusCode.READ_SLVERR, 1, what)
+        self.run(job.descriptor, job.regions, what=what)
         kinds = {}
         for handle, tokens in chosen:
             seq = self.sequence(handle)
@@ -310,9 +347,19 @@ class Machine:
                 seq = self.sequence(handle)
                 requests.append(self.request(tokens * self.group, head, [SegmentOf(handle, seq.filled)], seq.length))
         alone = few and rng.random() < 0.7
+        breaks = alone and len(members) == 1 and self.unlucky()
         job = CachedAttentionJob(self.memory, requests, heads=self.group, causal=True, cells=True, hitters=alone,
                                  lse=not alone)
-        self.attend(job, joined, f"attend cells {members} layer {layer} hitters {alone}")
+        what = f"attend cells {members} layer {layer} hitters {alone}"
+        if breaks:
+            # A write comes only when the unit for heavy hitters has taken the sequence up.
+            slot = members[0][0].slot
+            self.lose(job.descriptor, job.regions, StatusCode.WRITE_SLVERR, -1, what)
+            self.golden.cache.touched(slot)
+            self.golden.cache.ended(True)
+            self.tainted.add(slot)
+            return
+        self.attend(job, joined, what)
         if not alone:
             score = ScoreJob(job)
             self.run(score.descriptor, what=f"score {members} layer {layer}")
@@ -326,7 +373,8 @@ class Machine:
         else:
             path = sorted(rng.sample(range(tokens), rng.randint(0, tokens)))
             status = self.operate(CacheOp.COMMIT, handle, path=path)
-        if status.detail == CacheStatus.NOT_WRITTEN.value and not status.ok:
+        if not status.ok:
+            # The bus failed while places moved, or not every layer was written.
             if seq.is_heavy:
                 self.close(handle)
             else:
@@ -341,19 +389,28 @@ class Machine:
             if job.status is None:
                 assert result.status["code"] is StatusCode.OK, (where, result.status)
                 continue
+            if isinstance(job.status, StatusCode):
+                # With too few bursts to fail it may be well.
+                assert result.status["code"] in (job.status, StatusCode.OK), (where, result.status)
+                continue
             want, got = job.status, result.status
             address = want.address
             if want.ok and want.handle is not None:
                 address = want.handle.slot | want.handle.generation << 16
             found = got["code"], got["detail"], got["address"]
+            if want.detail == CacheStatus.FAULT.value and want.code is StatusCode.REFUSED:
+                address = got["address"]
             assert found == (want.code, want.detail, address), (where, found, want)
             if want.ok:
                 tallies = {name: got[name] for name in want.tallies}
                 assert tallies == want.tallies, (where, tallies, want.tallies)
             if job.expected is not None:
                 assert result.output == job.expected, f"{where}: results differ"
-        for name in ("pool", "records", "host"):
-            first, size = getattr(self.memory, name)
+        each = self.memory.records[1] // self.config.sequences
+        parts = {"pool": self.memory.pool, "host": self.memory.host, **{
+            f"records of slot {slot}": (self.memory.records[0] + slot * each, each)
+            for slot in range(self.config.sequences) if slot not in self.tainted}}
+        for name, (first, size) in parts.items():
             same = image[first:first + size] == self.golden.memory[first:first + size]
             if not same:
                 at = next(place for place in range(first, first + size) if image[place] != self.golden.memory[place])

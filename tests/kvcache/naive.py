@@ -102,6 +102,8 @@ class Naive:
         if len(keep) and (seq.appended != self.heads or seq.is_heavy and seq.summed != self.heads):
             return S.NOT_WRITTEN
         if fails:
+            # Some of the step's places were moved, others were not: the step is to be written again.
+            seq.appended = seq.summed = 0
             return S.FAULT
         seq.tokens += [seq.pending[i] for i in keep]
         seq.pending = []

@@ -1,5 +1,6 @@
 """The append engine between memory and cache, on both simulators."""
 
+import gc
 from dataclasses import replace
 
 import pytest
@@ -67,3 +68,4 @@ def test_cycles():
 def test_refused_configurations(name, value):
     with pytest.raises(ValueError, match=f"{name} is {value}: append needs"):
         AppendEngine(replace(PRESETS["tiny"], **{name: value}))
+    gc.collect()

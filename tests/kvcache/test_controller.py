@@ -34,7 +34,7 @@ def test_on_icarus():
 
 
 def test_case_by_case():
-    run(CacheController(SMALL), "tb.kvcache.controller_directed", simulator="verilator", expected=10,
+    run(CacheController(SMALL), "tb.kvcache.controller_directed", simulator="verilator", expected=11,
         parameters=given(SMALL))
 
 

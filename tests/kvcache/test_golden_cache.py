@@ -145,16 +145,37 @@ def test_bad_path(keep):
     assert state(cache) == before
 
 
-def test_path_move_that_fails_leaves_the_step_reserved():
-    failing = iter([None, 77])
-    cache = make(mover=lambda move: next(failing))
+def test_path_move_that_fails_leaves_the_step_to_be_written_again():
+    """Whichever move failed: the places stay reserved, all heads are to be appended again."""
+    for fails_at in range(3):
+        moves = []
+
+        def mover(move, moves=moves, fails_at=fails_at):
+            moves.append(move)
+            return 77 if len(moves) == fails_at + 1 else None
+
+        cache = make(heads=2, mover=mover)
+        a = cache.open().handle
+        cache.append(a, 4)
+        write(cache, a)
+        before = state(cache)
+        answer = cache.commit(a, [1, 2, 3])
+        assert (answer.status, answer.address, len(moves)) == (S.FAULT, 77, fails_at + 1)
+        before[0][a.slot].appended = 0
+        assert state(cache) == before
+        for head in range(2):
+            assert cache.commit(a, [1, 2, 3]).status is S.NOT_WRITTEN and cache.lookup(a)[1].appended == head
+            cache.appended(a.slot)
+        assert cache.commit(a, [1, 2, 3]).status is S.OK and cache.lookup(a)[1].length == 3
+
+
+def test_step_whose_path_move_failed_can_be_given_up():
+    cache = make(mover=lambda move: 77)
     a = cache.open().handle
     cache.append(a, 4)
     write(cache, a)
-    before = state(cache)
-    answer = cache.commit(a, [1, 2, 3])
-    assert (answer.status, answer.address, state(cache)) == (S.FAULT, 77, before)
-    assert cache.commit(a, 0).status is S.OK
+    assert cache.commit(a, [1]).status is S.FAULT and cache.commit(a, 1).status is S.NOT_WRITTEN
+    assert cache.commit(a, 0).released == (0,)
 
 
 def test_only_what_every_head_wrote_is_committed():

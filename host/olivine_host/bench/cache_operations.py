@@ -37,12 +37,9 @@ class CacheOperations(CacheShape):
     def sizes(self):
         return f"{self.layers} layers,"
 
-    def lengths_of(self):
-        # The forked sequence and the original.
-        return [max(self.blocks)] * 2
-
-    def _blocks(self, config):
-        return 2 * max(self.blocks)
+    def lengths_of(self, config):
+        # The original and its fork.
+        return [max(self.blocks) * config.lanes] * 2
 
     def script(self, config, seed=0):
         """Its measured jobs are each alone; ``script.operations`` has their numbers by blocks and operation."""

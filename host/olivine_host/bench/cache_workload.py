@@ -68,7 +68,7 @@ class CacheShape:
         """The same for a table."""
         raise NotImplementedError
 
-    def lengths_of(self):
+    def lengths_of(self, config):
         """Positions of every sequence."""
         raise NotImplementedError
 
@@ -78,14 +78,14 @@ class CacheShape:
 
     def _blocks(self, config):
         """Blocks of the pool."""
-        places = [self.cells(config)] if self.cells(config) else self.lengths_of()
+        places = [self.cells(config)] if self.cells(config) else self.lengths_of(config)
         return sum(-(-length // config.lanes) for length in places)
 
     def check(self, config):
         """Raise `ConfigError` if a configuration does not hold the shape."""
         for name, value, most in (("head_dim", self.head_dim, config.max_head_dim),
-                                  ("the longest sequence", max(self.lengths_of()), config.max_sequence),
-                                  ("the number of sequences", len(self.lengths_of()), config.sequences),
+                                  ("the longest sequence", max(self.lengths_of(config)), config.max_sequence),
+                                  ("the number of sequences", len(self.lengths_of(config)), config.sequences),
                                   ("the number of cells", self.cells(config), config.cells),
                                   ("the number of blocks", self._blocks(config), config.blocks)):
             if value > most:
@@ -119,7 +119,7 @@ class HitterDecode(CacheShape):
     def sizes(self):
         return f"1x{self.keys}"
 
-    def lengths_of(self):
+    def lengths_of(self, config):
         return [self.keys]
 
     def cells(self, config):
@@ -151,7 +151,7 @@ class HitterPrefill(CacheShape):
     def sizes(self):
         return f"{self.tokens}x{self.keys}"
 
-    def lengths_of(self):
+    def lengths_of(self, config):
         return [self.keys]
 
     def _step(self, config):
@@ -190,7 +190,7 @@ class MixedDecode(CacheShape):
     def sizes(self):
         return f"{len(self.lengths)}*1x{min(self.lengths)}..{max(self.lengths)}"
 
-    def lengths_of(self):
+    def lengths_of(self, config):
         return list(self.lengths)
 
     def script(self, config, seed=0):
@@ -221,7 +221,7 @@ class ForkedDecode(CacheShape):
     def sizes(self):
         return f"{len(self.suffixes)}*1x({self.prefix} + {min(self.suffixes)}..{max(self.suffixes)})"
 
-    def lengths_of(self):
+    def lengths_of(self, config):
         return [self.prefix + suffix for suffix in self.suffixes]
 
     def _blocks(self, config):
@@ -238,7 +238,7 @@ class ForkedDecode(CacheShape):
         script.extend(first, self.prefix)
         handles = [first, *(script.operate(CacheOp.FORK, first) for _ in self.suffixes[1:])]
         segments = [SegmentOf(first, self.prefix, rows=(1 << len(handles)) - 1)]
-        for row, (handle, length) in enumerate(zip(handles, self.lengths_of())):
+        for row, (handle, length) in enumerate(zip(handles, self.lengths_of(config))):
             script.extend(handle, length - self.prefix)
             segments.append(SegmentOf(handle, length, first=self.prefix // config.lanes, rows=1 << row))
         script.attend(script.attention([script.request(head, len(handles), segments, self.prefix)
@@ -260,7 +260,7 @@ class AppendDecode(CacheShape):
     def sizes(self):
         return f"1x{self.keys}"
 
-    def lengths_of(self):
+    def lengths_of(self, config):
         return [self.keys]
 
     def script(self, config, seed=0):

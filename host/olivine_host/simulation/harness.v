@@ -12,8 +12,8 @@
 // OLIVINE_MEMORY_WORDS.
 //
 // Files in the working directory: `jobs` (a line each: descriptor in hex, first and last word to read
-// back, 1 if it is offered at once and not after the status of the one before), `load_<job>.hex` for $readmemh before
-// the job; written are `results` (a line each: status in hex, cycles from acceptance to status, cycle of acceptance),
+// back, 1 if it is offered at once and not after the status of the one before, and what fails: n the n-th burst that is
+// read from its acceptance on, -n the n-th that is written, 0 none), `load_<job>.hex` for $readmemh before the job; written are `results` (a line each: status in hex, cycles from acceptance to status, cycle of acceptance),
 // `out_<job>.hex` by $writememh, and with +trace `activity`.
 //
 // Lines on standard output: "progress <job> <cycles>", "hang <job> <cycles>", "protocol <what>", "done".
@@ -42,7 +42,7 @@ module harness;
 
     reg [`OLIVINE_WINDOW_BITS-1:0] windows;
     reg [23:0] bus_timeout;
-    integer read_latency, write_latency, progress_cycles, hang_cycles, trace;
+    integer read_latency, write_latency, progress_cycles, hang_cycles, trace, stall;
 
     // The engine.
 
@@ -91,12 +91,14 @@ module harness;
     reg [`OLIVINE_ADDR_BITS-1:0] read_addr [0:QUEUE-1];
     reg [7:0] read_len [0:QUEUE-1];
     reg [`OLIVINE_ID_BITS-1:0] read_id [0:QUEUE-1];
+    reg read_fails [0:QUEUE-1];
     integer read_time [0:QUEUE-1];
     integer read_head = 0, read_tail = 0, read_beat = 0;
 
     reg [`OLIVINE_ADDR_BITS-1:0] write_addr [0:QUEUE-1];
     reg [7:0] write_len [0:QUEUE-1];
     reg [`OLIVINE_ID_BITS-1:0] write_id [0:QUEUE-1];
+    reg write_fails [0:QUEUE-1];
     integer write_head = 0, write_tail = 0, write_beat = 0;
     reg write_outside = 0;
 
@@ -111,8 +113,16 @@ module harness;
     integer response_head = 0, response_tail = 0;
 
     integer lane;
+    // Bursts to go until one fails, and whether one still will.
+    integer fault = 0;
+    reg failing = 0;
     reg [63:0] word;
     reg [`OLIVINE_BUS_BITS-1:0] merged;
+
+    // Whether a channel rests in this cycle, with a chance of `stall` in 100.
+    function stalls(input unused);
+        stalls = stall != 0 && $urandom % 100 < stall;
+    endfunction
 
     task protocol(input [64*8-1:0] what);
         begin
@@ -138,6 +148,9 @@ module harness;
                 read_len[read_tail] = arlen;
                 read_id[read_tail] = arid;
                 read_time[read_tail] = cycle;
+                fault = fault > 0 ? fault - 1 : fault;
+                read_fails[read_tail] = fault == 0 && failing;
+                failing = failing && fault != 0;
                 read_tail = (read_tail + 1) % QUEUE;
                 if (read_tail == read_head) protocol("more reads outstanding than the memory model holds");
             end
@@ -146,6 +159,9 @@ module harness;
                 write_addr[write_tail] = awaddr >> OFFSET;
                 write_len[write_tail] = awlen;
                 write_id[write_tail] = awid;
+                fault = fault < 0 ? fault + 1 : fault;
+                write_fails[write_tail] = fault == 0 && failing;
+                failing = failing && fault != 0;
                 write_tail = (write_tail + 1) % QUEUE;
                 if (write_tail == write_head) protocol("more writes outstanding than the memory model holds");
             end
@@ -172,7 +188,7 @@ module harness;
             if (data_last[data_head] !== (write_beat == write_len[write_head])) protocol("WLAST is in the wrong beat");
             if (data_last[data_head]) begin
                 response_id[response_tail] = write_id[write_head];
-                response_resp[response_tail] = write_outside ? 2'b11 : 2'b00;
+                response_resp[response_tail] = write_outside ? 2'b11 : write_fails[write_head] ? 2'b10 : 2'b00;
                 response_time[response_tail] = cycle;
                 response_tail = (response_tail + 1) % QUEUE;
                 if (response_tail == response_head) protocol("more responses waiting than the memory model holds");
@@ -191,7 +207,7 @@ module harness;
         begin
             if (!rvalid | rready) begin
                 rvalid <= 0;
-                if (read_head != read_tail && cycle + 1 >= read_time[read_head] + read_latency) begin
+                if (read_head != read_tail && cycle + 1 >= read_time[read_head] + read_latency && !stalls(0)) begin
                     word = read_addr[read_head] + read_beat;
                     rvalid <= 1;
                     rid <= read_id[read_head];
@@ -201,7 +217,7 @@ module harness;
                         rresp <= 2'b11;
                     end else begin
                         rdata <= memory[word];
-                        rresp <= 2'b00;
+                        rresp <= read_fails[read_head] ? 2'b10 : 2'b00;
                     end
                     if (read_beat == read_len[read_head]) begin
                         read_head = (read_head + 1) % QUEUE;
@@ -211,7 +227,8 @@ module harness;
             end
             if (!bvalid | bready) begin
                 bvalid <= 0;
-                if (response_head != response_tail && cycle + 1 >= response_time[response_head] + write_latency) begin
+                if (response_head != response_tail && cycle + 1 >= response_time[response_head] + write_latency
+                        && !stalls(0)) begin
                     bvalid <= 1;
                     bid <= response_id[response_head];
                     bresp <= response_resp[response_head];
@@ -226,7 +243,7 @@ module harness;
     // Jobs accepted and jobs reported; of those between, at most FLIGHT, where they began and what is read back.
     localparam FLIGHT = 8;
     localparam RESET = 0, NEXT = 1, HOLD = 2, OFFER = 3, LAST = 4;
-    integer state = RESET, job = 0, reported = 0, start = 0, quiet = 0, scanned, joined;
+    integer state = RESET, job = 0, reported = 0, start = 0, quiet = 0, scanned, joined, next_fault;
     integer jobs_file, results_file, activity_file, first_word, last_word;
     integer start_of [0:FLIGHT-1];
     integer first_of [0:FLIGHT-1];
@@ -242,6 +259,7 @@ module harness;
         if (!$value$plusargs("write_latency=%d", write_latency)) write_latency = 30;
         if (!$value$plusargs("progress=%d", progress_cycles)) progress_cycles = 10000;
         if (!$value$plusargs("hang=%d", hang_cycles)) hang_cycles = 150000;
+        if (!$value$plusargs("stall=%d", stall)) stall = 0;
         trace = $test$plusargs("trace") != 0;
 `ifdef OLIVINE_WAVES
         $dumpfile(`OLIVINE_WAVES);
@@ -267,8 +285,8 @@ module harness;
 
     task next;
         begin
-            scanned = $fscanf(jobs_file, "%h %d %d %d\n", descriptor, first_word, last_word, joined);
-            state = scanned != 4 ? LAST : HOLD;
+            scanned = $fscanf(jobs_file, "%h %d %d %d %d\n", descriptor, first_word, last_word, joined, next_fault);
+            state = scanned != 5 ? LAST : HOLD;
         end
     endtask
 
@@ -314,6 +332,11 @@ module harness;
     endtask
 
     always @(posedge clk) begin
+        if (stall != 0 && aresetn) begin
+            arready <= !stalls(0);
+            awready <= !stalls(0);
+            wready <= !stalls(0);
+        end
         accept;
         store;
         answer;
@@ -331,6 +354,8 @@ module harness;
             OFFER: if (job_valid & job_ready) begin
                 job_valid <= 0;
                 start_of[job % FLIGHT] = cycle;
+                fault = next_fault;
+                failing = next_fault != 0;
                 if (job == reported) start = cycle;
                 if (trace != 0) $fdisplay(activity_file, "job %0d", job);
                 job = job + 1;

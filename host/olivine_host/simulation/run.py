@@ -52,6 +52,8 @@ class Options:
         Cycles without a transfer on the bus after which the harness gives up.
     progress_cycles : int
         Cycles between two reports of progress.
+    stall : int
+        Chance in 100 by cycle that a channel of the memory rests.
     """
 
     windows: int
@@ -60,11 +62,13 @@ class Options:
     write_latency: int = 30
     hang_cycles: int = 150_000
     progress_cycles: int = 2_000
+    stall: int = 0
 
     def plusargs(self):
         return [f"+windows={self.windows:x}", f"+bus_timeout={self.bus_timeout}",
                 f"+read_latency={self.read_latency}", f"+write_latency={self.write_latency}",
-                f"+hang={self.hang_cycles}", f"+progress={self.progress_cycles}"]
+                f"+hang={self.hang_cycles}", f"+progress={self.progress_cycles}",
+                f"+stall={self.stall}"]
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,8 @@ def run_jobs(build, jobs, options, word_bytes, *, trace=False, progress=None):
         Each with ``regions`` (list of (address, bytes)), ``descriptor`` (int), ``output`` (address,
         bytes): see `olivine_host.jobs.LinearJob`. Regions are whole bus words apart. A job with a true ``joined``
         is offered without waiting for the status of the one before. The output region of one with a true ``keeps`` is
-        not cleared before, and what shares its words may change.
+        not cleared before, and what shares its words may change. ``fault`` n, if it has one, is the n-th burst read
+        from its acceptance on that ends in SLVERR, -n the n-th burst written.
     options : Options
     word_bytes : int
         Bytes of a bus beat.
@@ -176,7 +181,8 @@ def run_jobs(build, jobs, options, word_bytes, *, trace=False, progress=None):
             if end > memory_bytes:
                 raise ValueError(f"job {number} ends at byte {end}: the memory has {memory_bytes}")
             write_image(folder / f"load_{number}.hex", regions, word_bytes)
-            file.write(f"{job.descriptor:x} {output.first} {output.last} {int(getattr(job, 'joined', False))}\n")
+            file.write(f"{job.descriptor:x} {output.first} {output.last} {int(getattr(job, 'joined', False))} "
+                       f"{getattr(job, 'fault', 0)}\n")
     command = [*build.command, *options.plusargs(), *(["+trace"] if trace else [])]
     try:
         _execute(command, build.tool.env(), folder, progress)

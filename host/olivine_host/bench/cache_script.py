@@ -116,8 +116,9 @@ class CacheScript:
         image = self.memory.image()
         self.golden = CacheSystem(config, self.memory.geometry, image)
         setup = SetupDescriptor.const({"opcode": OPCODE_SETUP, "geometry": self.memory.geometry}).as_value().value
-        self._setup, start = setup, self.memory.pool[0]
-        self.jobs = [self._job("setup", setup, [(start, bytes(image[start:]))], keeps=True)]
+        self._setup = setup
+        # All of memory is given, so that nothing that is read back is undefined.
+        self.jobs = [self._job("setup", setup, [(0, bytes(image))], keeps=True)]
         self.measured, self.limit, self.alone = [], None, None
 
     def _job(self, what, descriptor, regions=(), output=(0, 0), **options):

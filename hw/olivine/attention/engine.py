@@ -8,6 +8,7 @@ from ..control.job import Activity, JobStatus, StatusCode, Window, command
 from ..control.lifecycle import JobControl, first_fault
 from ..kvcache.descriptor import CacheGeometry
 from ..kvcache.lookup import CacheEvent, EventKind, LookupAnswer, LookupRequest
+from ..kvcache.lookup_port import LookupPort
 from ..memory.axi import AXI4
 from ..memory.faults import bus_faults
 from ..memory.guard import AddressGuard
@@ -193,8 +194,13 @@ class AttentionEngine(wiring.Component):
         for source, target in ((cell_reader.o, hitters.i), (hitters.o_write, cell_writer.i),
                                (table.o_group, hitters.i_group), (table.o_cells, hitters.i_chunk)):
             wiring.connect(m, source, target)
-        wiring.connect(m, table.lookup, wiring.flipped(self.lookup))
-        wiring.connect(m, wiring.flipped(self.found), table.found)
+        # A lookup that a job began outlives it.
+        m.submodules.lookup_port = lookup_port = LookupPort()
+        wiring.connect(m, table.lookup, lookup_port.i)
+        wiring.connect(m, lookup_port.o, table.found)
+        wiring.connect(m, lookup_port.lookup, wiring.flipped(self.lookup))
+        wiring.connect(m, wiring.flipped(self.found), lookup_port.found)
+        m.d.comb += lookup_port.flush.eq(~running)
         wiring.connect(m, pages.o_tile, tiles.i)
         wiring.connect(m, tiles.o, datapath.i_tile)
         wiring.connect(m, queries.o_block, datapath.i_query_block)
@@ -235,7 +241,7 @@ class AttentionEngine(wiring.Component):
         ]
 
         m.submodules.control = control = JobControl(AttentionDescriptor)
-        idle = Cat(part.idle for part in (*readers, *writers)).all()
+        idle = Cat(part.idle for part in (*readers, *writers, lookup_port)).all()
         m.d.comb += [
             control.job.payload.eq(self.job.payload), control.job.valid.eq(self.job.valid),
             self.job.ready.eq(control.job.ready), planner.job.eq(control.held),

@@ -18,11 +18,12 @@ from ...memory.writer import BurstWriter
 from ...stream import Gearbox, Queue
 from ..descriptor import CacheGeometry
 from ..lookup import CacheEvent, LookupAnswer, LookupRequest
+from ..lookup_port import LookupPort
 from .descriptor import ROW_BYTES, AppendDescriptor, AppendScales
 from .pages import PageWrites, Reports
 from .places import PlaceWalk
 from .plan import Planner
-from .rows import LookupPort, RowCheck
+from .rows import RowCheck
 from .source import SourceAddresses, SourceLoader
 from .store import RowStore, piece_layout
 

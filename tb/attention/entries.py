@@ -36,8 +36,8 @@ def width(layout, name):
 
 
 def descriptor(rng, kind):
-    """Fields of a job that the entry's legality depends on; ``kind``: of a cached job, or ``"attention"`` or ``"merge"``
-    of one that is not."""
+    """Fields of a job that the entry's legality depends on; ``kind``: of a cached job, or ``"attention"`` or
+    ``"merge"`` of one that is not."""
     opcode = {"score": OPCODE_SCORE, "merge": OPCODE_MERGE}.get(kind, OPCODE_ATTENTION)
     formats = list(OutputFormat)[:3 if kind == "hitters" else 4]
     fields = {"opcode": opcode, "q_format": rng.choice((RowFormat.INT8, RowFormat.INT12)).value,

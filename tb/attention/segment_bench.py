@@ -319,7 +319,7 @@ def segment_of(rng, slot, seq, **changed):
     end = rng.choice((most, max(seq.length, 1), rng.randint(1, most)))
     holes = sum(block is None for block in seq.table)
     first = rng.randint(min(holes * (rng.random() < 0.9), (end - 1) // LANES), (end - 1) // LANES)
-    rows = rng.choice((ALL_ROWS, rng.getrandbits(64), 1 << rng.randrange(64), rng.getrandbits(64) & rng.getrandbits(64)
+    rows = rng.choice((ALL_ROWS, ALL_ROWS, rng.getrandbits(64), 1 << rng.randrange(64), rng.getrandbits(64) & rng.getrandbits(64)
                        & rng.getrandbits(64), 0))
     return ZEROS | {"slot": slot, "generation": seq.generation, "first": first, "end": end, "rows": rows} | changed
 

@@ -43,6 +43,18 @@ async def every_format(dut):
 
 
 @cocotb.test()
+async def every_first_place(dut):
+    """A sequence that begins at each place of a block: runs end with their sub-block, their block and their step."""
+    bench = AppendBench(dut, seed=SEED)
+    await bench.start()
+    rng = np.random.default_rng(SEED)
+    lanes, rows = bench.config.lanes, bench.config.rows
+    for length in range(lanes):
+        await bench.compute(AppendCase(rng, bench.config, rows=rows + 1, reserved=rows + 1, heads=1, geometry_heads=1,
+                                       head_dim=8, length=length, policies=(CachePolicy.NONE,)))
+
+
+@cocotb.test()
 async def random_jobs(dut):
     """Random caches and jobs, one after the other, with the chosen channels stalling."""
     bench = AppendBench(dut, patterns=dict.fromkeys(STALLED, PATTERN), seed=SEED)

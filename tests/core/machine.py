@@ -70,8 +70,9 @@ class Machine:
         self.golden.cache.mover = self.move
         geometry = self.memory.geometry
         setup = SetupDescriptor.const({"opcode": OPCODE_SETUP, "geometry": geometry}).as_value().value
-        self.jobs.append(RawJob(setup, [(0, bytes(self.image))], (0, 0), self.memory.memory_bytes, keeps=True,
-                                what="setup"))
+        # And one beat more, which is read back with the last ones.
+        image = bytes(self.image) + bytes(config.bus_bytes)
+        self.jobs.append(RawJob(setup, [(0, image)], (0, 0), len(image), keeps=True, what="setup"))
         self.policies = [Policy(), Policy(), window(2 * config.lanes + 1), window(3),
                          heavy(6, 4, min(6, config.chunk_rows)), heavy(3, 2, config.rows // 2 or 1)]
 

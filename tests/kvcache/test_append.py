@@ -27,17 +27,17 @@ def simulate(testbench, simulator="verilator", preset="tiny", **parameters):
 
 
 def test_icarus():
-    simulate("tb.kvcache.append", "icarus", pattern="half", jobs=1, seed=1, expected=5)
+    simulate("tb.kvcache.append", "icarus", pattern="half", jobs=1, seed=1, expected=6)
 
 
 @pytest.mark.parametrize("pattern", ["always", "half", "bursty", "rare"])
 def test_patterns(pattern):
-    simulate("tb.kvcache.append", pattern=pattern, jobs=4 if pattern == "rare" else 8, seed=len(pattern), expected=5)
+    simulate("tb.kvcache.append", pattern=pattern, jobs=4 if pattern == "rare" else 8, seed=len(pattern), expected=6)
 
 
 @pytest.mark.parametrize("channel", ["ar", "r", "aw", "w", "b", "done", "lookup", "found", "event"])
 def test_each_channel_stalls(channel):
-    simulate("tb.kvcache.append", pattern="rare", stalled=channel, jobs=2, seed=7, expected=5)
+    simulate("tb.kvcache.append", pattern="rare", stalled=channel, jobs=2, seed=7, expected=6)
 
 
 def test_faults():
@@ -47,14 +47,14 @@ def test_faults():
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["ecp5", "edge"])
 def test_larger_presets(preset):
-    simulate("tb.kvcache.append", preset=preset, pattern="bursty", jobs=12, seed=9, expected=5)
+    simulate("tb.kvcache.append", preset=preset, pattern="bursty", jobs=12, seed=9, expected=6)
     simulate("tb.kvcache.append_faults", preset=preset, seed=6, expected=10, descriptors=100)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_many_jobs(seed):
-    simulate("tb.kvcache.append", pattern="half", jobs=150, seed=100 + seed, expected=5)
+    simulate("tb.kvcache.append", pattern="half", jobs=150, seed=100 + seed, expected=6)
 
 
 @pytest.mark.slow

@@ -117,12 +117,13 @@ class CacheScript:
         self.golden = CacheSystem(config, self.memory.geometry, image)
         setup = SetupDescriptor.const({"opcode": OPCODE_SETUP, "geometry": self.memory.geometry}).as_value().value
         self._setup = setup
-        # All of memory is given, so that nothing that is read back is undefined.
-        self.jobs = [self._job("setup", setup, [(0, bytes(image))], keeps=True)]
+        # All of memory is given, and a beat more, so that nothing that the harness reads back is undefined.
+        self.jobs = [self._job("setup", setup, [(0, bytes(image) + bytes(config.bus_bytes))], keeps=True)]
         self.measured, self.limit, self.alone = [], None, None
 
     def _job(self, what, descriptor, regions=(), output=(0, 0), **options):
-        return ScriptJob(what, descriptor, list(regions), output, self.memory.memory_bytes, **options)
+        return ScriptJob(what, descriptor, list(regions), output,
+                         self.memory.memory_bytes + self.config.bus_bytes, **options)
 
     def run(self, what, descriptor, regions=(), output=None, *, joined=False, measured=None):
         """Add a job; ``measured`` is its `Limit`, or None if it is not measured. Returns the new handle, if any."""

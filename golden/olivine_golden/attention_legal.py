@@ -34,6 +34,8 @@ def illegal_field(config, fields):
         "heads": fields["heads"] >= 1,
         "groups": fields["groups"] >= 1,
         "table": _address(config, fields["table"], ENTRY_BYTES),
+        # Of a cached job, `olivine_golden.cached_legal` says what is legal.
+        "tree": not fields["tree"], "cells": not fields["cells"], "hitters": not fields["hitters"],
         "reserved": fields["reserved"] == 0,
     }
     return next((name for name, fine in legal.items() if not fine), None)

@@ -26,13 +26,14 @@ def illegal_changes(rng, values):
     """Every way to spoil each field of a legal descriptor: (field, value)."""
     most = CONFIG.max_head_dim
     changes = {
-        "opcode": [0, 1, 4, 128 + 2, 255, 2 ^ 1 << 1, *(2 ^ 1 << bit for bit in range(2, 8))],
+        "opcode": [0, 1, 4, 128 + 2, 255, 2 ^ 1 << 1, *(2 ^ 1 << bit for bit in range(3, 8))],
         "q_format": [2, 3],
         "lse": [1] if values["o_format"] == OutputFormat.PARTIAL.value else [],
         "head_dim": [0, most + 8, 1, 2, 4, most - 1, 12, (1 << 9) - 8],
         "heads": [0], "groups": [0],
         "table": [values["table"] | 1 << bit for bit in (*range(6), *range(CONFIG.addr_width, 48))],
-        "reserved": [*(1 << bit for bit in range(0, 136, 5)), 1 << 135, rng.getrandbits(136) | 1],
+        "tree": [1], "cells": [1], "hitters": [1],      # without a cached job
+        "reserved": [*(1 << bit for bit in range(0, 132, 5)), 1 << 131, rng.getrandbits(132) | 1],
     }
     return [(name, value) for name, options in changes.items() for value in options]
 
@@ -55,7 +56,7 @@ class Bench:
 
     def __init__(self, dut):
         self.dut = dut
-        dut.job.value = 0
+        dut.job.value = dut.geometry.value = 0
 
     async def look(self, values):
         """What the unit says of a descriptor: (bad, field, plan), each at its latency, the job held."""

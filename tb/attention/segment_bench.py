@@ -72,8 +72,8 @@ def entries(rng, places, holes=0):
 
 
 def plain_sequence(rng):
-    length, reserved = rng.choice((0, rng.randint(1, 6 * LANES), 2 * LANES)), rng.choice((0, 1, rng.randint(1, 20)))
-    reserved += not length + reserved
+    length = rng.choice((0, 3 * LANES, *(rng.randint(1, 8 * LANES) for _ in range(4))))
+    reserved = rng.choice((0, 1, rng.randint(1, 2 * LANES))) or not length
     holes = rng.choice((0, 0, length // LANES // 2))
     return Sequence(rng.getrandbits(16), table=entries(rng, length + reserved, holes), length=length, reserved=reserved,
                     policy=CachePolicy.WINDOW if holes else CachePolicy.NONE)
@@ -316,11 +316,13 @@ class Bench:
 def segment_of(rng, slot, seq, **changed):
     """A segment that is legal once the step is appended. Pages that a window has given up are in it at times."""
     most = seq.length + seq.reserved
-    end = rng.choice((most, max(seq.length, 1), rng.randint(1, most)))
+    end = rng.choice((most, most, max(seq.length, 1), rng.randint(1, most)))
     holes = sum(block is None for block in seq.table)
-    first = rng.randint(min(holes * (rng.random() < 0.9), (end - 1) // LANES), (end - 1) // LANES)
-    rows = rng.choice((ALL_ROWS, ALL_ROWS, rng.getrandbits(64), 1 << rng.randrange(64), rng.getrandbits(64) & rng.getrandbits(64)
-                       & rng.getrandbits(64), 0))
+    last = (end - 1) // LANES
+    first = min(holes * (rng.random() < 0.9), last)
+    first = rng.choice((first, rng.randint(first, last)))
+    rows = rng.choice((ALL_ROWS, ALL_ROWS, rng.getrandbits(64), 1 << rng.randrange(64), rng.getrandbits(64) &
+                       rng.getrandbits(64), 0))
     return ZEROS | {"slot": slot, "generation": seq.generation, "first": first, "end": end, "rows": rows} | changed
 
 

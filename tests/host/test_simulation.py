@@ -165,7 +165,7 @@ def test_progress_is_reported(engine):
 @pytest.mark.parametrize("simulator", SIMULATORS)
 def test_a_hang_is_reported(engine, simulator):
     jobs = [job(COPY, 1, 1), job(COPY, 0, 1, size=4)]
-    with pytest.raises(SimulationError, match=r"job 1 hangs: no transfer on the bus up to cycle 30\d"):
+    with pytest.raises(SimulationError, match=r"job 1 hangs: no transfer on the bus up to cycle (299|30\d)"):
         Simulator(CONFIG, engine, simulator, hang_cycles=300).run_jobs(jobs)
 
 

@@ -1,8 +1,7 @@
 """What attention keeps on chip, buffer by buffer, from the shapes that the gateware itself uses."""
 
 from amaranth.hdl import Shape
-from olivine.attention.descriptor import BASE_BYTES
-from olivine.attention.engine import BASES, PAGE_QUEUE_BEATS, QUERY_QUEUE_BEATS, TABLE_QUEUE_BEATS
+from olivine.attention.engine import PAGE_QUEUE_BEATS, PAGES, QUERY_QUEUE_BEATS, TABLE_QUEUE_BEATS
 from olivine.attention.layout import (
     CHUNKS,
     MAXIMUM_BITS,
@@ -16,6 +15,7 @@ from olivine.attention.layout import (
 )
 from olivine.attention.queries import query_words
 from olivine.attention.sequencer import probability_words
+from olivine.attention.table import page_layout
 from olivine.config import PROBABILITY_BITS, ROW_BITS
 from olivine.memory.realign import rotated_beats
 
@@ -50,7 +50,8 @@ def attention_buffers(config):
         "results": (2 * lanes, O_BITS * rows),
         "m, l and LSE to be written": (CHUNKS * config.contexts, width(record_layout(config))),
         "what rows see": (CHUNKS * config.contexts, width(bounds_layout(config))),
-        "page addresses": (BASES, 8 * BASE_BYTES),
+        "pages, for those who fetch them": (PAGES, width(page_layout(config))),
+        "pages, for the order of steps": (PAGES, width(page_layout(config))),
         "beats of pages": (PAGE_QUEUE_BEATS, beat),
         "beats of queries": (QUERY_QUEUE_BEATS, beat),
         "beats of the table": (TABLE_QUEUE_BEATS, beat),

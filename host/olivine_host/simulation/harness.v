@@ -324,7 +324,7 @@ module harness;
                 $display("hang %0d %0d", reported, cycle - start);
                 finish;
             end
-            if (progress_cycles != 0 && (cycle - start) % progress_cycles == 0) begin
+            if (progress_cycles != 0 && cycle != start && (cycle - start) % progress_cycles == 0) begin
                 $display("progress %0d %0d", reported, cycle - start);
                 $fflush;
             end

@@ -28,7 +28,7 @@ _WORDS = {
     StatusCode.TIMEOUT: "the bus was silent for too long",
     StatusCode.BAD_ENTRY: "the table's entry at {address:#x} has a field {field} with a value that is not allowed",
     StatusCode.BAD_BASE: "the page at {address:#x} does not start at a whole beat of memory",
-    StatusCode.BAD_SEGMENT: "the segment at {address:#x} has a field {field} that names what its sequence does not have",
+    StatusCode.BAD_SEGMENT: "the segment at {address:#x} names what its sequence does not have: field {field}",
     StatusCode.BAD_ROW: "the row at {address:#x} has a field {field} that names a place that is not its turn",
     StatusCode.REFUSED: "the cache refused the operation: {field}",
 }

@@ -73,7 +73,7 @@ def entries(rng, places, holes=0):
 
 def plain_sequence(rng):
     length = rng.choice((0, 3 * LANES, *(rng.randint(1, 8 * LANES) for _ in range(4))))
-    reserved = rng.choice((0, 1, rng.randint(1, 2 * LANES))) or not length
+    reserved = rng.choice((0, 1, rng.randint(1, 2 * LANES))) or int(not length)
     holes = rng.choice((0, 0, length // LANES // 2))
     return Sequence(rng.getrandbits(16), table=entries(rng, length + reserved, holes), length=length, reserved=reserved,
                     policy=CachePolicy.WINDOW if holes else CachePolicy.NONE)

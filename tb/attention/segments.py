@@ -60,15 +60,14 @@ async def any_group(dut, pair):
     """Pages, masks and fences of random groups, several of a job after each other; until one meets a lost page."""
     bench = Bench(dut, f"any {pair}", pair)
     await bench.begin()
-    lost = met = 0
+    met = 0
     for _ in range(30):
         pages, fault = await any_walk(bench)
         met += pages
         if fault:
             assert fault[1] == "first"
-            lost += 1
             await bench.stays()
-    assert met > 150 and lost
+    assert met > 150
 
 
 @test
@@ -130,17 +129,21 @@ async def an_append_that_never_comes(dut):
 
 
 @test
-async def a_sequence_that_is_closed_meanwhile(dut):
-    """Between the load and its pages: the first of them is lost."""
+async def pages_that_are_lost_meanwhile(dut):
+    """Between the load and the pages: the sequence, or a page that its window has given up."""
     bench = Bench(dut, "closed")
     await bench.begin()
-    for status in (CacheStatus.NO_SEQUENCE, CacheStatus.SWAPPED, CacheStatus.BROKEN):
+    for status in (CacheStatus.NO_SEQUENCE, CacheStatus.SWAPPED, CacheStatus.BROKEN, None):
         bench.fill(plain_sequence, 2, head=0)
         segments = [segment_of(bench.rng, slot, seq, rows=ALL_ROWS) | {"first": 0} for slot, seq in bench.slots.items()]
         for seq in bench.slots.values():
             seq.table = entries(bench.rng, seq.length + seq.reserved)
         assert await bench.load(segments, 0) is None
-        bench.slots[segments[1]["slot"]].status = status
+        lost = bench.slots[segments[1]["slot"]]
+        if status is None:
+            lost.table[(segments[1]["end"] - 1) // LANES] = None
+        else:
+            lost.status = status
         _, fault = await bench.walk(segments, golden_group(bench.rng, segments, 1, 0), 0, 1)
         assert fault == (1, "first")
         await bench.stays()

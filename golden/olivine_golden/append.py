@@ -72,7 +72,8 @@ def append(memory, descriptor, geometry, cache_view, config):
         ``offset`` (not the sequence's next place), ``reserved``, ``offset`` (the table has no such block). A last row
         that is not its sequence's last reserved place is bad in its ``offset``. Only the free cells of a heavy-hitter
         record are looked at when a head's turn has come: one that is not below ``before`` or in no block is bad
-        in its row's ``offset``; heads before it are then written and reported (the engine may have reported fewer).
+        in its row's ``offset``; the steps before it are then written and reported (the engine may have reported fewer,
+        and written some rows of the step).
     events : list of int
         The slot of each APPENDED event, in order.
     """

@@ -50,7 +50,7 @@ def spoil(rng, config, fields):
         "heads": lambda: 0,
         "groups": lambda: 0,
         "table": lambda: rng.choice([fields["table"] + rng.randrange(1, ENTRY_BYTES), outside]),
-        "reserved": lambda: 1 << rng.randrange(136),
+        "reserved": lambda: 1 << rng.randrange(AttentionDescriptor["reserved"].width),
     }
     spoilt = rng.sample(sorted(choices), rng.choice([1, 1, 1, 2]))
     for name in spoilt:

@@ -1,4 +1,5 @@
-"""Scores of whole units against golden: every word in its cycle, mask, running maximum, saturations.
+"""Scores of whole units against golden: every word in its cycle, mask, running maximum, saturations; over the cache by
+masks of segments, token trees and positions of cells.
 
 Parameters: see `tb.attention.units`.
 """
@@ -6,21 +7,26 @@ Parameters: see `tb.attention.units`.
 import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge
-from olivine.attention.layout import CHUNKS, bounds_layout
+from olivine.attention.layout import CHUNKS, bounds_layout, cell_position
 from olivine.attention.score import ScoreScaler, score_word
 from olivine.config import LANE_MAX, ROW_BITS
+from olivine.kvcache.descriptor import TREE_PLACES
 from olivine_golden.rounding import rsh, sat
 
 from tb.attention.units import CONFIG, LANES, ROWS, banks, chance, noise, shape_of
 from tb.numerics.pipeline import latency
 from tb.streams import pack, start, unpack
 
-INPUT, ADDR, PARAMS = (shape_of(ScoreScaler, name) for name in ("i", "bounds_addr", "params"))
+INPUT, ADDR, PARAMS, MASK_ADDR, TREE_ADDR, CELL_ADDR, BASES = (shape_of(ScoreScaler, name) for name in (
+    "i", "bounds_addr", "params", "mask_addr", "tree_addr", "cell_addr", "tree_base"))
 OUTPUT, BOUNDS = score_word(CONFIG), bounds_layout(CONFIG)
 LARGEST = (LANE_MAX << ROW_BITS - 1) * CONFIG.max_head_dim
 """Largest dot product."""
 
 LAST_POSITION = (1 << 20) - 1
+
+MODES = {"plain": (), "cached": ("masked",), "tree": ("masked", "tree"), "cells": ("masked", "cells")}
+"""The flags of each kind of job."""
 
 
 def dots(rng):
@@ -31,23 +37,82 @@ def dots(rng):
     return rng.integers(-LARGEST, LARGEST + 1, ROWS) >> (0 if kind == 1 else 10)
 
 
+def bits(mask):
+    """bool [P]"""
+    return np.array([mask >> row & 1 for row in range(ROWS)], bool)
+
+
 def parameters(rng):
     return {"mult": int(rng.choice([0, 1, 0xFFFF, rng.integers(0, 1 << 16), rng.integers(0, 1 << 16)])),
             "shift": int(rng.choice([0, 63, rng.integers(0, 64), rng.integers(8, 30), rng.integers(8, 30)]))}
 
 
 class Bench:
-    def __init__(self, dut, seed):
+    """The unit and the memories that it asks.
+
+    Attributes
+    ----------
+    kind : str
+        Of `MODES`.
+    base : int
+        Position about which keys, bounds and tokens of cells lie.
+    """
+
+    def __init__(self, dut, seed, kind="plain"):
         self.dut, self.rng = dut, np.random.default_rng(seed)
-        self.saturated = self.hidden = self.seen = 0
+        self.kind, self.base, self.bases, self.contents = kind, 0, [0] * CHUNKS, {}
+        self.saturated = self.hidden = self.seen = self.decided = 0
         dut.i.value = dut.params.value = dut.bounds.value = 0
         for name in ("masked", "tree", "cells", "mask", "tree_base", "tree_column", "position"):
             getattr(dut, name).value = 0
+        for name in MODES[kind]:
+            getattr(dut, name).value = 1
+
+    def recall(self, what, **address):
+        """A word of a memory, random when it is looked at first: a segment's ``mask`` and a ``column`` of the tree of
+        a context's rows, or the ``cell`` of a group."""
+        rng, key = self.rng, (what, *sorted(address.items()))
+        if key not in self.contents:
+            self.contents[key] = {"valid": int(chance(rng, .8)), "position": int(
+                np.clip(self.base + rng.integers(-LANES, 3 * LANES), 0, 0xFFFF))} if what == "cell" else \
+                int(rng.choice([0, (1 << ROWS) - 1, rng.integers(0, 1 << ROWS), rng.integers(0, 1 << ROWS)]))
+        return self.contents[key]
+
+    def visible(self, tag, lane, low, high):
+        """Which rows see a key."""
+        place, named = tag["position"] + lane, (1 << ROWS) - 1
+        at = {name: tag[name] for name in ("bank", "context")}
+        if self.kind != "plain":
+            named = self.recall("mask", **at, segment=tag["segment"])
+        branch = place - self.bases[tag["bank"]]
+        if self.kind == "tree" and branch >= 0:
+            self.decided += 1
+            seen = self.recall("column", **at, place=branch) if branch < TREE_PLACES else 0
+            return bits(seen & named)
+        if self.kind == "cells":
+            token = self.recall("cell", bank=tag["group"] % 2, cell=place)
+            place, named = token["position"], named * token["valid"]
+        return (low <= place) & (place < high) & bits(named)
+
+    def answer(self):
+        """What the memories say to the addresses of this cycle."""
+        dut, bounds = self.dut, self.bounds
+        asked = unpack(ADDR, int(dut.bounds_addr.value))
+        dut.bounds.value = pack(BOUNDS, bounds.get((asked["bank"], asked["context"]), [{}] * ROWS))
+        dut.mask.value = self.recall("mask", **unpack(MASK_ADDR, int(dut.mask_addr.value)))
+        dut.tree_column.value = self.recall("column", **unpack(TREE_ADDR, int(dut.tree_addr.value)))
+        dut.position.value = pack(cell_position, self.recall("cell", **unpack(CELL_ADDR, int(dut.cell_addr.value))))
 
     def units(self, count):
         """Tags, and bounds by bank and context that lie about the units' keys."""
         rng = self.rng
-        base = int(rng.choice([0, rng.integers(0, 300), LAST_POSITION - 3 * LANES]))
+        last = 0xFFFF if self.kind == "cells" else LAST_POSITION
+        base = self.base = int(rng.choice([0, rng.integers(0, 300), last - 3 * LANES]))
+        # Committed lengths: before, among and after the keys, some of which are beyond the mask's places.
+        self.bases = [int(rng.choice([base - 70, base, base + rng.integers(0, 3 * LANES), base - TREE_PLACES + LANES]))
+                      for _ in range(CHUNKS)]
+        self.contents.clear()
+        first = CONFIG.cells // LANES // 2 * LANES if self.kind == "cells" else base
         bounds = {}
         for bank in range(CHUNKS):
             for context in range(CONFIG.contexts):
@@ -61,14 +126,16 @@ class Bench:
                  "slot": int(rng.integers(0, CONFIG.contexts)), "first": int(rng.integers(0, 2)),
                  "final": int(rng.integers(0, 2)),
                  "keys": int(rng.choice([1, LANES, LANES - 1, rng.integers(1, LANES + 1)])),
-                 "position": int(rng.choice([base, base + LANES, base + 2 * LANES])),
+                 "position": int(first + LANES * rng.integers(0, 3)) % (
+                     CONFIG.cells if self.kind == "cells" else 1 << 20),
                  "segment": int(rng.integers(0, 64)), "group": int(rng.integers(0, 4))} for _ in range(count)]
         return tags, bounds
 
     async def run(self, tags, bounds, params, gaps=False, data=dots):
         """Units one after the other, with the words beyond their keys that the array brings."""
         dut, rng = self.dut, self.rng
-        dut.params.value = banks(PARAMS, params)
+        dut.params.value, dut.tree_base.value = banks(PARAMS, params), banks(BASES, self.bases)
+        self.bounds = bounds
         enter, leave, ends, tallies, now = {}, {}, {}, {}, 0
         for tag in tags:
             largest = np.full(ROWS, -1 << 15)
@@ -81,7 +148,7 @@ class Bench:
                     number = params[tag["bank"]]
                     rounded = rsh(dot * number["mult"], number["shift"])
                     score = sat(rounded, 16)
-                    visible = (low <= tag["position"] + lane) & (tag["position"] + lane < high)
+                    visible = self.visible(tag, lane, low, high)
                     largest = np.maximum(largest, np.where(visible, score, -1 << 15))
                     leave[now + latency()] = {
                         "valid": 1, "first": int(lane == 0), "last": int(lane == LANES - 1), "tag": tag,
@@ -104,18 +171,32 @@ class Bench:
             assert got["last"] == (cycle in ends), cycle
             assert cycle not in ends or {name: got[name] for name in ends[cycle]} == ends[cycle], (cycle, got)
             assert int(dut.saturated.value) == tallies.get(cycle, 0), (cycle, params)
-            asked = unpack(ADDR, int(dut.bounds_addr.value))
-            dut.bounds.value = pack(BOUNDS, bounds.get((asked["bank"], asked["context"]), [{}] * ROWS))
+            self.answer()
 
 
 @cocotb.test()
-async def any_units(dut):
-    bench = Bench(dut, 1)
+@cocotb.parametrize(kind=list(MODES))
+async def any_units(dut, kind):
+    bench = Bench(dut, [1, *map(ord, kind)] if kind != "plain" else 1, kind)
     await start(dut)
-    for index in range(24):
+    for index in range(24 if kind == "plain" else 16):
         params = [parameters(bench.rng) for _ in range(CHUNKS)]
         await bench.run(*bench.units(6 if LANES < 32 else 2), params, gaps=index % 2)
-    assert bench.saturated and bench.hidden and bench.seen
+    assert bench.saturated and bench.hidden and bench.seen and (bench.decided > 0) == (kind == "tree")
+
+
+@cocotb.test()
+async def every_place_of_a_tree(dut):
+    """From two places before the committed length to two after the last that the mask names."""
+    bench = Bench(dut, 5, "tree")
+    await start(dut)
+    for bank in range(CHUNKS):
+        _, bounds = bench.units(0)
+        bench.bases = [base := int(bench.rng.integers(100, 200))] * CHUNKS
+        tags = [{"bank": bank, "context": 0, "slot": 0, "first": 1, "final": 0, "keys": LANES, "position": position,
+                 "segment": 0, "group": 0} for position in range(base - 2, base + TREE_PLACES + 2, LANES)]
+        await bench.run(tags, bounds, [{"mult": 300, "shift": 12}] * CHUNKS)
+    assert bench.decided >= CHUNKS * TREE_PLACES
 
 
 @cocotb.test()

@@ -8,6 +8,7 @@ Parameter: OLIVINE_CONFIG.
 
 import random
 from collections import deque
+from dataclasses import fields
 
 import cocotb
 from cocotb.triggers import RisingEdge
@@ -16,6 +17,7 @@ from olivine.attention.layout import GROUPS, slots
 from olivine.attention.sequencer import TILE_SPACING, Sequencer
 from olivine.control.job import Stall
 from olivine.olive.formats import LaneFormat
+from olivine_golden.attention_plan import Job
 
 from tb.attention.jobs import CONFIG, LANES, ROWS, Fresh, chunk_bits, kinds_of_chunks, page_bits, random_job, unit_ports
 from tb.streams import StreamChecker, pack, unpack
@@ -29,7 +31,24 @@ SPACING = max(LANES, TILE_SPACING)
 # A unit that stands still fails, and does not wait for ever.
 test = cocotb.test(timeout_time=500, timeout_unit="us")
 
-RATES = ("chunk", "page", "word", "query", "probability", "unit", "credit")
+RATES = ("chunk", "page", "cells", "word", "query", "probability", "unit", "credit")
+
+
+class Scored(Job):
+    """A job as one that only scores its keys."""
+
+    @classmethod
+    def of(cls, job):
+        return cls(**{field.name: getattr(job, field.name) for field in fields(job)})
+
+    def plan(self):
+        return super().plan() | dict.fromkeys(("cached", "cells", "hitters", "score"), 1)
+
+    def steps(self):
+        """Those of the keys; a chunk ends with its last page's."""
+        for step in super().steps():
+            if not step.values:
+                yield step._replace(chunk_end=step.last and step.final_page and step.context == step.chunk.contexts - 1)
 
 
 def tag(step):
@@ -61,9 +80,9 @@ class World:
     softmax : int
         Cycles from a last step of scores to the unit's first probability.
     rates : dict
-        Probability by cycle that a ``chunk`` or a ``page`` is offered, that a ``word`` of a tile, a ``query``, a
-        ``probability``, the factors of a ``unit`` or a ``credit`` comes; above 1: as many at once as there are
-        and fit.
+        Probability by cycle that a ``chunk`` or a ``page`` is offered, that its ``cells`` are there in this cycle,
+        that a ``word`` of a tile, a ``query``, a ``probability``, the factors of a ``unit`` or a ``credit`` comes;
+        above 1: as many at once as there are and fit.
 
     Attributes
     ----------
@@ -80,7 +99,7 @@ class World:
         for name in ("level", "available", "probabilities", "unit_ready", "credit_return", "i__valid", "i__payload",
                      "i_page__valid", "i_page__payload"):
             getattr(dut, name).value = 0
-        dut.cells_ready.value = 1
+        dut.cells_ready.value = 0
         StreamChecker(dut, "i"), StreamChecker(dut, "i_page")
 
     def happens(self, what):
@@ -99,7 +118,7 @@ class World:
                              if not step.values and step.page == 0)
         self.loaded = deque()                                   # queries that may be read
         self.pages = deque(bits for chunk in self.chunks for bits in page_bits(job, chunk))
-        self.page_offered = False
+        self.page_offered = self.cells = False
         self.owed, self.probabilities = deque(), deque()        # (cycle, unit, key), (unit, key)
         self.units = deque()                                    # cycles of scores whose factors are to come
         self.factors = 0                                        # units whose factors ever came
@@ -143,7 +162,7 @@ class World:
             found.append(Stall.LANE)
         if not step.chunk.blank and (step.tile, step.word) not in self.held:
             found.append(Stall.LANE)
-        if not step.values and step.page == 0 and not self.loaded:
+        if not step.values and (step.page == 0 and not self.loaded or not self.cells):
             found.append(Stall.ROW)
         if step.values and ((step.unit, step.step) not in self.probabilities
                             or step.last and self.factors <= step.unit):
@@ -171,6 +190,8 @@ class World:
         dut.i_page__valid.value = int(self.page_offered)
         dut.i_page__payload.value = self.pages[0] if self.page_offered else self.rng.getrandbits(
             len(dut.i_page__payload))
+        self.cells = self.happens("cells")
+        dut.cells_ready.value = int(self.cells)
         await RisingEdge(dut.clk)
         stall, issue = Stall(int(dut.stall.value)), int(dut.issue.value)
         where = f"cycle {self.cycle}, step {self.next} of {len(self.steps)}"
@@ -231,7 +252,7 @@ class World:
             assert int(dut.query_addr.value) == step.query, f"{where}: {int(dut.query_addr.value)}: {step}"
             if step.page == 0:
                 assert self.loaded.popleft() == step.query, f"{where}: {step}"
-            if step.last:
+            if step.last and not isinstance(self.job, Scored):
                 self.owed.extend((self.cycle + self.softmax, step.unit, key) for key in range(step.keys))
                 self.units.append(self.cycle + self.softmax)
         if step.last:
@@ -284,6 +305,18 @@ async def any_job(dut, scarce):
     for _ in range(3):
         world.rates = {name: rng.choice((0.15, 0.5)) if name in scarce else 1 for name in RATES}
         await world.run(small_job(rng))
+
+
+@test
+@cocotb.parametrize(scarce=[*RATES[:5], "all", "none"])
+async def any_score_job(dut, scarce):
+    """Keys only: no results, no probabilities, and the chunk is over with its last page."""
+    scarce = {"all": RATES, "none": ()}.get(scarce, (scarce,))
+    rng = random.Random(f"score {scarce}")
+    world = World(dut, seed=scarce)
+    for job in [small_job(rng), *(kinds_of_chunks(rng) if not scarce else [small_job(rng)])]:
+        world.rates = {name: rng.choice((0.15, 0.5)) if name in scarce else 1 for name in RATES}
+        await world.run(Scored.of(job))
 
 
 @test
@@ -358,6 +391,25 @@ async def waits_for_queries(dut):
         assert await world.tick() is Stall.NONE
     while not world.over:
         assert await world.tick() is not Stall.ROW
+
+
+@test
+async def waits_for_cells(dut):
+    """Without cells ROW in every page's scores, not in its values."""
+    world = World(dut, word=2, query=2, probability=2)
+    job = plain(random.Random("cells"), keys=2 * LANES)
+    await world.begin(job)
+    await world.tick()
+    while not world.over:
+        step = world.steps[world.next]
+        world.rates["cells"] = 0
+        if step.values:
+            assert await world.tick() is not Stall.ROW
+            continue
+        assert [await world.tick() for _ in range(2)] == [Stall.ROW] * 2
+        world.rates["cells"] = 1
+        while world.steps[world.next] is step:
+            assert await world.tick() is not Stall.ROW
 
 
 @test

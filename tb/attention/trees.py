@@ -17,7 +17,7 @@ from tb.streams import PAIRS, StreamChecker, StreamSource, pack, start
 ADDR = unit_ports(TreeMasks, "addr")
 
 # A unit that stands still fails, and does not wait for ever.
-test = cocotb.test(timeout_time=1000, timeout_unit="us")
+test = cocotb.test(timeout_time=500, timeout_unit="us")
 
 
 class Bench:

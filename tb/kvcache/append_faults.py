@@ -27,12 +27,13 @@ def small_case(rng, config, **fixed):
                                       "most": config.rows, **fixed})
 
 
-def check_remains(bench, case, image, status, events):
-    """What a job that failed may have left: golden's bytes or the old ones, all of golden's where it reported."""
+def check_remains(bench, case, image, status, events, whole=None):
+    """What a job that failed may have left: golden's bytes or the old ones, all of golden's where it reported.
+    ``whole``: memory as it would be, had the job not failed; by default golden's."""
     _, slots, after = case.golden(image)
-    memory = bench.memory.memory
+    memory, whole = bench.memory.memory, whole or after
     assert events == slots[:len(events)], (status, events, slots)
-    strange = [at for at, (old, new, now) in enumerate(zip(image, after, memory)) if now not in (old, new)]
+    strange = [at for at, (old, new, now) in enumerate(zip(image, whole, memory)) if now not in (old, new)]
     assert not strange, (status, [hex(at) for at in strange[:10]])
     for slot in set(events):
         for head in range(events.count(slot)):
@@ -198,17 +199,18 @@ async def damaged_records(dut):
             cells = 1 << case.geometry["log_cells"]
             record = slot * case.geometry["heads"] + head
             at = case.geometry["records"] + record * cells * RECORD_BYTES + 6 * cells
-            cell = seq.before
+            cell, image = seq.before, case.image(len(bench.memory.memory))
+            # Rows before the bad one in its step may be written.
+            _, _, whole = case.golden(image)
             if wrong == "hole":
                 cell, seq.table[0] = 0, None
-            image = case.image(len(bench.memory.memory))
             image[at:at + 2] = cell.to_bytes(2, "little")
             code, detail, address, _ = case.golden(image)[0]
             status, events = await bench.submit_case(case, image)
             assert status["code"] is code is StatusCode.BAD_ROW, (wrong, status, code)
             assert (status["detail"], status["address"]) == (detail, address), (wrong, status)
             begin_again(case)
-            check_remains(bench, case, image, status, events)
+            check_remains(bench, case, image, status, events, whole)
     await bench.compute(small_case(shapes, bench.config))
 
 

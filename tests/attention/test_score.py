@@ -11,7 +11,7 @@ from tests.simulate import run
 @pytest.mark.parametrize("config", SIZES, ids=names)
 def test_gateware_equals_golden(config):
     component = ScoreScaler(config)
-    run(component, "tb.attention.score", parameters=given(config, latency=component.latency), expected=4)
+    run(component, "tb.attention.score", parameters=given(config, latency=component.latency), expected=8)
 
 
 @pytest.mark.parametrize("config", SIZES, ids=names)

@@ -10,4 +10,4 @@ from tests.simulate import run
 
 @pytest.mark.parametrize("config", CONFIGS, ids=names)
 def test_sequencer(config):
-    run(Sequencer(config), "tb.attention.sequencer", parameters=given(config), expected=20)
+    run(Sequencer(config), "tb.attention.sequencer", parameters=given(config), expected=30)

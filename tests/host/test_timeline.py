@@ -135,7 +135,7 @@ def test_command_draws_the_timeline(tmp_path):
 def test_buffers_are_the_memories_of_the_verilog():
     """All but memories of fewer than 256 bits, queues of chunks and bursts, the writer's queue and tables."""
     memories = Counter()
-    for bits, depth in re.findall(r"reg \[(\d+):0\] \S+ \[(\d+):0\]", cached_design("attention", PRESETS["tiny"]).text):
+    for bits, depth in re.findall(r"reg \[(\d+):0\] \S+ \[(\d+):0\]", cached_design("attention_engine", PRESETS["tiny"]).text):
         memories[int(depth) + 1, int(bits) + 1] += 1
     for name, (words, bits) in attention_buffers(PRESETS["tiny"]).items():
         # A queue in block RAM has its last word in a register.

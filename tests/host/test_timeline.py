@@ -135,7 +135,8 @@ def test_command_draws_the_timeline(tmp_path):
 def test_buffers_are_the_memories_of_the_verilog():
     """All but memories of fewer than 256 bits, queues of chunks and bursts, the writer's queue and tables."""
     memories = Counter()
-    for bits, depth in re.findall(r"reg \[(\d+):0\] \S+ \[(\d+):0\]", cached_design("attention_engine", PRESETS["tiny"]).text):
+    text = cached_design("attention_engine", PRESETS["tiny"]).text
+    for bits, depth in re.findall(r"reg \[(\d+):0\] \S+ \[(\d+):0\]", text):
         memories[int(depth) + 1, int(bits) + 1] += 1
     for name, (words, bits) in attention_buffers(PRESETS["tiny"]).items():
         # A queue in block RAM has its last word in a register.
@@ -143,9 +144,9 @@ def test_buffers_are_the_memories_of_the_verilog():
         assert memories[place] > 0, f"{name} of {words} x {bits}"
         memories[place] -= 1
     left = sum(words * bits * count for (words, bits), count in memories.items())
-    tables = 34 * 256
+    tables = 34 * 256 + 21 * 256
     # Chunks, bursts, and words of the gearboxes.
-    assert left - tables < 12_000, memories
+    assert left - tables < 18_000, memories
 
 
 def _documented(part):

@@ -1,7 +1,11 @@
 """What attention keeps on chip, buffer by buffer, from the shapes that the gateware itself uses."""
 
 from amaranth.hdl import Shape
-from olivine.attention.engine import PAGE_QUEUE_BEATS, PAGES, QUERY_QUEUE_BEATS, TABLE_QUEUE_BEATS
+from olivine.attention.descriptor import SEGMENTS
+from olivine.attention.engine import CELL_QUEUE_BEATS, PAGE_QUEUE_BEATS, PAGES, QUERY_QUEUE_BEATS, TABLE_QUEUE_BEATS
+from olivine.attention.hitters.layout import BANKS
+from olivine.attention.hitters.selector import SUM_BITS as CELL_SUM_BITS
+from olivine.attention.hitters.stores import score_entry
 from olivine.attention.layout import (
     CHUNKS,
     MAXIMUM_BITS,
@@ -10,10 +14,13 @@ from olivine.attention.layout import (
     SUM_BITS,
     bounds_layout,
     factors_layout,
+    mask_address,
     record_layout,
     slots,
+    tree_address,
 )
 from olivine.attention.queries import query_words
+from olivine.attention.segments import kept_segment
 from olivine.attention.sequencer import probability_words
 from olivine.attention.table import page_layout
 from olivine.config import PROBABILITY_BITS, ROW_BITS
@@ -55,6 +62,12 @@ def attention_buffers(config):
         "beats of pages": (PAGE_QUEUE_BEATS, beat),
         "beats of queries": (QUERY_QUEUE_BEATS, beat),
         "beats of the table": (TABLE_QUEUE_BEATS, beat),
+        "segments": (SEGMENTS, width(kept_segment)),
+        "which rows see a segment": (1 << mask_address(config).size, rows),
+        "token trees": (1 << tree_address(config).size, rows),
+        **{f"{name} of cells, bank {bank}": (config.cells, bits) for bank in range(BANKS) for name, bits in (
+            ("positions", 16), ("sums", CELL_SUM_BITS), ("scores", width(score_entry(config))))},
+        "beats of cells": (CELL_QUEUE_BEATS, beat),
     }
 
 

@@ -21,7 +21,9 @@ from ..memory.writer import BurstWriter
 from ..stream import Queue
 from .datapath import Datapath
 from .descriptor import AttentionDescriptor
+from .hitters.layout import cell_chunk_layout
 from .hitters.unit import HitterUnit
+from .layout import CHUNKS
 from .pages import PageAddresses, tile_layout
 from .parts import PartAddresses
 from .plan import ADDRESS_BITS, Planner
@@ -150,6 +152,8 @@ class AttentionEngine(wiring.Component):
                 m.d.comb += [getattr(guard.windows[index], field).eq(getattr(self.windows[index], field))
                              for field in ("first", "last", "readable", "writable")]
 
+        # Chunks wait here while a group's sums are loaded: pages are fetched meanwhile.
+        waiting = fresh("waiting", Queue(cell_chunk_layout(config), CHUNKS))
         fan = fresh("fan", ChunkFan(config, 4))
         wiring.connect(m, table.o_chunk, fan.i)
         # A merge job fetches partial results; the others, pages and queries. Score jobs have no results.
@@ -192,7 +196,8 @@ class AttentionEngine(wiring.Component):
         wiring.connect(m, table_reader.o, elements.i)
         wiring.connect(m, elements.o, table.i)
         for source, target in ((cell_reader.o, hitters.i), (hitters.o_write, cell_writer.i),
-                               (table.o_group, hitters.i_group), (table.o_cells, hitters.i_chunk)):
+                               (table.o_group, hitters.i_group), (table.o_cells, waiting.i),
+                               (waiting.o, hitters.i_chunk)):
             wiring.connect(m, source, target)
         # A lookup that a job began outlives it.
         m.submodules.lookup_port = lookup_port = LookupPort()

@@ -22,10 +22,18 @@ from .layout import CHUNKS, GROUPS, mask_address
 from .plan import ADDRESS_BITS, plan_layout
 from .table import PAGE_BITS, page_layout
 
-__all__ = ["survey_layout", "SegmentWalk"]
+__all__ = ["kept_segment", "survey_layout", "SegmentWalk"]
 
 INDEX_BITS = 16
 """Of an entry of a block table."""
+
+kept_segment = data.StructLayout({
+    "slot": unsigned(SLOT_BITS), "generation": unsigned(GENERATION_BITS), "first": unsigned(INDEX_BITS),
+    "end": unsigned(LENGTH_BITS),
+    "fenced": unsigned(INDEX_BITS),     # pages from this one on hold places that are not committed
+    "rows": unsigned(64),
+})
+"""A segment as it is kept on chip."""
 
 
 def survey_layout(config):
@@ -91,14 +99,10 @@ class SegmentWalk(wiring.Component):
         config, plan, geometry, chunk = self.config, self.plan, self.geometry, self.chunk
         log_lanes = config.lanes.bit_length() - 1
 
-        # A segment as it is kept. Pages from ``fenced`` on hold places that are not committed.
-        kept = data.StructLayout({
-            "slot": unsigned(SLOT_BITS), "generation": unsigned(GENERATION_BITS), "first": unsigned(INDEX_BITS),
-            "end": unsigned(LENGTH_BITS), "fenced": unsigned(INDEX_BITS), "rows": unsigned(64)})
-        m.submodules.segments = memory = Memory(shape=kept, depth=SEGMENTS, init=[])
+        m.submodules.segments = memory = Memory(shape=kept_segment, depth=SEGMENTS, init=[])
         read, write = memory.read_port(), memory.write_port()
         index = Signal(range(SEGMENTS))
-        segment = Signal(kept)
+        segment = Signal(kept_segment)
         m.d.comb += [read.addr.eq(index), read.en.eq(1), write.addr.eq(index), write.data.eq(segment)]
         last_segment = index + 1 == self.count
 

@@ -23,12 +23,14 @@ from olivine.attention.descriptor import (
     OutputFormat,
 )
 from olivine.control.job import StatusCode
+from olivine.core.descriptor import OPCODE_SETUP, SETUP_FIELDS, SetupDescriptor
 from olivine.kvcache.append.descriptor import OPCODE_APPEND
 from olivine.kvcache.descriptor import (
     BLOCK_UNIT,
     OPCODE_CACHE,
     RECORD_BYTES,
     CacheCommand,
+    CacheGeometry,
     CacheOp,
     CachePolicy,
     CacheStatus,
@@ -106,10 +108,24 @@ class CacheSystem:
             return self._operate(descriptor)
         if opcode == OPCODE_APPEND:
             return self._append(descriptor)
+        if opcode == OPCODE_SETUP:
+            return self._set_up(fields_of(SetupDescriptor, descriptor))
         if opcode not in (OPCODE_ATTENTION, OPCODE_SCORE):
-            raise ValueError(f"opcode is {opcode}: allowed are {OPCODE_CACHE}, {OPCODE_APPEND}, {OPCODE_SCORE}, and "
-                             f"{OPCODE_ATTENTION} of a cached job")
+            raise ValueError(f"opcode is {opcode}: allowed are {OPCODE_CACHE}, {OPCODE_APPEND}, {OPCODE_SCORE}, "
+                             f"{OPCODE_SETUP}, and {OPCODE_ATTENTION} of a cached job")
         return self._attend(fields_of(AttentionDescriptor, descriptor))
+
+    def _set_up(self, fields):
+        """The model has one geometry for good; a job that names another is legal only before sequences are opened."""
+        other = fields_of(CacheGeometry, fields["geometry"]) != {
+            name: int(getattr(value, "value", value)) for name, value in self.geometry.items()}
+        if other and any(self.cache.slots):
+            return Status(StatusCode.BAD_FIELD, SETUP_FIELDS.index("geometry"))
+        if fields["reserved"]:
+            return Status(StatusCode.BAD_FIELD, SETUP_FIELDS.index("reserved"))
+        if other:
+            raise ValueError("another geometry than the model's: make a new CacheSystem")
+        return Status(StatusCode.OK)
 
     # Operations
 

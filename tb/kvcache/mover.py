@@ -89,6 +89,7 @@ class Bench:
         self.sink = StreamSink(dut, "o", patterns[1], seed)
         StreamChecker(dut, "o")
         self.memory = None
+        dut.bus_timeout.value = 0
         self.open()
         self.shape(geometry, seed, options)
 
@@ -232,6 +233,37 @@ async def bus_errors(dut):
             bench.partial(command)
             memory.heal()
             await bench.succeed(command if tried % 4 else bench.command())
+
+
+@cocotb.test
+async def silence(dut):
+    """A bus silent for less than the limit, for more, and for good: given up with address 0; the next move begins when
+    what is late has arrived."""
+    limit = 150
+    bench = await Bench(dut, geometry_of(2, 16, LaneFormat.INT8, LaneFormat.INT8), latency=9).start()
+    dut.bus_timeout.value, memory, given_up = limit, bench.memory, 0
+    for trial in range(2 * TRIALS):
+        command = bench.command()
+        begin = 5 + 13 * trial % 60
+        memory.silence(begin, limit - 20)
+        await bench.succeed(command)
+        memory.silence(begin, 2 * limit)
+        bench.source.push(pack(MoveCommand, command))
+        answer = unpack(MoveAnswer, (await bench.sink.collect(1, timeout=10_000))[0])
+        assert answer["address"] == 0, answer
+        given_up += not answer["ok"]
+        while not int(dut.idle.value):
+            assert not int(dut.i__ready.value), "a move may begin while the bus owes answers"
+            await ClockCycles(dut.aclk, 1)
+        await bench.succeed(command)
+    assert given_up, "no move was given up"
+    memory.silence(10)
+    bench.source.push([pack(MoveCommand, bench.command(MoveKind.COPY, places=L, zero=1))] * 2)
+    answer = unpack(MoveAnswer, (await bench.sink.collect(1, timeout=10_000))[0])
+    assert answer == {"ok": 0, "address": 0}, answer
+    for _ in range(3 * limit):
+        await ClockCycles(dut.aclk, 1)
+        assert not int(dut.i__ready.value) and not int(dut.idle.value), "a move began while the bus owed answers"
 
 
 @cocotb.test

@@ -68,13 +68,17 @@ class Machine:
         self.faults, self.tainted = faults, set()   # slots whose records a fault left half written
         self.fails_now = False
         self.golden.cache.mover = self.move
-        geometry = self.memory.geometry
-        setup = SetupDescriptor.const({"opcode": OPCODE_SETUP, "geometry": geometry}).as_value().value
+        setup = self.setup_descriptor()
         # And one beat more, which is read back with the last ones.
         image = bytes(self.image) + bytes(config.bus_bytes)
         self.jobs.append(RawJob(setup, [(0, image)], (0, 0), len(image), keeps=True, what="setup"))
         self.policies = [Policy(), Policy(), window(2 * config.lanes + 1), window(3),
                          heavy(6, 4, min(6, config.chunk_rows)), heavy(3, 2, config.rows // 2 or 1)]
+
+    def setup_descriptor(self, reserved=0, **geometry):
+        """A setup job; fields by name differ from the cache's own."""
+        return SetupDescriptor.const({"opcode": OPCODE_SETUP, "geometry": {**self.memory.geometry, **geometry},
+                                      "reserved": reserved}).as_value().value
 
     def move(self, wanted):
         """Golden's mover; while the bus fails, nothing is moved."""
@@ -190,9 +194,18 @@ class Machine:
         if status.ok:
             self.host[handle] = first, count
 
+    def set_up_again(self):
+        """The same geometry at any time; another one is refused while sequences are open."""
+        other = {"base": self.memory.geometry["base"] + 64, "blocks": 1, "heads": 1}
+        name = self.rng.choice([None, "reserved", *(other if any(self.golden.cache.slots) else ())])
+        changed = {name: other.get(name, 1)} if name else {}
+        self.run(self.setup_descriptor(**changed), what=f"set up again {changed}")
+
     def mistake(self):
         """An operation that is likely refused."""
         rng = self.rng
+        if rng.random() < 0.15:
+            return self.set_up_again()
         op = rng.choice(list(CacheOp))
         handle = rng.choice([*self.handles, *self.closed[-3:], (self.config.sequences, 0), (0, 77)])
         if op is CacheOp.OPEN:

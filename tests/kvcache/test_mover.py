@@ -13,7 +13,7 @@ from tests.linear.configs import SMALL, given
 from tests.simulate import run
 
 
-def _run(config, trials, simulator="verilator", testbench="tb.kvcache.mover", expected=8):
+def _run(config, trials, simulator="verilator", testbench="tb.kvcache.mover", expected=9):
     run(BlockMover(config), testbench, simulator=simulator, expected=expected, name="mover",
         parameters=given(config, trials=trials))
 

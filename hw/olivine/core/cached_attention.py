@@ -97,6 +97,7 @@ class CachedAttention(wiring.Component):
         told = news.o.valid | Cat(engine.event.valid for engine in engines).any()
         m.d.sync += recent.eq(Cat(told, recent))
         m.d.comb += [
+            dispatcher.settled.eq(mover.idle),
             dispatcher.quiet.eq(~(told | recent.any() | append.busy | attention.activity.busy)),
             attention.appending.eq(append.busy | append.job.valid | told | recent.any()),
         ]
@@ -107,7 +108,6 @@ class CachedAttention(wiring.Component):
             for index in range(config.windows):
                 m.d.comb += [getattr(part.windows[index], field).eq(getattr(self.windows[index], field))
                              for field in ("first", "last", "readable", "writable")]
-        for part in (attention, append):
             m.d.comb += part.bus_timeout.eq(self.bus_timeout)
 
         # The bus.

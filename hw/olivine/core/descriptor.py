@@ -5,7 +5,7 @@ from amaranth.lib import data
 
 from ..kvcache.descriptor import CacheGeometry
 
-__all__ = ["OPCODE_SETUP", "JOB_BITS", "SetupDescriptor"]
+__all__ = ["OPCODE_SETUP", "JOB_BITS", "SetupDescriptor", "SETUP_FIELDS"]
 
 OPCODE_SETUP = 7
 JOB_BITS = 256
@@ -13,3 +13,5 @@ JOB_BITS = 256
 SetupDescriptor = data.StructLayout({
     "opcode": unsigned(8), "geometry": CacheGeometry, "reserved": unsigned(JOB_BITS - 8 - CacheGeometry.size)})
 """Says where the cache lies, before any sequence is opened."""
+
+SETUP_FIELDS = tuple(name for name, _ in SetupDescriptor)

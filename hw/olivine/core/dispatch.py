@@ -6,9 +6,17 @@ from amaranth.lib.wiring import In, Out
 
 from ..control.job import JobStatus, StatusCode
 from ..kvcache.append.descriptor import OPCODE_APPEND
-from ..kvcache.descriptor import OPCODE_CACHE, CacheAnswer, CacheCommand, CacheGeometry, CacheOp, CacheStatus
+from ..kvcache.descriptor import (
+    OPCODE_CACHE,
+    SLOT_BITS,
+    CacheAnswer,
+    CacheCommand,
+    CacheGeometry,
+    CacheOp,
+    CacheStatus,
+)
 from ..stream import Queue
-from .descriptor import JOB_BITS, OPCODE_SETUP, SetupDescriptor
+from .descriptor import JOB_BITS, OPCODE_SETUP, SETUP_FIELDS, SetupDescriptor
 
 __all__ = ["Dispatcher"]
 
@@ -37,10 +45,12 @@ class Dispatcher(wiring.Component):
     attention_done, append_done : In(stream(JobStatus)), answer : In(stream(CacheAnswer))
     quiet : In(1)
         The cache has been told all that the engines did.
+    settled : In(1)
+        The bus owes the cache's own transfers nothing; it may, after one that was given up. Nothing begins before.
     read_beat, write_beat : In(1)
         Of the cache's own transfers.
     geometry : Out(CacheGeometry)
-        As the last setup job has it.
+        As the last setup job has it. While sequences are open, a setup job with another one is refused.
 
     Cycles: a job begins in the cycle in which it is offered, if it may.
     """
@@ -50,7 +60,7 @@ class Dispatcher(wiring.Component):
         super().__init__({
             "job": In(job), "done": Out(status), "attention": Out(job), "append": Out(job), "command": Out(job),
             "attention_done": In(status), "append_done": In(status), "answer": In(stream.Signature(CacheAnswer)),
-            "quiet": In(1), "read_beat": In(1), "write_beat": In(1), "geometry": Out(CacheGeometry),
+            "quiet": In(1), "settled": In(1), "read_beat": In(1), "write_beat": In(1), "geometry": Out(CacheGeometry),
         })
 
     def elaborate(self, platform):
@@ -69,29 +79,38 @@ class Dispatcher(wiring.Component):
                 m.d.comb += unit.eq(_Unit.ATTENTION)
 
         # What is alone: the cache's operations, from their beginning to their report.
-        alone = Signal()
+        alone, free = Signal(), Signal()
         begins, report = Signal(), Signal(JobStatus)
         may_be_alone = (order.level == 0) & self.quiet
+        m.d.comb += free.eq(~alone & self.settled)
         ready = Signal()
         targets = {_Unit.ATTENTION: self.attention, _Unit.APPEND: self.append, _Unit.CACHE: self.command}
         with m.Switch(unit):
             for kind, target in targets.items():
-                may = order.i.ready & ~alone if kind is not _Unit.CACHE else may_be_alone & ~alone
+                may = order.i.ready & free if kind is not _Unit.CACHE else may_be_alone & free
                 m.d.comb += target.payload.eq(self.job.payload)
                 with m.Case(kind):
                     m.d.comb += [target.valid.eq(self.job.valid & may), ready.eq(target.ready & may)]
             with m.Case(_Unit.SETUP):
-                m.d.comb += ready.eq(may_be_alone & ~alone)
+                m.d.comb += ready.eq(may_be_alone & free)
         m.d.comb += [self.job.ready.eq(ready), begins.eq(self.job.valid & ready),
                      order.i.valid.eq(begins), order.i.payload.eq(unit)]
 
         setup, command = data.View(SetupDescriptor, self.job.payload), data.View(CacheCommand, self.job.payload)
-        answered, creates = Signal(), Signal()
+        answered, creates, closes, opened = Signal(), Signal(), Signal(), Signal(SLOT_BITS + 1)
+        moved = (opened != 0) & (setup.geometry.as_value() != self.geometry.as_value())
         with m.If(begins & ((unit == _Unit.CACHE) | (unit == _Unit.SETUP))):
             m.d.sync += [alone.eq(1), report.eq(0), report.cycles.eq(1), answered.eq(unit == _Unit.SETUP),
-                         creates.eq((command.op == CacheOp.OPEN) | (command.op == CacheOp.FORK))]
+                         creates.eq((command.op == CacheOp.OPEN) | (command.op == CacheOp.FORK)),
+                         closes.eq(command.op == CacheOp.CLOSE)]
             with m.If(unit == _Unit.SETUP):
-                m.d.sync += self.geometry.eq(setup.geometry)
+                with m.If(moved | setup.reserved.any()):
+                    m.d.sync += [report.code.eq(StatusCode.BAD_FIELD),
+                                 report.detail.eq(SETUP_FIELDS.index("reserved"))]
+                    with m.If(moved):
+                        m.d.sync += report.detail.eq(SETUP_FIELDS.index("geometry"))
+                with m.Else():
+                    m.d.sync += self.geometry.eq(setup.geometry)
         with m.If(alone & ~answered):
             m.d.sync += [report.cycles.eq(report.cycles + 1), report.beats_read.eq(report.beats_read + self.read_beat),
                          report.beats_written.eq(report.beats_written + self.write_beat)]
@@ -100,7 +119,8 @@ class Dispatcher(wiring.Component):
         with m.If(self.answer.valid & self.answer.ready):
             m.d.sync += answered.eq(1)
             with m.If(answer.status == CacheStatus.OK):
-                m.d.sync += report.address.eq(Mux(creates, Cat(answer.slot, answer.generation), 0))
+                m.d.sync += [report.address.eq(Mux(creates, Cat(answer.slot, answer.generation), 0)),
+                             opened.eq(opened + creates - closes)]
             with m.Else():
                 m.d.sync += [report.code.eq(StatusCode.REFUSED), report.detail.eq(answer.status),
                              report.address.eq(answer.address)]

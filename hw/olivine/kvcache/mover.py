@@ -8,7 +8,9 @@ from ..control.job import Window, command
 from ..linear.plan import ADDRESS_BITS
 from ..memory.axi import AXI4
 from ..memory.guard import AddressGuard
+from ..memory.monitor import BusMonitor
 from ..memory.reader import BurstReader
+from ..memory.watchdog import Watchdog
 from ..memory.writer import BurstWriter
 from ..stream import connect, fork
 from ..stream.queue import Queue
@@ -22,6 +24,8 @@ AHEAD = 16
 """Runs that are read before they are written."""
 
 ID_WIDTH = 2
+
+TIMEOUT_BITS = 24
 
 
 class BlockMover(wiring.Component):
@@ -37,7 +41,8 @@ class BlockMover(wiring.Component):
 
     The next command is taken when the answer was; reads of one never overtake writes of another. A transfer that the
     windows refuse, or that the bus answers with an error, ends the command: nothing new is begun, all that is on the
-    bus ends, and the answer names the transfer. What of the target is written by then is not said.
+    bus ends, and the answer names the transfer. What of the target is written by then is not said. A bus that is silent
+    for too long ends the command at once, with address 0; the next one waits until the bus owes nothing.
 
     ::
 
@@ -71,6 +76,10 @@ class BlockMover(wiring.Component):
         ``head_dim`` even.
     windows : In(ArrayLayout(Window))
         Constant while a command is at work.
+    bus_timeout : In(24)
+        Cycles without progress until the bus counts as silent; 0 is never.
+    idle : Out(1)
+        The bus owes nothing.
     i : In(stream of MoveCommand)
         Blocks start at whole beats; places are below L, their number at most L.
     o : Out(stream of MoveAnswer)
@@ -87,6 +96,7 @@ class BlockMover(wiring.Component):
         super().__init__({
             "geometry": In(CacheGeometry),
             "windows": In(data.ArrayLayout(Window(config.addr_width), config.windows)),
+            "bus_timeout": In(TIMEOUT_BITS), "idle": Out(1),
             "i": In(stream.Signature(MoveCommand)), "o": Out(stream.Signature(MoveAnswer)),
             "bus": Out(AXI4(config.addr_width, config.bus_bits, ID_WIDTH)),
         })
@@ -123,8 +133,15 @@ class BlockMover(wiring.Component):
         self._tell(path, move, ahead, write_guard, writer, words)
         self._transform(path, move, words, reader, writer)
 
+        m.submodules.monitor = monitor = BusMonitor()
+        m.submodules.watchdog = watchdog = Watchdog(TIMEOUT_BITS)
+        m.d.comb += [
+            monitor.listen(self.bus), watchdog.limit.eq(self.bus_timeout), watchdog.waiting.eq(monitor.waiting),
+            watchdog.progress.eq(monitor.progress), self.idle.eq(reader.idle & writer.idle),
+            reader.abort.eq(~running), writer.abort.eq(~running),
+        ]
         finished = runs.done & (ahead.level == 0) & (words.level == 0) & writer.idle
-        self._control(m, move, running, finished, (reader, writer),
+        self._control(m, move, running, finished, watchdog.expired,
                       (read_guard.fault, write_guard.fault, reader.error, writer.error))
         return m
 
@@ -188,20 +205,23 @@ class BlockMover(wiring.Component):
         with m.If(taken):
             m.d.sync += given.eq(Mux(final, 0, given + 1))
 
-    def _control(self, m, move, running, finished, parts, faults):
+    def _control(self, m, move, running, finished, expired, faults):
         """From a command to its answer. ``faults``: ``{valid, addr}`` of what may fail, reads first."""
         failed = Cat(fault.valid for fault in faults).any()
         answer = self.o.payload
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.i.ready.eq(1)
+                m.d.comb += self.i.ready.eq(self.idle)
                 m.d.sync += move.eq(self.i.payload)
-                with m.If(self.i.valid):
+                with m.If(self.i.valid & self.idle):
                     m.next = "MOVE"
             with m.State("MOVE"):
                 m.d.comb += running.eq(1)
                 m.d.sync += [answer.ok.eq(1), answer.address.eq(0)]
-                with m.If(failed):
+                with m.If(expired):
+                    m.d.sync += answer.ok.eq(0)
+                    m.next = "ANSWER"
+                with m.Elif(failed):
                     m.d.sync += answer.ok.eq(0)
                     for fault in reversed(faults):
                         with m.If(fault.valid):
@@ -210,8 +230,7 @@ class BlockMover(wiring.Component):
                 with m.Elif(finished):
                     m.next = "ANSWER"
             with m.State("END"):
-                m.d.comb += [part.abort.eq(1) for part in parts]
-                with m.If(Cat(part.idle for part in parts).all()):
+                with m.If(self.idle | expired):
                     m.next = "ANSWER"
             with m.State("ANSWER"):
                 m.d.comb += self.o.valid.eq(1)

@@ -16,6 +16,7 @@ LAYERS = (
     {"memory"},
     {"olive"},
     {"linear"},
+    {"vector"},
     {"kvcache"},
     {"attention"},
     {"core"},

@@ -66,17 +66,16 @@ def run_unit(config, expected, simulator="icarus", **parameters):
 @pytest.mark.parametrize("config", SIZES, ids=names)
 def test_unit(config):
     """Jobs of every mode, under stalls: memory, events, positions."""
-    run_unit(config, 16, run="random")
+    run_unit(config, 16, "verilator", run="random")
+
+
+def test_unit_on_icarus():
+    run_unit(TINY, 3, run="short")
 
 
 def test_budget():
     """Groups that use all of the cells, in the time in which a 4-bit cache brings the next."""
     run_unit(replace(TINY, name="budget", cells=256), 1, run="budget", cells=256)
-
-
-@pytest.mark.slow
-def test_unit_on_verilator():
-    run_unit(TINY, 3, "verilator", run="short")
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ def _linear_descriptor(config):
 
 
 UNITS = {
-    "linear": Unit("linear.engine:LinearEngine", "linear layers from memory to memory, AXI4",
+    "linear": Unit("linear.core:LinearCore", "linear layers from memory to memory, AXI4",
                    lambda config: {"config": config}),
     "attention": Unit("core.cached_attention:CachedAttention", "attention and its key-value cache, AXI4",
                       lambda config: {"config": config}),
@@ -138,7 +138,7 @@ UNITS = {
     "bus_join": Unit("memory.join:BusJoin", "several AXI4 masters on one bus",
                      lambda config: {"addr_width": config.addr_width, "bus_bits": config.bus_bits, "masters": 3,
                                      "id_width": 2}),
-    "attention_engine": Unit("attention.engine:AttentionEngine", "attention from memory to memory, AXI4",
+    "attention_engine": Unit("attention.core:AttentionCore", "attention from memory to memory, AXI4",
                              lambda config: {"config": config}),
     "segments": Unit("attention.segments:SegmentWalk", "segments of sequences to the pages that a chunk sees",
                      lambda config: {"config": config}),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from olivine.attention.engine import AttentionEngine
+from olivine.attention.core import AttentionCore
 from olivine.config import PRESETS
 from olivine.verilog import design
 
@@ -15,7 +15,7 @@ _designs = {}
 def engine(preset="tiny"):
     """The engine's Verilog, made once for all tests of a process."""
     if preset not in _designs:
-        _designs[preset] = design(AttentionEngine(PRESETS[preset]), "attention")
+        _designs[preset] = design(AttentionCore(PRESETS[preset]), "attention")
     return _designs[preset]
 
 
@@ -63,4 +63,4 @@ def test_faults(simulator):
 @pytest.mark.parametrize(("name", "value"), [("element", "exponent"), ("drain_columns", 2), ("bus_bits", 64)])
 def test_refused_configurations(name, value):
     with pytest.raises(ValueError, match=f"{name} is {value!r}: attention needs"):
-        AttentionEngine(replace(PRESETS["tiny"], **{name: value}))
+        AttentionCore(replace(PRESETS["tiny"], **{name: value}))

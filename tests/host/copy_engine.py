@@ -36,7 +36,7 @@ class CopyEngine(wiring.Component):
     Members
     -------
     job, done, windows, bus_timeout, activity, bus
-        As of `olivine.linear.engine.LinearEngine`.
+        As of `olivine.linear.core.LinearCore`.
     """
 
     def __init__(self, config):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from olivine.config import PRESETS
-from olivine.linear.engine import LinearEngine
+from olivine.linear.core import LinearCore
 from olivine.verilog import design
 
 from tests.simulate import run
@@ -17,7 +17,7 @@ def engine(preset="tiny", element="folded", columns=1):
     key = preset, element, columns
     if key not in _designs:
         config = replace(PRESETS[preset], element=element, drain_columns=columns)
-        _designs[key] = design(LinearEngine(config), "linear")
+        _designs[key] = design(LinearCore(config), "linear")
     return _designs[key]
 
 
@@ -43,7 +43,8 @@ def test_each_channel_stalls(channel):
     simulate("tb.linear.engine", "verilator", pattern="bursty", stalled=channel, jobs=4, seed=7, expected=3)
 
 
-@pytest.mark.parametrize(("element", "columns"), [("folded", 2), ("exponent", 1), ("exponent", 2)])
+@pytest.mark.parametrize(("element", "columns"), [
+    ("folded", 2), pytest.param("exponent", 1, marks=pytest.mark.slow), ("exponent", 2)])
 def test_variants(element, columns):
     simulate("tb.linear.engine", "verilator", element=element, columns=columns, pattern="half", jobs=12, seed=3,
              expected=3)

@@ -17,7 +17,8 @@ def test_loader(config):
     run(RowLoader(config), "tb.linear.rows", parameters=given(config, unit="loader"), expected=20)
 
 
-@pytest.mark.parametrize(("depth", "longest"), [(2 * TINY.state_words, TINY.max_head_dim), (500, 200)])
+@pytest.mark.parametrize(("depth", "longest"), [(2 * TINY.state_words, TINY.max_head_dim),
+                                                pytest.param(500, 200, marks=pytest.mark.slow)])
 def test_loader_of_another_size(depth, longest):
     """As attention's queries use it: another scratchpad, and blocks longer than a run."""
     component = RowLoader(TINY, depth, longest)

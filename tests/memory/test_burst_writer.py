@@ -44,7 +44,10 @@ class ColumnBench(wiring.Component):
         return m
 
 
-@pytest.mark.parametrize("bus_bytes, options", [(4, SHORT), (4, SINGLE), (16, {})], ids=["b4", "b4-single", "b16"])
+WIDE = pytest.param(16, {}, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("bus_bytes, options", [(4, SHORT), (4, SINGLE), WIDE], ids=["b4", "b4-single", "b16"])
 def test_writer(bus_bytes, options):
     run(MemoryBench(bus_bytes, writer=options), "tb.memory.writer", name="memory_bench", expected=7)
 

@@ -18,7 +18,7 @@ def test_listens_to_each_handshake():
     m = Module()
     m.submodules.monitor = monitor = BusMonitor()
     bus = AXI4(32, 64, id_width=1).create()
-    m.d.comb += monitor.listen(bus)
+    m.d.comb += monitor.listen(bus, bus)
     ports = {(channel, side): getattr(monitor, f"{channel}_{side}")
              for channel in CHANNELS for side in ("valid", "ready")}
 

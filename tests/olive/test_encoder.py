@@ -18,13 +18,14 @@ def _run(width, first_wins, fmt, span, simulator="icarus"):
                     "latency": component.latency})
 
 
-@pytest.mark.parametrize("fmt", LaneFormat)
+@pytest.mark.parametrize("fmt", [LaneFormat.OVP4_INT, LaneFormat.OVP4_FLINT, *(
+    pytest.param(fmt, marks=pytest.mark.slow) for fmt in (LaneFormat.INT4, LaneFormat.INT8))])
 def test_every_format(fmt):
     # Where there are no outliers, one element does not depend on the other.
     _run(16, False, fmt, 60 if fmt in OUTLIER_BIAS else 20)
 
 
-@pytest.mark.parametrize("width", [10, 17])
+@pytest.mark.parametrize("width", [10, pytest.param(17, marks=pytest.mark.slow)])
 def test_other_widths(width):
     _run(width, False, LaneFormat.OVP4_FLINT, 22)
 

@@ -11,6 +11,7 @@ def test_arbiter(inputs):
     run(Arbiter(8, inputs), "tb.stream.arbiter", parameters={"INPUTS": inputs}, expected=29)
 
 
+@pytest.mark.slow
 def test_on_verilator():
     run(Arbiter(8, 2), "tb.stream.arbiter", simulator="verilator", parameters={"INPUTS": 2}, expected=29)
 

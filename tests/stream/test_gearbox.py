@@ -13,12 +13,14 @@ def simulate(element, inputs, outputs, **options):
 
 
 @pytest.mark.parametrize("element, inputs, outputs", [
-    (8, 16, 16), (8, 8, 16), (8, 16, 8), (8, 4, 4), (8, 4, 16), (8, 16, 4), (3, 5, 3), (1, 3, 7), (12, 1, 1), (8, 1, 2),
+    (8, 16, 16), (8, 4, 4), (8, 4, 16), (3, 5, 3), (1, 3, 7), (12, 1, 1), (8, 1, 2),
+    *(pytest.param(*sizes, marks=pytest.mark.slow) for sizes in ((8, 8, 16), (8, 16, 8), (8, 16, 4))),
 ])
 def test_gearbox(element, inputs, outputs):
     simulate(element, inputs, outputs)
 
 
+@pytest.mark.slow
 def test_on_verilator():
     simulate(8, 4, 8, simulator="verilator")
 

@@ -14,7 +14,7 @@ from olivine.attention.results import ResultPacker
 from olivine.attention.sequencer import Sequencer
 from olivine.attention.walk import TableWalk
 from olivine.linear.border import Border
-from olivine.linear.engine import LinearEngine
+from olivine.linear.core import LinearCore
 from olivine.linear.rows import RowLoader
 from olivine.olive.array import OliveArray
 from olivine.units import UNITS
@@ -69,7 +69,7 @@ def _border(element):
 
 
 def _engine(element):
-    return lambda config: LinearEngine(replace(config, element=element))
+    return lambda config: LinearCore(replace(config, element=element))
 
 
 def _unit(name):

@@ -36,7 +36,7 @@ class Simulator:
     ----------
     config : AcceleratorConfig
     made : olivine.verilog.Design
-        The engine, with the ports of `olivine.linear.engine.LinearEngine`.
+        The engine, with the ports of `olivine.linear.core.LinearCore`.
     simulator : str
         ``"verilator"`` or ``"icarus"``.
     waves : bool

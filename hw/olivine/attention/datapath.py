@@ -25,8 +25,8 @@ from ..linear.border import Border
 from ..linear.rows import RowLoader, block_layout
 from ..memory.realign import words
 from ..numerics.popcount import popcount
-from ..olive.array import OliveArray
 from ..olive.formats import LaneFormat
+from ..olive.shared import ArrayPort
 from . import results
 from .hitters.layout import loaded_layout
 from .layout import CHUNKS, bounds_layout, cell_address, cell_position, mask_address, record_layout, tree_address
@@ -103,6 +103,8 @@ class Datapath(wiring.Component):
     i_query : In(stream(words)), i_query_block : In(stream), i_part : In(stream(part_layout))
         In a merge job ``i_query`` brings records of partial results.
     i_result_block : In(stream), o : Out(stream(words))
+    array : Out(ArrayPort)
+        ``busy`` is the engine's.
     chunk_done : Out(1)
         The oldest chunk's last word is on its way out.
     events : Out(events_layout)
@@ -129,6 +131,7 @@ class Datapath(wiring.Component):
             "i_part": In(stream.Signature(part_layout(config))),
             "i_result_block": In(stream.Signature(results.block_layout(config))),
             "o": Out(stream.Signature(words(config.bus_bytes))),
+            "array": Out(ArrayPort(config, tile_tag(config))),
             "chunk_done": Out(1), "events": Out(events_layout()),
         })
 
@@ -140,7 +143,7 @@ class Datapath(wiring.Component):
         m.submodules.probabilities = probabilities = ProbabilityStore(config)
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.border = border = Border(config.lanes, config.element, across=True)
-        m.submodules.array = array = OliveArray(config.rows, config.lanes, config.element, tag=tile_tag(config))
+        array = self.array
         m.submodules.score = score = ScoreScaler(config)
         m.submodules.softmax = softmax = BlockSoftmax(config)
         m.submodules.state = state = RunningState(config)
@@ -164,7 +167,8 @@ class Datapath(wiring.Component):
 
         # Cycle 0: the sequencer decides and addresses.
         m.d.comb += [
-            sequencer.level.eq(pages.level), sequencer.available.eq(queries.available),
+            sequencer.level.eq(pages.level), sequencer.available.eq(Mux(array.granted, queries.available, 0)),
+            array.wanted.eq(queries.available != 0),
             sequencer.probabilities.eq(probabilities.level), sequencer.unit_ready.eq(state.ready),
             sequencer.credit_return.eq(packer.credit),
             pages.offset.eq(sequencer.offset), pages.release.eq(sequencer.release),

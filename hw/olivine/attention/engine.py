@@ -1,4 +1,4 @@
-"""The attention engine: jobs in, statuses out, one AXI4 master port."""
+"""The attention engine: jobs in, statuses out; keys and values on one port, rows and results on another."""
 
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
@@ -16,8 +16,8 @@ from ..memory.monitor import BusMonitor
 from ..memory.mux import ReadMux
 from ..memory.reader import BurstReader
 from ..memory.watchdog import Watchdog
-from ..memory.write_mux import WriteMux
 from ..memory.writer import BurstWriter
+from ..olive.shared import ArrayPort, lend
 from ..stream import Queue
 from .datapath import Datapath
 from .descriptor import AttentionDescriptor
@@ -29,14 +29,15 @@ from .parts import PartAddresses
 from .plan import ADDRESS_BITS, Planner
 from .queries import QueryAddresses
 from .results import ResultBlocks
+from .sequencer import tile_tag
 from .table import ChunkFan, Elements, page_layout
 from .walk import TableWalk
 
-__all__ = ["AttentionEngine"]
+__all__ = ["check_config", "AttentionEngine"]
 
 TIMEOUT_BITS = 24
 READERS = 4
-"""Read streams, by ID: pages, queries, table, heavy hitters' records."""
+"""Read streams: pages, queries, table, heavy hitters' records."""
 
 ID_BITS = 2
 
@@ -51,6 +52,17 @@ PAGES = 64
 EVENTS = 4
 TILES = 16
 """Tiles that are asked for and not yet placed: more than the reader has in flight, but for the shortest."""
+
+
+def check_config(config):
+    """Raise ValueError if attention cannot be built for it."""
+    if config.element != "folded":
+        raise ValueError(f"element is {config.element!r}: attention needs 'folded'")
+    if config.drain_columns != 1:
+        raise ValueError(f"drain_columns is {config.drain_columns}: attention needs 1")
+    if config.word_beats < 2:
+        raise ValueError(f"bus_bits is {config.bus_bits}: attention needs at least two beats in a word of "
+                         f"{config.lanes} lanes")
 
 
 class AttentionEngine(wiring.Component):
@@ -76,8 +88,13 @@ class AttentionEngine(wiring.Component):
     bus_timeout : In(24)
         Silent cycles after which a job ends with TIMEOUT; 0 is never.
     activity : Out(Activity)
+    rows_ready : In(1)
+        The rows are in memory; until then the job fetches all but them. Looked at until its rise.
     bus : Out(AXI4)
-        Reads with four IDs, 0 pages, 1 queries, 2 table, 3 records; writes with two, 0 results, 1 records.
+        Reads with three IDs, 0 pages, 1 table, 2 records of cells; writes of records.
+    rows : Out(AXI4)
+        Queries or partial results, and results.
+    array : Out(ArrayPort)
 
     A job that fails stops issuing, lets what is outstanding on the bus end, and then reports; on
     TIMEOUT it reports at once. Results already written stay; nothing outside the job's results is
@@ -89,13 +106,7 @@ class AttentionEngine(wiring.Component):
     """
 
     def __init__(self, config):
-        if config.element != "folded":
-            raise ValueError(f"element is {config.element!r}: attention needs 'folded'")
-        if config.drain_columns != 1:
-            raise ValueError(f"drain_columns is {config.drain_columns}: attention needs 1")
-        if config.word_beats < 2:
-            raise ValueError(f"bus_bits is {config.bus_bits}: attention needs at least two beats in a word of "
-                             f"{config.lanes} lanes")
+        check_config(config)
         self.config = config
         super().__init__({
             "job": In(stream.Signature(AttentionDescriptor)), "done": Out(stream.Signature(JobStatus)),
@@ -105,7 +116,9 @@ class AttentionEngine(wiring.Component):
             "geometry": In(CacheGeometry), "lookup": Out(stream.Signature(LookupRequest)),
             "found": In(stream.Signature(LookupAnswer)), "appending": In(1),
             "event": Out(stream.Signature(CacheEvent)),
-            "bus": Out(AXI4(config.addr_width, config.bus_bits, id_width=ID_BITS)),
+            "rows_ready": In(1),
+            **{name: Out(AXI4(config.addr_width, config.bus_bits, id_width=ID_BITS)) for name in ("bus", "rows")},
+            "array": Out(ArrayPort(config, tile_tag(config))),
         })
 
     def elaborate(self, platform):
@@ -124,12 +137,12 @@ class AttentionEngine(wiring.Component):
         for name, reader in zip(("page", "query", "table", "cell"), readers):
             m.submodules[f"{name}_reader"] = reader
         page_reader, query_reader, table_reader, cell_reader = readers
-        m.submodules.mux = mux = ReadMux(addr_width, config.bus_bits, READERS, id_width=ID_BITS)
+        m.submodules.mux = mux = ReadMux(addr_width, config.bus_bits, READERS - 1, id_width=ID_BITS)
         m.submodules.writer = writer = BurstWriter(addr_width, bus_bytes, id_width=ID_BITS)
         m.submodules.cell_writer = cell_writer = BurstWriter(addr_width, bus_bytes, id_width=ID_BITS)
         writers = writer, cell_writer
-        m.submodules.write_mux = write_mux = WriteMux(addr_width, config.bus_bits, len(writers), id_width=ID_BITS)
         m.submodules.monitor = monitor = BusMonitor()
+        m.submodules.row_monitor = row_monitor = BusMonitor()
         m.submodules.watchdog = watchdog = Watchdog(TIMEOUT_BITS)
         m.submodules.planner = planner = Planner(config)
 
@@ -189,9 +202,10 @@ class AttentionEngine(wiring.Component):
                     hitters.o_write_command)
         targets = *(reader.i for reader in readers), *(part.i_command for part in writers)
         for source, guard, target in zip(commands, guards, targets):
+            may = self.rows_ready if target is query_reader.i else 1
             m.d.comb += [guard.i.valid.eq(source.valid), source.ready.eq(guard.i.ready),
                          *(guard.i.payload[name].eq(source.payload[name]) for name in ("addr", "bytes")),
-                         target.valid.eq(guard.o.valid), guard.o.ready.eq(target.ready),
+                         target.valid.eq(guard.o.valid & may), guard.o.ready.eq(target.ready & may),
                          target.payload.addr.eq(guard.o.payload.addr), target.payload.bytes.eq(guard.o.payload.bytes)]
         wiring.connect(m, table_reader.o, elements.i)
         wiring.connect(m, elements.o, table.i)
@@ -230,19 +244,19 @@ class AttentionEngine(wiring.Component):
             hitters.i_record_valid.eq(datapath.record_valid),
             hitters.i_record.eq(datapath.record), hitters.write_idle.eq(cell_writer.idle & ~guards[-1].o.valid),
         ]
-        for index, reader in enumerate(readers):
-            wiring.connect(m, reader.port, mux.ports[index])
-            m.d.comb += reader.abort.eq(~running)
-        for channel in ("ar", "r"):
-            wiring.connect(m, getattr(mux.bus, channel), wiring.flipped(getattr(self.bus, channel)))
-        for index, part in enumerate(writers):
-            wiring.connect(m, part.port, write_mux.ports[index])
-            m.d.comb += part.abort.eq(~running)
-        for channel in ("aw", "w", "b"):
-            wiring.connect(m, getattr(write_mux.bus, channel), wiring.flipped(getattr(self.bus, channel)))
+        for reader, port in zip((page_reader, table_reader, cell_reader), mux.ports):
+            wiring.connect(m, reader.port, port)
+        for port, source, channels in ((self.bus, mux.bus, ("ar", "r")), (self.bus, cell_writer.port, ("aw", "w", "b")),
+                                       (self.rows, query_reader.port, ("ar", "r")),
+                                       (self.rows, writer.port, ("aw", "w", "b"))):
+            for channel in channels:
+                wiring.connect(m, getattr(source, channel), wiring.flipped(getattr(port, channel)))
+        m.d.comb += [part.abort.eq(~running) for part in (*readers, *writers)]
+        lend(m, datapath.array, self.array, running)
         m.d.comb += [
-            monitor.listen(self.bus), watchdog.limit.eq(self.bus_timeout),
-            watchdog.waiting.eq(monitor.waiting), watchdog.progress.eq(monitor.progress),
+            monitor.listen(self.bus, self.bus), row_monitor.listen(self.rows, self.rows),
+            watchdog.limit.eq(self.bus_timeout), watchdog.waiting.eq(monitor.waiting | row_monitor.waiting),
+            watchdog.progress.eq(monitor.progress | row_monitor.progress),
         ]
 
         m.submodules.control = control = JobControl(AttentionDescriptor)
@@ -254,7 +268,8 @@ class AttentionEngine(wiring.Component):
             control.idle.eq(idle), control.expired.eq(watchdog.expired),
             control.finished.eq((blocks.done | plan.score) & ~guards[READERS].o.valid & writer.idle
                                 & (~plan.cells | table.done & hitters.idle)),
-            control.read_beat.eq(monitor.read_beat), control.write_beat.eq(monitor.write_beat),
+            control.read_beat.eq(monitor.read_beat + row_monitor.read_beat),
+            control.write_beat.eq(monitor.write_beat + row_monitor.write_beat),
             control.events.eq(datapath.events), self.activity.eq(control.activity),
         ]
         first_fault(m, [

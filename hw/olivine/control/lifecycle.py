@@ -67,8 +67,8 @@ class JobControl(wiring.Component):
         The engine works; low resets all that starts afresh with each job, and aborts what is on the bus.
     fault : In(fault_layout), expired : In(1), finished : In(1)
         While running: something failed; the bus was silent for too long; everything is done.
-    events : In(events_layout), read_beat, write_beat : In(1)
-        For counters and tallies.
+    events : In(events_layout), read_beat, write_beat : In(2)
+        For counters and tallies; beats of this cycle.
     activity : Out(Activity)
 
     A job that fails stops, lets what is outstanding on the bus end, and then reports; on silence it
@@ -81,7 +81,7 @@ class JobControl(wiring.Component):
             "job": In(stream.Signature(descriptor)), "done": Out(stream.Signature(JobStatus)),
             "held": Out(descriptor), "idle": In(1), "bad": In(1), "field": In(8), "running": Out(1),
             "fault": In(fault_layout), "expired": In(1), "finished": In(1),
-            "events": In(events_layout()), "read_beat": In(1), "write_beat": In(1), "activity": Out(Activity),
+            "events": In(events_layout()), "read_beat": In(2), "write_beat": In(2), "activity": Out(Activity),
         })
 
     def elaborate(self, platform):
@@ -140,5 +140,5 @@ class JobControl(wiring.Component):
         m.d.sync += [
             self.activity.busy.eq(busy), self.activity.stall.eq(Mux(running, events.stall, Stall.NONE)),
             *(self.activity[name].eq(running & events[name]) for name in ("step", "drain", "values", "exp", "output")),
-            self.activity.read_beat.eq(self.read_beat), self.activity.write_beat.eq(self.write_beat),
+            self.activity.read_beat.eq(self.read_beat.any()), self.activity.write_beat.eq(self.write_beat.any()),
         ]

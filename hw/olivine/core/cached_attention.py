@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..attention.engine import ID_BITS, TIMEOUT_BITS, AttentionEngine
+from ..attention.sequencer import tile_tag
 from ..control.job import Activity, JobStatus, Window
 from ..kvcache.append.engine import AppendEngine
 from ..kvcache.controller import CacheController
@@ -12,14 +13,15 @@ from ..kvcache.lookup import CacheEvent, LookupRequest
 from ..kvcache.mover import BlockMover
 from ..memory.axi import AXI4
 from ..memory.join import BusJoin
+from ..olive.shared import SharedArray
 from ..stream import Arbiter, Queue
 from .descriptor import JOB_BITS
 from .dispatch import Dispatcher
 
 __all__ = ["CachedAttention"]
 
-MASTERS = 3
-"""On the bus, from the high bits of an ID: attention, append, mover."""
+MASTERS = 4
+"""On the bus, from the high bits of an ID: attention's pages and records, append, mover, attention's rows."""
 
 SETTLED = 8
 """Cycles after which an event that was taken is known to everyone who asks."""
@@ -111,8 +113,11 @@ class CachedAttention(wiring.Component):
             m.d.comb += part.bus_timeout.eq(self.bus_timeout)
 
         # The bus.
-        for index, part in enumerate((attention, append, mover)):
-            wiring.connect(m, part.bus, join.masters[index])
+        for port, master in zip((attention.bus, append.bus, mover.bus, attention.rows), join.masters):
+            wiring.connect(m, port, master)
+        m.submodules.array = array = SharedArray(config, [tile_tag(config)])
+        wiring.connect(m, attention.array, array.user_0)
+        m.d.comb += attention.rows_ready.eq(1)
         wiring.connect(m, join.bus, wiring.flipped(self.bus))
         m.d.comb += [
             dispatcher.read_beat.eq(mover.bus.r.valid & mover.bus.r.ready),

@@ -136,7 +136,8 @@ class BlockMover(wiring.Component):
         m.submodules.monitor = monitor = BusMonitor()
         m.submodules.watchdog = watchdog = Watchdog(TIMEOUT_BITS)
         m.d.comb += [
-            monitor.listen(self.bus), watchdog.limit.eq(self.bus_timeout), watchdog.waiting.eq(monitor.waiting),
+            monitor.listen(self.bus, self.bus), watchdog.limit.eq(self.bus_timeout),
+            watchdog.waiting.eq(monitor.waiting),
             watchdog.progress.eq(monitor.progress), self.idle.eq(reader.idle & writer.idle),
             reader.abort.eq(~running), writer.abort.eq(~running),
         ]

@@ -4,20 +4,20 @@
 
     weights ─> WeightLoader ─ word ─> Border ─ lane[L] ─┐
                  (tile buffer)                          v
-    rows ────> RowLoader ──────────── row[P] ───> OliveArray ─> Epilogue ─> ResultPacker ─> results
+    rows ────> RowLoader ──────────── row[P] ───> (the array) ─> Epilogue ─> ResultPacker ─> results
                  (scratchpad)                           ^
                Sequencer ── addresses, tags ────────────┘
 
 An operand takes two cycles from its address to the array: the memory, and a register behind it.
 """
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..control.job import Stall
 from ..numerics.popcount import popcount
-from ..olive.array import OliveArray
+from ..olive.shared import ArrayPort
 from . import results, rows
 from .border import Border
 from .epilogue import Epilogue
@@ -40,6 +40,8 @@ class Datapath(wiring.Component):
     i_weight : In(stream(beat)), i_row : In(stream of packed beats), o : Out(stream of packed beats)
     i_row_block, i_result_block : In(stream)
         What lies where (`RowAddresses`, `ResultBlocks`).
+    array : Out(ArrayPort)
+        ``busy`` is the engine's.
     step, drain : Out(1), stall : Out(Stall)
         What the array does in this cycle.
     useful : Out
@@ -57,7 +59,7 @@ class Datapath(wiring.Component):
             "i_weight": In(stream.Signature(config.bus_bits)), "i_row": In(stream.Signature(beats)),
             "i_row_block": In(stream.Signature(rows.block_layout(config))),
             "i_result_block": In(stream.Signature(results.block_layout(config))),
-            "o": Out(stream.Signature(beats)),
+            "o": Out(stream.Signature(beats)), "array": Out(ArrayPort(config, tile_tag(config))),
             "step": Out(1), "drain": Out(1), "stall": Out(Stall),
             "useful": Out(range(config.multipliers + 1)),
             "sat_row": Out(range(config.rows + 1)),
@@ -73,8 +75,7 @@ class Datapath(wiring.Component):
         m.submodules.rows = rows = RowLoader(config)
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.border = border = Border(config.lanes, config.element)
-        m.submodules.array = array = OliveArray(config.rows, config.lanes, config.element, config.drain_columns,
-                                                tile_tag(config))
+        array = self.array
         m.submodules.epilogue = epilogue = Epilogue(config, array.o.shape())
         m.submodules.packer = packer = ResultPacker(config)
         for part in (weights, rows, sequencer, epilogue, packer):
@@ -89,7 +90,8 @@ class Datapath(wiring.Component):
         # Cycle 0: the sequencer decides and addresses.
         m.d.comb += [
             sequencer.level.eq(weights.level), sequencer.run_complete.eq(weights.run_complete),
-            sequencer.available.eq(rows.available), sequencer.credit_return.eq(packer.credit),
+            sequencer.available.eq(Mux(array.granted, rows.available, 0)), array.wanted.eq(rows.available != 0),
+            sequencer.credit_return.eq(packer.credit),
             weights.offset.eq(sequencer.offset), weights.release.eq(sequencer.release),
             rows.addr.eq(sequencer.row_addr), rows.take.eq(sequencer.take_row),
             rows.chunk_done.eq(sequencer.chunk_done),

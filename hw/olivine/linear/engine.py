@@ -1,4 +1,4 @@
-"""The linear engine: jobs in, statuses out, one AXI4 master port."""
+"""The linear engine: jobs in, statuses out; weights on one port, rows and results on another."""
 
 from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
@@ -6,19 +6,20 @@ from amaranth.lib.wiring import In, Out
 
 from ..control.job import Activity, JobStatus, StatusCode, Window
 from ..control.lifecycle import JobControl, first_fault
-from ..memory.axi import AXI4
+from ..memory.axi import AXI4, ReadPort
 from ..memory.faults import bus_faults
 from ..memory.guard import AddressGuard
 from ..memory.monitor import BusMonitor
-from ..memory.mux import ReadMux
 from ..memory.reader import BurstReader
 from ..memory.watchdog import Watchdog
 from ..memory.writer import BurstWriter
+from ..olive.shared import ArrayPort, lend
 from .datapath import Datapath
 from .descriptor import LinearDescriptor
 from .plan import ADDRESS_BITS, Planner
 from .results import ResultBlocks
 from .rows import RowAddresses
+from .sequencer import tile_tag
 from .weights import WeightAddresses
 
 __all__ = ["LinearEngine"]
@@ -45,9 +46,12 @@ class LinearEngine(wiring.Component):
         Memory that the host opened; constant while a job runs.
     bus_timeout : In(24)
         Silent cycles after which a job ends with TIMEOUT; 0 is never.
+    rows_ready : In(1)
+        The rows are in memory; until then the job fetches weights only. Looked at until its rise.
     activity : Out(Activity)
-    bus : Out(AXI4)
-        Reads with two IDs, 0 weights and 1 rows; writes with one.
+    weights : Out(ReadPort), rows : Out(AXI4)
+        Weights; rows and results.
+    array : Out(ArrayPort)
 
     A job that fails stops issuing, lets what is outstanding on the bus end, and then reports; on
     TIMEOUT it reports at once. Results already written stay; nothing outside the job's results is
@@ -64,8 +68,9 @@ class LinearEngine(wiring.Component):
             "job": In(stream.Signature(LinearDescriptor)), "done": Out(stream.Signature(JobStatus)),
             "windows": In(data.ArrayLayout(Window(config.addr_width), config.windows)),
             "bus_timeout": In(TIMEOUT_BITS),
-            "activity": Out(Activity),
-            "bus": Out(AXI4(config.addr_width, config.bus_bits, id_width=1)),
+            "rows_ready": In(1), "activity": Out(Activity),
+            "weights": Out(ReadPort(config.addr_width, config.bus_bits)),
+            "rows": Out(AXI4(config.addr_width, config.bus_bits)), "array": Out(ArrayPort(config, tile_tag(config))),
         })
 
     def elaborate(self, platform):
@@ -79,8 +84,8 @@ class LinearEngine(wiring.Component):
             addr_width, bus_bytes, 0, WEIGHT_QUEUE_BEATS, WEIGHT_BURST_BEATS, realign=False)
         m.submodules.row_reader = row_reader = BurstReader(
             addr_width, bus_bytes, 1, ROW_QUEUE_BEATS, ROW_BURST_BEATS, realign=True)
-        m.submodules.mux = mux = ReadMux(addr_width, config.bus_bits, 2)
         m.submodules.writer = writer = BurstWriter(addr_width, bus_bytes)
+        m.submodules.weight_monitor = weight_monitor = BusMonitor()
         m.submodules.monitor = monitor = BusMonitor()
         m.submodules.watchdog = watchdog = Watchdog(TIMEOUT_BITS)
         m.submodules.planner = planner = Planner(config)
@@ -110,7 +115,8 @@ class LinearEngine(wiring.Component):
         wiring.connect(m, result_blocks.o_command, write_guard.i)
         for guard, target in ((weight_guard, weight_reader.i), (row_guard, row_reader.i),
                               (write_guard, writer.i_command)):
-            m.d.comb += [target.valid.eq(guard.o.valid), guard.o.ready.eq(target.ready),
+            may = self.rows_ready if guard is row_guard else 1
+            m.d.comb += [target.valid.eq(guard.o.valid & may), guard.o.ready.eq(target.ready & may),
                          target.payload.addr.eq(guard.o.payload.addr), target.payload.bytes.eq(guard.o.payload.bytes)]
         wiring.connect(m, row_addresses.o_block, datapath.i_row_block)
         wiring.connect(m, result_blocks.o_block, datapath.i_result_block)
@@ -119,15 +125,15 @@ class LinearEngine(wiring.Component):
         m.d.comb += [datapath.i_weight.valid.eq(weight_reader.o.valid),
                      datapath.i_weight.payload.eq(weight_reader.o.payload.data),
                      weight_reader.o.ready.eq(datapath.i_weight.ready)]
-        wiring.connect(m, weight_reader.port, mux.ports[0])
-        wiring.connect(m, row_reader.port, mux.ports[1])
-        for channel in ("ar", "r"):
-            wiring.connect(m, getattr(mux.bus, channel), wiring.flipped(getattr(self.bus, channel)))
-        for channel in ("aw", "w", "b"):
-            wiring.connect(m, getattr(writer.port, channel), wiring.flipped(getattr(self.bus, channel)))
+        wiring.connect(m, weight_reader.port, wiring.flipped(self.weights))
+        for part, channels in ((row_reader, ("ar", "r")), (writer, ("aw", "w", "b"))):
+            for channel in channels:
+                wiring.connect(m, getattr(part.port, channel), wiring.flipped(getattr(self.rows, channel)))
+        lend(m, datapath.array, self.array, running)
         m.d.comb += [
-            monitor.listen(self.bus), watchdog.limit.eq(self.bus_timeout),
-            watchdog.waiting.eq(monitor.waiting), watchdog.progress.eq(monitor.progress),
+            weight_monitor.listen(self.weights), monitor.listen(self.rows, self.rows),
+            watchdog.limit.eq(self.bus_timeout), watchdog.waiting.eq(monitor.waiting | weight_monitor.waiting),
+            watchdog.progress.eq(monitor.progress | weight_monitor.progress),
             weight_reader.abort.eq(~running), row_reader.abort.eq(~running), writer.abort.eq(~running),
         ]
         m.submodules.control = control = JobControl(LinearDescriptor)
@@ -137,7 +143,8 @@ class LinearEngine(wiring.Component):
             control.bad.eq(planner.bad), control.field.eq(planner.field), running.eq(control.running),
             control.idle.eq(weight_reader.idle & row_reader.idle & writer.idle), control.expired.eq(watchdog.expired),
             control.finished.eq(result_blocks.done & ~write_guard.o.valid & writer.idle),
-            control.read_beat.eq(monitor.read_beat), control.write_beat.eq(monitor.write_beat),
+            control.read_beat.eq(monitor.read_beat + weight_monitor.read_beat),
+            control.write_beat.eq(monitor.write_beat),
             self.activity.eq(control.activity),
             *(control.events[name].eq(getattr(datapath, name)) for name in (
                 "step", "stall", "drain", "useful", "sat_row", "sat_sum", "sat_output", "illegal")),

@@ -8,7 +8,7 @@ __all__ = ["BusMonitor"]
 
 
 class BusMonitor(wiring.Component):
-    """Listens to an AXI4 port (`listen`).
+    """Listens to ports of AXI4 (`listen`).
 
     Members
     -------
@@ -31,11 +31,13 @@ class BusMonitor(wiring.Component):
             "waiting": Out(1), "progress": Out(1), "read_beat": Out(1), "write_beat": Out(1),
         })
 
-    def listen(self, bus):
-        """Statements that connect the monitor to an `AXI4` interface."""
-        return [self.ar_len.eq(bus.ar.payload.len),
-                *(getattr(self, f"{channel}_{side}").eq(getattr(getattr(bus, channel), side))
-                  for channel in ("ar", "r", "aw", "w", "b") for side in ("valid", "ready"))]
+    def listen(self, read, write=None):
+        """Statements that connect the monitor to a `ReadPort` and a `WritePort`, or to an `AXI4` that is both."""
+        channels = [(name, getattr(port, name)) for port, names in ((read, ("ar", "r")), (write, ("aw", "w", "b")))
+                    if port is not None for name in names]
+        return [self.ar_len.eq(read.ar.payload.len),
+                *(getattr(self, f"{name}_{side}").eq(getattr(channel, side))
+                  for name, channel in channels for side in ("valid", "ready"))]
 
     def elaborate(self, platform):
         m = Module()

@@ -22,7 +22,19 @@ from amaranth.lib.wiring import In, Out
 from ..config import ACCUMULATOR_BITS, ROW_BITS
 from .element import lane_shape, product, product_shape
 
-__all__ = ["ArrayRow", "OliveArray"]
+__all__ = ["array_shapes", "ArrayRow", "OliveArray"]
+
+
+def array_shapes(rows, lanes, element, columns, tag):
+    """Shapes of an `OliveArray`'s members ``step``, ``row``, ``lane`` and ``o``."""
+    return {
+        "step": data.StructLayout({"valid": 1, "first": 1, "last": 1, "pairs": 1, "tag": tag}),
+        "row": data.ArrayLayout(signed(ROW_BITS), rows),
+        "lane": data.ArrayLayout(lane_shape(element), lanes),
+        "o": data.StructLayout({
+            "valid": 1, "first": 1, "last": 1, "tag": tag, "lane": range(lanes),
+            "data": data.ArrayLayout(data.ArrayLayout(signed(ACCUMULATOR_BITS), rows), columns)}),
+    }
 
 
 class ArrayRow(wiring.Component):
@@ -126,15 +138,8 @@ class OliveArray(wiring.Component):
         self.rows, self.lanes, self.element, self.columns = rows, lanes, element, columns
         self.latency = 4 if element == "folded" else 5
         self.drain_cycles = lanes // columns
-        super().__init__({
-            "step": In(data.StructLayout({"valid": 1, "first": 1, "last": 1, "pairs": 1, "tag": tag})),
-            "row": In(data.ArrayLayout(signed(ROW_BITS), rows)),
-            "lane": In(data.ArrayLayout(lane_shape(element), lanes)),
-            "o": Out(data.StructLayout({
-                "valid": 1, "first": 1, "last": 1, "tag": tag, "lane": range(lanes),
-                "data": data.ArrayLayout(data.ArrayLayout(signed(ACCUMULATOR_BITS), rows), columns),
-            })),
-        })
+        shapes = array_shapes(rows, lanes, element, columns, tag)
+        super().__init__({name: Out(shape) if name == "o" else In(shape) for name, shape in shapes.items()})
 
     def elaborate(self, platform):
         m = Module()

@@ -213,7 +213,8 @@ class AppendEngine(wiring.Component):
         for channel in ("aw", "w", "b"):
             wiring.connect(m, getattr(writer.port, channel), wiring.flipped(getattr(self.bus, channel)))
         m.d.comb += [
-            monitor.listen(self.bus), watchdog.limit.eq(self.bus_timeout), watchdog.waiting.eq(monitor.waiting),
+            monitor.listen(self.bus, self.bus), watchdog.limit.eq(self.bus_timeout),
+            watchdog.waiting.eq(monitor.waiting),
             watchdog.progress.eq(monitor.progress), writer.abort.eq(~running), lookup_port.flush.eq(~running),
         ]
 

@@ -1,0 +1,96 @@
+"""One array for several engines: a job owns it from its first step to its end."""
+
+from amaranth.hdl import Cat, Module, ResetInserter, Shape, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .array import OliveArray, array_shapes
+
+__all__ = ["ArrayPort", "lend", "SharedArray"]
+
+
+class ArrayPort(wiring.Signature):
+    """An engine's side of an array.
+
+    Members
+    -------
+    busy : Out(1)
+        A job is at work. Its last sum has left the array when this falls.
+    wanted : Out(1)
+        The job can take a step. It may fall again.
+    granted : In(1)
+        The array is the job's until ``busy`` falls; no step without.
+    step, row, lane : Out, o : In
+        As of `OliveArray`, with the engine's own tag.
+    """
+
+    def __init__(self, config, tag):
+        shapes = array_shapes(config.rows, config.lanes, config.element, config.drain_columns, tag)
+        super().__init__({
+            "busy": Out(1), "wanted": Out(1), "granted": In(1),
+            **{name: In(shape) if name == "o" else Out(shape) for name, shape in shapes.items()},
+        })
+
+
+def lend(m, inner, outer, busy):
+    """Connect an engine's port to that of its datapath, in which ``busy`` is not driven."""
+    m.d.comb += [
+        outer.busy.eq(busy), outer.wanted.eq(inner.wanted), inner.granted.eq(outer.granted), inner.o.eq(outer.o),
+        *(getattr(outer, name).eq(getattr(inner, name)) for name in ("step", "row", "lane")),
+    ]
+
+
+class SharedArray(wiring.Component):
+    """An `OliveArray` and who has it.
+
+    A free array goes to the first engine, by number, that wants it. What is left in it when its job ends (a job that
+    failed) is dropped.
+
+    Latency: as of `OliveArray`; ``granted`` rises in the cycle after ``wanted``, and is always high where there is one
+    engine only.
+
+    Parameters
+    ----------
+    config : AcceleratorConfig
+    tags : list of Shape
+        Of each engine.
+
+    Members
+    -------
+    users[n] : In(ArrayPort)
+    """
+
+    def __init__(self, config, tags):
+        self.config, self.tags = config, tags
+        super().__init__({f"user_{index}": In(ArrayPort(config, tag)) for index, tag in enumerate(tags)})
+
+    @property
+    def users(self):
+        return [getattr(self, f"user_{index}") for index in range(len(self.tags))]
+
+    def elaborate(self, platform):
+        m = Module()
+        config, users = self.config, self.users
+        tag = max((user.step.tag.shape() for user in users), key=lambda shape: Shape.cast(shape).width)
+        array = OliveArray(config.rows, config.lanes, config.element, config.drain_columns, Shape.cast(tag).width)
+        held = Signal()
+        m.submodules.array = ResetInserter(~held)(array)
+        if len(users) == 1:
+            m.d.comb += [users[0].granted.eq(1), held.eq(users[0].busy)]
+        else:
+            granted = Signal(len(users))
+            m.d.comb += held.eq((granted & Cat(user.busy for user in users)).any())
+            with m.If(~held):
+                m.d.sync += granted.eq(0)
+                for index, user in reversed(list(enumerate(users))):
+                    with m.If(user.busy & user.wanted):
+                        m.d.sync += granted.eq(1 << index)
+            m.d.comb += [user.granted.eq(granted[index]) for index, user in enumerate(users)]
+        for user in users:
+            with m.If(user.granted):
+                m.d.comb += [*(array.step[name].eq(user.step[name]) for name in ("valid", "first", "last", "pairs")),
+                             array.step.tag.eq(user.step.tag), array.row.eq(user.row),
+                             array.lane.eq(user.lane)]
+            m.d.comb += [*(user.o[name].eq(array.o[name]) for name in ("first", "last", "lane", "data")),
+                         user.o.valid.eq(array.o.valid & user.granted), user.o.tag.eq(array.o.tag)]
+        return m

@@ -133,8 +133,6 @@ UNITS = {
                    lambda config: {"config": config}),
     "column_writer": Unit("memory.writer:BurstWriter", "bursts that write a column of their beats",
                           lambda config: {**_bus(config), "columns": True}),
-    "write_mux": Unit("memory.write_mux:WriteMux", "several writers on one AXI4 port",
-                      lambda config: {"addr_width": config.addr_width, "bus_bits": config.bus_bits, "ports": 2}),
     "bus_join": Unit("memory.join:BusJoin", "several AXI4 masters on one bus",
                      lambda config: {"addr_width": config.addr_width, "bus_bits": config.bus_bits, "masters": 3,
                                      "id_width": 2}),

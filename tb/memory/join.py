@@ -1,4 +1,4 @@
-"""BusJoin: whole masters on one bus, each at the level of its channels. `WriteMux` is driven by the same masters."""
+"""BusJoin: whole masters on one bus, each at the level of its channels."""
 
 import os
 import random
@@ -18,7 +18,7 @@ REGION = 0x4000
 class Master:
     """One master: its bursts, and the answers that it waits for by ID."""
 
-    def __init__(self, setup, index, name, reads=True):
+    def __init__(self, setup, index, name):
         dut, seed = setup.dut, 100 * index
         self.setup, self.index, self.random = setup, index, random.Random(seed)
         self.addresses, self.responses = (make(setup.addr_width, ID_WIDTH) for make in (
@@ -30,12 +30,10 @@ class Master:
         self.writes = {}        # ID -> responses that are owed
         self.read = {}          # ID -> (data, response, last) of each beat that is owed
         self.compared = 0       # answers
-        self.reads = reads
-        if reads:
-            self.data = read_channel(8 * setup.bus_bytes, ID_WIDTH)
-            self.ar = StreamSource(dut, f"{name}_ar", setup.pattern("ar"), seed + 3)
-            self.r = StreamSink(dut, f"{name}_r", setup.pattern("r"), seed + 4)
-            StreamChecker(dut, f"{name}_r")
+        self.data = read_channel(8 * setup.bus_bytes, ID_WIDTH)
+        self.ar = StreamSource(dut, f"{name}_ar", setup.pattern("ar"), seed + 3)
+        self.r = StreamSink(dut, f"{name}_r", setup.pattern("r"), seed + 4)
+        StreamChecker(dut, f"{name}_r")
         StreamChecker(dut, f"{name}_b")
 
     def _place(self, beats, first, size):
@@ -44,15 +42,14 @@ class Master:
         return first + self.random.randrange(size // 0x1000) * 0x1000 + \
             self.random.randrange((0x1000 - beats * lane) // lane + 1) * lane
 
-    def push_write(self, beats, ident, response=Response.OKAY, place=None, offered=None):
-        """A burst whose response comes with ``ident``; it is offered under the same ID, if nothing else is said."""
+    def push_write(self, beats, ident, response=Response.OKAY, place=None):
+        """A burst whose response comes with ``ident``."""
         setup, size = self.setup, self.setup.bus_bytes
         addr = self._place(beats, self.index * REGION, REGION) if place is None else place
         content = self.random.randbytes(beats * size)
         if response is Response.OKAY:
             setup.expected[addr:addr + len(content)] = content
-        offered = ident if offered is None else offered
-        self.aw.push(pack(self.addresses, {"id": offered, "addr": addr, "len": beats - 1}))
+        self.aw.push(pack(self.addresses, {"id": ident, "addr": addr, "len": beats - 1}))
         for beat in range(beats):
             word = int.from_bytes(content[beat * size:(beat + 1) * size], "little")
             self.w.push(pack(self.beats, {"data": word, "strb": (1 << size) - 1, "last": beat == beats - 1}))
@@ -72,9 +69,8 @@ class Master:
         """Wait for all that is owed, and compare it with what came, ID by ID."""
         owed = sum(map(len, self.writes.values()))
         await self._compare(self.b, self.responses, owed, self.writes, lambda beat: beat["resp"], timeout)
-        if self.reads:
-            await self._compare(self.r, self.data, sum(map(len, self.read.values())), self.read,
-                                lambda beat: (beat["data"], beat["resp"], bool(beat["last"])), timeout)
+        await self._compare(self.r, self.data, sum(map(len, self.read.values())), self.read,
+                            lambda beat: (beat["data"], beat["resp"], bool(beat["last"])), timeout)
 
     async def _compare(self, sink, shape, owed, queues, value, timeout):
         self.compared += owed
@@ -87,13 +83,13 @@ class Master:
 
     def surplus(self):
         """Answers that nobody owed."""
-        return len(self.b.received) + (len(self.r.received) if self.reads else 0) - self.compared
+        return len(self.b.received) + len(self.r.received) - self.compared
 
 
 class Setup:
     """The masters and a memory."""
 
-    def __init__(self, dut, name="masters_{}", reads=True, patterns=None, **options):
+    def __init__(self, dut, patterns=None, **options):
         self.dut, self.patterns = dut, patterns or {}
         self.bus_bytes, self.addr_width = len(dut.m_axi_wdata) // 8, len(dut.m_axi_awaddr)
         size = MASTERS * REGION + 0x4000
@@ -102,7 +98,7 @@ class Setup:
         self.memory = AxiMemory(dut, size=size, **{"latency": 8, **options})
         self.memory.write(0, self.content)
         self.memory.start()
-        self.masters = [Master(self, index, name.format(index), reads) for index in range(MASTERS)]
+        self.masters = [Master(self, index, f"masters_{index}") for index in range(MASTERS)]
 
     def pattern(self, channel):
         return self.patterns.get(channel, "always")

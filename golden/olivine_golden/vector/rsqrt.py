@@ -7,15 +7,11 @@ its largest errors above and below are the same.
 import math
 
 import numpy as np
+from olivine.vector.formats import RSQRT_BITS, VALUE_BITS
 
 from ..rounding import rsh
 
-__all__ = ["VALUE_BITS", "RSQRT_BITS", "BASE", "SLOPE", "normalize", "rsqrt"]
-
-VALUE_BITS = 72
-
-RSQRT_BITS = 17
-"""The result is in units of 2**-17."""
+__all__ = ["BASE", "SLOPE", "normalize", "rsqrt"]
 
 INDEX_BITS = 8
 STEP_BITS = 12
@@ -57,7 +53,7 @@ def normalize(value):
 def rsqrt(value):
     """``(exponent, r)`` with ``r = 2**17 / sqrt(value / 4**exponent)`` for an integer 0 < value < 2**72.
 
-    r is 2**16 to 2**17 - 1; its relative error is at most 2**-15. 0 gives (0, 0).
+    r is 2**16 to 2**17 - 1; its relative error is at most 2**-15.9. 0 gives (0, 0).
     """
     exponent, mantissa = normalize(value)
     index = mantissa >> VALUE_BITS - INDEX_BITS

@@ -97,7 +97,7 @@ def write(folder, training, tokenizer, train_text, held_out):
 @click.option("--checkpoints", type=click.Path(path_type=Path, file_okay=False), default=None,
               show_default="build/kjv", help="Where the run's state is kept; a run goes on from what is there.")
 def main(steps, decay, threads, out, checkpoints):
-    """Train the default language model; about 40 minutes of two free cores.
+    """Train the default language model.
 
     Where others use the cores too, the environment variable OMP_WAIT_POLICY=passive helps a lot.
     """

@@ -89,7 +89,7 @@ class AttentionEngine(wiring.Component):
         Silent cycles after which a job ends with TIMEOUT; 0 is never.
     activity : Out(Activity)
     rows_ready : In(1)
-        The rows are in memory; until then the job fetches all but them. Looked at until its rise.
+        The rows are in memory; until then the job fetches all but them. Stays high to the job's end.
     bus : Out(AXI4)
         Reads with three IDs, 0 pages, 1 table, 2 records of cells; writes of records.
     rows : Out(AXI4)

@@ -12,6 +12,6 @@ JOB_BITS = 256
 
 SetupDescriptor = data.StructLayout({
     "opcode": unsigned(8), "geometry": CacheGeometry, "reserved": unsigned(JOB_BITS - 8 - CacheGeometry.size)})
-"""Says where the cache lies, before any sequence is opened."""
+"""Says where the cache lies. While sequences are open, one with another geometry is refused."""
 
 SETUP_FIELDS = tuple(name for name, _ in SetupDescriptor)

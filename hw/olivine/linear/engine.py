@@ -47,7 +47,7 @@ class LinearEngine(wiring.Component):
     bus_timeout : In(24)
         Silent cycles after which a job ends with TIMEOUT; 0 is never.
     rows_ready : In(1)
-        The rows are in memory; until then the job fetches weights only. Looked at until its rise.
+        The rows are in memory; until then the job fetches weights only. Stays high to the job's end.
     activity : Out(Activity)
     weights : Out(ReadPort), rows : Out(AXI4)
         Weights; rows and results.

@@ -5,11 +5,14 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..stream.arbiter import Arbiter
+from ..stream.queue import Queue
 from .axi import AXI4, address_channel
 from .checks import check_integer
-from .write_mux import join_writes
 
 __all__ = ["BusJoin"]
+
+AHEAD = 8
+"""Bursts whose address is granted before their last beat is sent. Two would do on a bus that takes both at once."""
 
 
 class BusJoin(wiring.Component):
@@ -19,7 +22,7 @@ class BusJoin(wiring.Component):
     and data of different IDs may come interleaved in any way.
 
     **The user's part.** A master takes R and B always, and offers a write's address only when its beats are there to
-    follow: `BurstReader` and `BurstWriter` do, and what is built from them with `ReadMux` and `WriteMux`. One
+    follow: `BurstReader` and `BurstWriter` do, and what is built from them with `ReadMux`. One
     that does not keeps the others waiting.
 
     Cycle budget: AR and AW each pass one register, one address a cycle, masters taking turns; an address offered on
@@ -62,7 +65,7 @@ class BusJoin(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         masters, bus = list(self.masters), self.bus
-        join_writes(m, masters, bus, self._id_of, self._source_of)
+        self._writes(m, masters, bus)
 
         m.submodules.ar_arbiter = arbiter = Arbiter(address_channel(self.addr_width, self.id_width), len(masters))
         granted = arbiter.o.payload
@@ -89,6 +92,42 @@ class BusJoin(wiring.Component):
             with m.If(mine):
                 m.d.comb += bus.r.ready.eq(master.r.ready)
         return m
+
+    def _writes(self, m, masters, bus):
+        """AW, W and B."""
+        m.submodules.aw_arbiter = arbiter = Arbiter(masters[0].aw.payload.shape(), len(masters))
+        # The masters of the granted addresses, in order: whose beats come next on W.
+        m.submodules.w_order = order = Queue(range(len(masters)), AHEAD)
+        granted = arbiter.o.payload
+        m.d.comb += [
+            bus.aw.payload.addr.eq(granted.payload.addr),
+            bus.aw.payload.len.eq(granted.payload.len),
+            bus.aw.payload.id.eq(self._id_of(granted.payload, granted.source)),
+            bus.aw.valid.eq(arbiter.o.valid),
+            arbiter.o.ready.eq(bus.aw.ready),
+            order.i.valid.eq(Cat(master.aw.valid & master.aw.ready for master in masters).any()),
+            order.o.ready.eq(bus.w.valid & bus.w.ready & bus.w.payload.last),
+            bus.b.ready.eq(1),
+        ]
+        for index, master in enumerate(masters):
+            sends = order.o.valid & (order.o.payload == index)
+            mine = self._source_of(bus.b.payload.id) == index
+            m.d.comb += [
+                arbiter.i[index].payload.eq(master.aw.payload),
+                arbiter.i[index].valid.eq(master.aw.valid & order.i.ready),
+                master.aw.ready.eq(arbiter.i[index].ready & order.i.ready),
+                master.w.ready.eq(sends & bus.w.ready),
+                # A master's own ID is the lower bits.
+                master.b.payload.id.eq(bus.b.payload.id),
+                master.b.payload.resp.eq(bus.b.payload.resp),
+                master.b.valid.eq(bus.b.valid & mine),
+            ]
+            with m.If(master.aw.valid & master.aw.ready):
+                m.d.comb += order.i.payload.eq(index)
+            with m.If(sends):
+                m.d.comb += [bus.w.payload.eq(master.w.payload), bus.w.valid.eq(master.w.valid)]
+            with m.If(mine):
+                m.d.comb += bus.b.ready.eq(master.b.ready)
 
     def _id_of(self, address, master):
         return Cat(address.id, master)

@@ -57,7 +57,7 @@ class SharedArray(wiring.Component):
 
     Members
     -------
-    users[n] : In(ArrayPort)
+    user_0, user_1, ... : In(ArrayPort)
     """
 
     def __init__(self, config, tags):

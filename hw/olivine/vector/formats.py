@@ -6,8 +6,8 @@ from amaranth.lib import data, enum
 __all__ = [
     "RESIDUAL_BITS", "RESIDUAL_FRACTION", "LINEAR_BITS", "FACTOR_BITS", "SHIFT_BITS", "MAX_CHANNELS", "SUM_BITS",
     "SQUARES_BITS", "RECIPROCAL_SHIFT", "EPSILON_BITS", "MEAN_FRACTION", "NORMAL_BITS", "NORMAL_FRACTION",
-    "BETA_FRACTION", "NormRow", "Function", "FUNCTION_FRACTION", "FUNCTION_BITS", "ANGLE_FRACTION", "word_place",
-    "word",
+    "BETA_FRACTION", "VALUE_BITS", "RSQRT_BITS", "NormRow", "Function", "FUNCTION_FRACTION", "FUNCTION_BITS",
+    "ANGLE_FRACTION", "word_place", "word",
 ]
 
 RESIDUAL_BITS = 24
@@ -44,6 +44,9 @@ NORMAL_FRACTION = 18
 
 BETA_FRACTION = 4
 """Bits of beta below an output step."""
+
+VALUE_BITS, RSQRT_BITS = 72, 17
+"""Of a reciprocal square root: its argument, and its result in units of 2**-17."""
 
 NormRow = data.StructLayout({
     "mean": signed(RESIDUAL_BITS + MEAN_FRACTION),

@@ -10,12 +10,14 @@ from .formats import (
     MAX_CHANNELS,
     MEAN_FRACTION,
     RECIPROCAL_SHIFT,
+    RSQRT_BITS,
     SQUARES_BITS,
     SUM_BITS,
+    VALUE_BITS,
     NormRow,
 )
 from .results import delayed
-from .rsqrt import RSQRT_BITS, VALUE_BITS, Rsqrt
+from .rsqrt import Rsqrt
 
 __all__ = ["NormJob", "row_sums", "Moments"]
 

@@ -8,12 +8,10 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..numerics.rounding import rsh
+from .formats import RSQRT_BITS, VALUE_BITS
 from .results import delayed
 
-__all__ = ["VALUE_BITS", "RSQRT_BITS", "RSQRT_LINES", "Rsqrt"]
-
-VALUE_BITS = 72
-RSQRT_BITS = 17
+__all__ = ["RSQRT_LINES", "Rsqrt"]
 
 INDEX_BITS, STEP_BITS, GUARD_BITS = 8, 12, 4
 """Mantissa bits that choose the line (two before the point), those that go along it, extra bits of the lines."""

@@ -19,7 +19,10 @@ LAYERS = (
     {"vector"},
     {"kvcache"},
     {"attention"},
+    {"program"},
     {"core"},
+    {"bridge"},
+    {"board"},
     {"verilog"},
     {"units"},
 )

@@ -46,7 +46,7 @@ def test_version():
 def test_unknown_verb():
     done = run("paint")
     assert done.exit_code == 2
-    assert "no command 'paint': there are run, verilog, test, bench, doctor" in done.stderr
+    assert "no command 'paint': there are run, eval, verilog, test, bench, doctor, isa" in done.stderr
 
 
 def test_help_loads_nothing_heavy():
@@ -156,7 +156,7 @@ def test_wrong_configuration_is_one_line(tmp_path, text, message):
 def test_verilog_unknown_unit(tmp_path):
     done = run("verilog", "--unit", "toaster", "-o", tmp_path / "x.v")
     assert done.exit_code == 2
-    assert done.stderr.startswith("olivine: unit is 'toaster': allowed are linear, ")
+    assert done.stderr.startswith("olivine: unit is 'toaster': allowed are core, linear, ")
 
 
 def test_verilog_without_output():

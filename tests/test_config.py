@@ -24,8 +24,8 @@ def test_presets(name, rows, lanes, bus, contexts, head, sequence, reduction):
 def test_derived_sizes():
     edge = PRESETS["edge"]
     assert (edge.bus_bytes, edge.word_beats, edge.multipliers, edge.chunk_rows) == (16, 4, 512, 64)
-    assert edge.tile_bytes == 2 * 128 * 64
-    assert edge.tile_words == 256
+    assert edge.tile_bytes == 4 * 128 * 64
+    assert edge.tile_words == 512
     assert edge.row_words == 8 * 4_096
 
 

@@ -193,7 +193,7 @@ def test_default_unit_exists():
 
 
 def test_unknown_unit():
-    with pytest.raises(ValueError, match="unit is 'foo': allowed are linear, "):
+    with pytest.raises(ValueError, match="unit is 'foo': allowed are core, linear, "):
         build("foo", PRESETS["tiny"])
 
 

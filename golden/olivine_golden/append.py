@@ -103,7 +103,6 @@ def illegal_field(config, fields, geometry):
         "values": address(fields["values"], container),
         "table": address(fields["table"], ROW_BYTES),
         "scales": address(fields["scales"], SCALES_BYTES),
-        "reserved": fields["reserved"] == 0,
     }
     return next((name for name, fine in legal.items() if not fine), None)
 
@@ -243,10 +242,12 @@ class _Job:
 
     def _source(self, base, head, first, count):
         """Rows [count, d] of a head, the first of a row group."""
-        d, heads = self.geometry["head_dim"], self.fields["heads"]
+        d, channels = self.geometry["head_dim"], self.fields["channels"]
+        channels = channels or self.fields["heads"] * d
         dtype = np.dtype("<i1" if self.fields["format"] == RowFormat.INT8.value else "<i2")
-        at = base + (first * heads * d + head * d * count) * dtype.itemsize
-        return np.frombuffer(_read(self.memory, at, d * count * dtype.itemsize), dtype).reshape(d, count).T
+        stored = self.config.rows if self.fields["full"] else count
+        at = base + (first * channels + head * d * stored) * dtype.itemsize
+        return np.frombuffer(_read(self.memory, at, d * stored * dtype.itemsize), dtype).reshape(d, stored).T[:count]
 
     def _write_group(self, head, first, places):
         config, geometry, scales = self.config, self.geometry, self.scales[head]

@@ -34,7 +34,8 @@ CHUNKS = 2
 
 @dataclass(frozen=True)
 class Group:
-    """An entry of the table, and in ``listed`` the bases that its list holds: one a page, or one a part."""
+    """An entry of the table, and in ``listed`` the bases that its list holds: one a page, or one a part. ``batch``,
+    ``lane``, ``q_words`` and ``o_words`` are those of a `CachedGroup`."""
 
     rows: int
     keys: int
@@ -49,6 +50,10 @@ class Group:
     o_mult: int = 0
     o_shift: int = 25
     listed: tuple = ()
+    batch: bool = False
+    lane: int = 0
+    q_words: int = 0
+    o_words: int = 0
 
     def entry(self):
         """Fields of the entry, as integers."""
@@ -103,24 +108,32 @@ class Tile(NamedTuple):
 
 
 class QueryBlock(NamedTuple):
-    """The queries of one context."""
+    """The queries of one context, or of one head of a token in a batch."""
 
     addr: int
     bytes: int
-    rows: int
+    stored: int         # rows in memory
     start: int          # first word in the query store
+    turn: int = 0       # lane of its first row, minus that row's own, modulo P
+    first_row: int = 0  # of the context
+    rows: int = 0
+    more: bool = False  # the context's next row follows
 
 
 class ResultBlock(NamedTuple):
-    """Contiguous results of one context: its log-sum-exp, or the dims of one pass."""
+    """Contiguous results of one context, or in a batch of one head of a token: its log-sum-exp, or the dims of one
+    pass."""
 
     addr: int
     bytes: int
     lse: bool
     header: bool
     last: bool          # of its chunk
-    rows: int
+    rows: int           # stored
     dims: int
+    turn: int = 0       # as of `QueryBlock`
+    again: bool = False     # the next block brings the next row of the same dims
+    lanes: tuple = ()   # those written of each word, of a batch
 
 
 class Part(NamedTuple):
@@ -286,11 +299,14 @@ class Job:
             first_page, count, last_keys = (0, 1, 1) if blank else (
                 pages.first, pages.end - pages.first, pages.last_keys)
         part = first_row * partial_words(self.head_dim) * 2
+        row_group = first_row // size * 2 * size
         # Only full row groups come before a chunk.
         return Chunk(number, index, first_row, rows, first_page, count, last_keys, blank,
                      2 * len(rows) <= self.config.contexts, last,
-                     group.q + first_row * self.head_dim * self.q_format.bytes,
-                     group.o + (part if self.partial else first_row * self.head_dim * self.o_format.bytes),
+                     group.q + (row_group * group.q_words if group.batch else
+                                first_row * self.head_dim * self.q_format.bytes),
+                     group.o + (part if self.partial else row_group * group.o_words if group.batch else
+                                first_row * self.head_dim * self.o_format.bytes),
                      group.lse + 4 * first_row, part)
 
     def bounds(self, chunk):
@@ -331,11 +347,20 @@ class Job:
 
     def query_blocks(self):
         """Every `QueryBlock`."""
+        size = self.config.rows
         for chunk in self.chunks():
+            group = self.groups[chunk.group]
             for context, rows in enumerate(chunk.rows):
+                start = self._query(chunk, context, 0)
+                if group.batch:
+                    word = 2 * size
+                    for row in range(rows if self.heads > 1 else 1):
+                        addr = chunk.q + word * (context * group.q_words + row * self.head_dim)
+                        yield QueryBlock(addr, self.head_dim * word, size, start, (group.lane - row) % size, row,
+                                         1 if self.heads > 1 else rows, self.heads > 1 and row < rows - 1)
+                    continue
                 addr = chunk.q + context * self.config.rows * self.head_dim * self.q_format.bytes
-                yield QueryBlock(addr, rows * self.head_dim * self.q_format.bytes, rows,
-                                 self._query(chunk, context, 0))
+                yield QueryBlock(addr, rows * self.head_dim * self.q_format.bytes, rows, start, rows=rows)
 
     def _query(self, chunk, context, dim):
         """A chunk's bank holds all of context 0, all of context 1, ..."""
@@ -390,10 +415,27 @@ class Job:
                                   False, number == 0, last, rows, dims)
                 continue
             lse = self.lse and number == 0
-            yield ResultBlock(group.o + (row * self.head_dim + before * rows) * self.o_format.bytes,
-                              dims * rows * self.o_format.bytes, False, False, last and not lse, rows, dims)
+            if group.batch:
+                yield from self._batch_blocks(chunk, number, context, last and not lse)
+            else:
+                yield ResultBlock(group.o + (row * self.head_dim + before * rows) * self.o_format.bytes,
+                                  dims * rows * self.o_format.bytes, False, False, last and not lse, rows, dims)
             if lse:
                 yield ResultBlock(group.lse + 4 * row, 4 * rows, True, False, last, rows, dims)
+
+    def _batch_blocks(self, chunk, number, context, last):
+        """Those of one pass of a context: all rows at once, or a token's heads one after the other."""
+        group, size, rows = self.groups[chunk.group], self.config.rows, chunk.rows[context]
+        dims, before = self.passes[number], sum(self.passes[:number])
+        first = chunk.o + 2 * size * (context * group.o_words + before)
+        if self.heads == 1:
+            yield ResultBlock(first, dims * 2 * size, False, False, last, size, dims, group.lane, False,
+                              tuple(range(group.lane, group.lane + rows)))
+            return
+        for row in range(rows):
+            yield ResultBlock(first + 2 * size * row * self.head_dim, dims * 2 * size, False, False,
+                              last and row == rows - 1, size, dims, (group.lane - row) % size, row < rows - 1,
+                              (group.lane,))
 
     # What the array does.
 

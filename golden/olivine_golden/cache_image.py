@@ -5,7 +5,7 @@ from olivine.attention.descriptor import PARTIAL_HEADER, PARTIAL_PLANES
 from olivine.kvcache.page import key_bytes, value_blocks
 from olivine.olive.formats import LaneFormat
 
-__all__ = ["fields_of", "read_fields", "read_rows", "pack_rows", "pack_partial", "read_page"]
+__all__ = ["fields_of", "read_fields", "read_rows", "pack_rows", "pack_partial", "batch_places", "read_page"]
 
 
 def fields_of(layout, value):
@@ -49,6 +49,20 @@ def pack_partial(partial, group):
     for plane in range(PARTIAL_PLANES):
         words[:, PARTIAL_HEADER + plane::PARTIAL_PLANES] = partial.o >> 16 * plane
     return pack_rows((words + 0x8000 & 0xffff) - 0x8000, group, 2)
+
+
+def batch_places(address, rows, heads, width, group, *, lane, words):
+    """Byte addresses [rows, width] of the int16 containers of a `CachedGroup` that lies in a batch.
+
+    ``address``, ``lane``, ``words``: of its first word, its first lane, words of a row group of the batch; ``group``
+    rows in a word.
+    """
+    row, dim = np.arange(rows)[:, None], np.arange(width)
+    if heads > 1:
+        word, lanes = row * width + dim, np.full((rows, 1), lane)
+    else:
+        word, lanes = (lane + row) // group * words + dim, (lane + row) % group
+    return address + 2 * (word * group + lanes)
 
 
 def _nibbles(array):

@@ -40,7 +40,7 @@ from olivine.linear.descriptor import RowFormat
 from olivine.olive.formats import LaneFormat
 
 from .append import append
-from .cache_image import fields_of, pack_partial, pack_rows, read_fields, read_page, read_rows
+from .cache_image import batch_places, fields_of, pack_partial, pack_rows, read_fields, read_page, read_rows
 from .cached_attention import CachedGroup, Segment, cached_attention, cell_scores, hitter_step, pages_met
 from .cached_legal import illegal_cached_entry, illegal_cached_field, illegal_segment
 from .heavy_hitter import HeavyHitter
@@ -218,7 +218,10 @@ class CacheSystem:
             cells = hitter.positions[:named[0]["end"]].copy()
         segments = [Segment(*np.zeros((2, segment["end"] - segment["first"] * lanes, d), np.uint8), segment["first"],
                             segment["rows"]) for segment in named]
-        q = read_rows(memory, entry["q"], entry["rows"], d, self.config.rows, RowFormat(fields["q_format"]).bytes)
+        if entry["batch"]:
+            q = self._int16()[self._batch(fields, entry, "q") >> 1].astype(np.int64)
+        else:
+            q = read_rows(memory, entry["q"], entry["rows"], d, self.config.rows, RowFormat(fields["q_format"]).bytes)
         scales = {name: entry[name] for name in ("position", "score_mult", "score_shift", "o_mult", "o_shift")}
         group = CachedGroup(q, segments, tree=tree, cells=cells, **scales)
         for chunk in pages_met(group, **masks):
@@ -247,10 +250,25 @@ class CacheSystem:
         config, o_format = self.config, OutputFormat(fields["o_format"])
         if o_format is OutputFormat.PARTIAL:
             self._write(entry["o"], pack_partial(made["partial"], config.rows))
+        elif entry["batch"]:
+            self._int16()[self._batch(fields, entry, "o") >> 1] = made["y"]
         else:
             self._write(entry["o"], pack_rows(made["y"], config.rows, o_format.bytes))
         if fields["lse"]:
             self._write(entry["lse"], made["lse"].astype("<i4").tobytes())
+
+    def _int16(self):
+        """Memory as int16 containers."""
+        return np.frombuffer(self.memory, "<i2", len(self.memory) // 2)
+
+    def _batch(self, fields, entry, name):
+        """Where the containers of a group's queries (``"q"``) or results (``"o"``) lie in a batch."""
+        places = batch_places(entry[name], entry["rows"], fields["heads"], fields["head_dim"], self.config.rows,
+                              lane=entry["lane"], words=entry[f"{name}_words"])
+        # Whole words are read and written.
+        if places.max() + 2 * self.config.rows > len(self.memory):
+            raise ValueError(f"a job's rows lie up to {places.max():#x}: memory has {len(self.memory):#x}")
+        return places
 
     def _write(self, address, content):
         if address + len(content) > len(self.memory):

@@ -63,22 +63,38 @@ def illegal_cached_entry(config, geometry, fields, entry):
     score = fields["opcode"] == OPCODE_SCORE
     o_bytes = 1 if fields["o_format"] == OutputFormat.INT8.value else 2
     single = fields["tree"] or fields["cells"]
+    q_format, batch = RowFormat(fields["q_format"]), entry["batch"]
+    word = 2 * config.rows
+    several = fields["heads"] > 1
     return _first({
-        "q": _address(config, entry["q"], RowFormat(fields["q_format"]).bytes),
-        "o": _address(config, entry["o"], o_bytes),
+        "q": _address(config, entry["q"], word if batch else q_format.bytes),
+        "o": _address(config, entry["o"], word if batch else o_bytes),
         "lse": not (fields["lse"] or score) or _address(config, entry["lse"], 4),
         "zero_shift": entry["zero_shift"] == 0,
         "segments": _address(config, entry["segments"], SEGMENT_BYTES),
         "head": entry["head"] < geometry["heads"],
         # The scores of a decode step wait on chip for their log-sum-exp: one row group.
-        "rows": 1 <= entry["rows"] and (not fields["hitters"] or score or entry["rows"] <= config.rows),
+        # The heads of a token in a batch become rows side by side: one row group, too.
+        "rows": 1 <= entry["rows"] and (not fields["hitters"] or score or entry["rows"] <= config.rows)
+        and not (batch and several and not entry["rows"] == fields["heads"] <= config.rows),
         "count": entry["count"] == 1 if single else 1 <= entry["count"] <= SEGMENTS,
         "zero_rows": entry["zero_rows"] == 0,
         "zero_position": entry["zero_position"] == 0,
         "tree": not fields["tree"] or _address(config, entry["tree"], MASK_BYTES),
         "zero_tree": entry["zero_tree"] == 0,
+        "batch": not batch or word == config.bus_bytes and q_format is RowFormat.INT12
+        and OutputFormat(fields["o_format"]) in (OutputFormat.INT12, OutputFormat.INT16),
+        "lane": _good_lane(config, entry, several) if batch else entry["lane"] == 0,
+        "q_words": batch or entry["q_words"] == 0,
+        "o_words": batch or entry["o_words"] == 0,
         "reserved": entry["reserved"] == 0,
     })
+
+
+def _good_lane(config, entry, several):
+    """Whether a group's rows fit behind their first lane: within a row group, or from its first lane on."""
+    lane = entry["lane"]
+    return lane < config.rows and (several or lane == 0 or lane + entry["rows"] <= config.rows)
 
 
 def readable(answer, head):

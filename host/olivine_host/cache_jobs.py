@@ -32,7 +32,7 @@ from .attention_jobs import _TableJob
 from .cache_limits import append_limit, cached_limit
 from .jobs import pack_rows
 
-__all__ = ["cache_command", "AppendJob", "SegmentOf", "Request", "CachedAttentionJob", "ScoreJob"]
+__all__ = ["cache_command", "AppendJob", "SegmentOf", "Request", "Batch", "CachedAttentionJob", "ScoreJob"]
 
 
 def _bits(layout, **fields):
@@ -162,6 +162,9 @@ class Request:
     score_mult, score_shift, o_mult, o_shift : int
     tree : list of int, or None
         Mask of 64 bits of each row.
+    place : (int, int, int) or None
+        Of a job with a `Batch`: the group's first token, and the channels at which its queries and results begin.
+        None: the group's rows lie by themselves.
     """
 
     q: np.ndarray
@@ -173,6 +176,23 @@ class Request:
     o_mult: int = 0
     o_shift: int = 25
     tree: list | None = None
+    place: tuple | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of many sequences side by side, as of `olivine.attention.descriptor.CachedGroup`.
+
+    Parameters
+    ----------
+    q : int [tokens, channels]
+        What the queries' rows hold; those of the requests are written over it.
+    o : int [tokens, channels]
+        What the results' rows hold before. The number of tokens is a multiple of P in both.
+    """
+
+    q: np.ndarray
+    o: np.ndarray
 
 
 class CachedAttentionJob(_TableJob):
@@ -193,13 +213,15 @@ class CachedAttentionJob(_TableJob):
     o_format : OutputFormat
     lse : bool
         Write the log-sum-exp as well, behind the results.
+    batch : Batch or None
+        Where requests with a ``place`` lie.
 
     Attributes
     ----------
     regions : list of (int, bytes)
-        Table, segments, masks and queries.
+        Table, segments, masks and queries, and of a batch what results are written to.
     output : (int, int)
-        Address and size of results and log-sum-exp of all groups.
+        Address and size of results and log-sum-exp of all groups; of a batch all its rows, between the two.
     descriptor : int
         256 bits.
     entries : list of dict
@@ -207,7 +229,7 @@ class CachedAttentionJob(_TableJob):
     """
 
     def __init__(self, memory, requests, *, heads=1, causal=True, window=0, tree=False, cells=False, hitters=False,
-                 q_format=RowFormat.INT12, o_format=OutputFormat.INT16, lse=False):
+                 q_format=RowFormat.INT12, o_format=OutputFormat.INT16, lse=False, batch=None):
         self.memory, self.config, self.requests = memory, memory.config, list(requests)
         if not self.requests:
             raise ValueError("there is no request: a job has at least one")
@@ -224,15 +246,23 @@ class CachedAttentionJob(_TableJob):
             name: int(getattr(request, name)) for name in
             ("head", "position", "score_mult", "score_shift", "o_mult", "o_shift")}
             | {"rows": len(request.q), "count": len(request.segments)} for request in self.requests], []
-        self._put("q", [pack_rows(request.q, self.config.rows, self.q_format) for request in self.requests],
-                  self.q_format.bytes)
+        placed = [request.place is not None for request in self.requests]
+        if any(placed) and batch is None:
+            raise ValueError(f"request {placed.index(True)} has a place in a batch: the job has none")
+        self._put("q", [b"" if inside else pack_rows(request.q, self.config.rows, self.q_format)
+                        for request, inside in zip(self.requests, placed)], self.q_format.bytes)
         self._put("segments", [b"".join(
             _bytes(Segment, slot=part.handle[0], generation=part.handle[1], first=part.first, end=part.end,
                    rows=part.rows) for part in request.segments) for request in self.requests], SEGMENT_BYTES)
         if self.tree:
             self._put("tree", [np.array(request.tree, "<u8").tobytes() for request in self.requests], 8)
-        start = memory.place(sum(self._sizes) + 4 * self.lse * sum(self._rows), 4)
-        end = self._place(self.entries, "o", start, self._sizes)
+        sizes = [0 if inside else size for inside, size in zip(placed, self._sizes)]
+        rows = b"" if batch is None else pack_rows(batch.o, self.config.rows, RowFormat.INT16)
+        start = memory.place(sum(sizes) + len(rows) + 4 * self.lse * sum(self._rows), 2 * self.config.rows)
+        end = self._place(self.entries, "o", start + len(rows), sizes)
+        if batch is not None:
+            self.regions.append((start, rows))
+            self._put_batch(batch, start)
         if self.lse:
             # Whole words, as the head dimension is a multiple of 8.
             end = self._place(self.entries, "lse", end, [4 * rows for rows in self._rows])
@@ -246,6 +276,40 @@ class CachedAttentionJob(_TableJob):
         for entry, content in zip(self.entries, contents):
             entry[name] = self.memory.place(len(content), alignment)
             self.regions.append((entry[name], content))
+
+    def unpack(self, image):
+        """As of `AttentionJob`."""
+        if any(request.place is not None for request in self.requests):
+            raise ValueError("results in a batch lie among those of others: unpack the batch's rows")
+        return super().unpack(image)
+
+    def _put_batch(self, batch, results):
+        """The batch's queries, and what entries say of it."""
+        group, width = self.config.rows, self.head_dim
+        rows = np.array(batch.q)
+        for index, (entry, request) in enumerate(zip(self.entries, self.requests)):
+            if request.place is None:
+                continue
+            token, q, o = request.place
+            count = len(request.q)
+            several = self.heads > 1
+            if several and count != self.heads or not several and token % group and token % group + count > group:
+                raise ValueError(f"request {index} has {count} rows from token {token} on: in a batch a group is one "
+                                 "token's heads, or tokens of one head in a row group or from a first lane on")
+            if several:
+                rows[token, q:q + count * width] = np.reshape(request.q, -1)
+            else:
+                rows[token:token + count, q:q + width] = request.q
+            for name, channel, array in (("q", q, batch.q), ("o", o, batch.o)):
+                entry[f"{name}_words"] = array.shape[1]
+                entry[name] = 2 * group * (token // group * array.shape[1] + channel)
+            entry["o"] += results
+            entry.update(batch=1, lane=token % group)
+        content = pack_rows(rows, group, RowFormat.INT16)
+        at = self.memory.place(len(content), 2 * group)
+        self.regions.append((at, content))
+        for entry, request in zip(self.entries, self.requests):
+            entry["q"] += at * (request.place is not None)
 
     def _descriptor(self, opcode, **fields):
         return _bits(AttentionDescriptor, opcode=opcode, key_format=self.memory.key_format,

@@ -16,7 +16,7 @@ DEFAULT = (
     "She put the kettle on, opened the window and listened to the rain.",
     "How do I cancel my order?",
 )
-"""Input of ``olivine run``: 64 tokens, which fill the rows of preset ``edge`` once."""
+"""Input of ``olivine run --layer``: 64 tokens, which fill the rows of preset ``edge`` once."""
 
 EVALUATION = (
     *DEFAULT,

@@ -69,11 +69,20 @@ class AcceleratorConfig:
     windows : int
         Windows of memory that the host can open to the accelerator.
     tile_bytes : int
-        Size of the tile buffer; 0 asks for two of the longest tiles.
+        Size of the tile buffer, and so how far weights and pages are fetched ahead; 0 asks for two of the longest
+        tiles.
     sequences, blocks : int
         Sequences that the key-value cache can hold at once, and blocks of its pool at most.
     cells : int
         Cells that a heavy-hitter sequence can have in one KV head. Power of two.
+    scratchpad_words : int
+        Words (bus beats) of the core's on-chip memory. Power of two.
+    vector_cycles : int
+        Cycles for a word of P elements in what is not the array: the vector engine's datapath, attention's quotients,
+        the append engine's requantizer. Power of two up to ``rows``. More save multipliers and LUTs where the memory
+        brings less than a beat a cycle anyway.
+    outstanding : int
+        Bursts that a reader may have in flight. Power of two.
     """
 
     name: str
@@ -92,6 +101,9 @@ class AcceleratorConfig:
     sequences: int = 8
     blocks: int = 64
     cells: int = 128
+    scratchpad_words: int = 2_048
+    vector_cycles: int = 1
+    outstanding: int = 32
 
     def __post_init__(self):
         for field in fields(self):
@@ -105,7 +117,8 @@ class AcceleratorConfig:
         self._check_widths()
 
     def _check_sizes(self):
-        for name, low, high in (("rows", 2, 32), ("lanes", 4, 256), ("bus_bits", 32, 512)):
+        for name, low, high in (("rows", 2, 32), ("lanes", 4, 256), ("bus_bits", 32, 512),
+                                ("vector_cycles", 1, self.rows), ("outstanding", 4, 256)):
             value = getattr(self, name)
             if not _power_of_two(value) or not low <= value <= high:
                 raise ConfigError(f"{name} is {value}: allowed are powers of two from {low} to {high}")
@@ -123,6 +136,10 @@ class AcceleratorConfig:
                               f"a word of {self.lanes} lanes")
         if not _power_of_two(self.cells) or not 8 <= self.cells <= 1 << 15:
             raise ConfigError(f"cells is {self.cells}: allowed are powers of two from 8 to {1 << 15}")
+        if not _power_of_two(self.scratchpad_words) or not 256 <= self.scratchpad_words <= 1 << 20 \
+                or self.scratchpad_bytes > 1 << (self.addr_width - 1):
+            raise ConfigError(f"scratchpad_words is {self.scratchpad_words}: allowed are powers of two from 256 to "
+                              f"{1 << 20} that take no more than half of {self.addr_width} address bits")
         if self.max_head_dim % 8:
             raise ConfigError(f"max_head_dim is {self.max_head_dim}: allowed are multiples of 8")
 
@@ -163,6 +180,11 @@ class AcceleratorConfig:
         return self.bus_bits // 8
 
     @property
+    def vector_lanes(self):
+        """Elements a cycle of what is not the array."""
+        return self.rows // self.vector_cycles
+
+    @property
     def word_beats(self):
         """Beats that fill one word (L bytes) of the tile buffer."""
         return self.lanes // self.bus_bytes
@@ -198,6 +220,15 @@ class AcceleratorConfig:
         return -(-self.max_sequence // self.lanes)
 
     @property
+    def scratchpad_bytes(self):
+        return self.scratchpad_words * self.bus_bytes
+
+    @property
+    def scratchpad_base(self):
+        """First address of the scratchpad's window, at the end of the address space."""
+        return (1 << self.addr_width) - self.scratchpad_bytes
+
+    @property
     def multipliers(self):
         """Multipliers of the array."""
         return self.rows * self.lanes
@@ -206,9 +237,9 @@ class AcceleratorConfig:
 PRESETS = {
     "tiny": AcceleratorConfig("tiny", 2, 8, 32, 4, 32, 512, 512),
     "ecp5": AcceleratorConfig("ecp5", 4, 32, 64, 8, 64, 2_048, 3_072, sequences=16, blocks=1_024,
-                              cells=1_024),
+                              cells=1_024, scratchpad_words=4_096, vector_cycles=4, outstanding=16),
     "edge": AcceleratorConfig("edge", 8, 64, 128, 8, 128, 32_768, 4_096, sequences=64, blocks=4_096,
-                              cells=2_048),
+                              cells=2_048, scratchpad_words=32_768, tile_bytes=1 << 15),
 }
 
 

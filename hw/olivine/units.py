@@ -50,7 +50,21 @@ def _linear_descriptor(config):
     return {"descriptor": LinearDescriptor}
 
 
+def _attention_station(config):
+    from .control.instruction import SHORT_BITS
+    from .control.instruction import Unit as Kind
+    from .program.dispatch import OPCODE_SCORE
+    return {"bits": SHORT_BITS, "holds": lambda opcode: opcode == OPCODE_SCORE, "beside": (Kind.APPEND,)}
+
+
+def _dispatch_status(config):
+    from .program.dispatch import status_layout
+    return {"status": status_layout}
+
+
 UNITS = {
+    "core": Unit("core.accelerator:Accelerator", "the whole accelerator: programs from memory, AXI4 and AXI4-Lite",
+                 lambda config: {"config": config}),
     "linear": Unit("linear.core:LinearCore", "linear layers from memory to memory, AXI4",
                    lambda config: {"config": config}),
     "attention": Unit("core.cached_attention:CachedAttention", "attention and its key-value cache, AXI4",
@@ -65,6 +79,12 @@ UNITS = {
     "writer": Unit("memory.writer:BurstWriter", "packed bytes to AXI4 write bursts", _bus),
     "mux": Unit("memory.mux:ReadMux", "two read streams on one AXI4 bus",
                 lambda config: {"addr_width": config.addr_width, "bus_bits": config.bus_bits, "ports": 2}),
+    "crossing": Unit("memory.crossing:AxiCrossing", "AXI4 from one clock to another; here both are the same",
+                     lambda config: {"addr_width": config.addr_width, "bus_bits": config.bus_bits, "id_width": 4,
+                                     "slave_domain": "sync"}),
+    "block_memory": Unit("board.dram:BlockMemory", "on-chip memory in place of a board's",
+                         lambda config: {"addr_width": config.addr_width, "bus_bits": config.bus_bits,
+                                         "words": config.scratchpad_words}),
     "guard": Unit("memory.guard:AddressGuard", "refuses reads outside the windows of the host",
                   lambda config: {"addr_width": config.addr_width, "windows": config.windows,
                                   "write": False}),
@@ -136,6 +156,25 @@ UNITS = {
     "bus_join": Unit("memory.join:BusJoin", "several AXI4 masters on one bus",
                      lambda config: {"addr_width": config.addr_width, "bus_bits": config.bus_bits, "masters": 3,
                                      "id_width": 2}),
+    "bus_split": Unit("memory.split:BusSplit", "AXI4 bursts by address, to the chip's own memory or to the bus",
+                      lambda config: {"addr_width": config.addr_width, "bus_bits": config.bus_bits,
+                                      "window_bytes": config.scratchpad_bytes, "id_width": 4}),
+    "scratchpad": Unit("memory.scratchpad:Scratchpad", "on-chip memory that answers as AXI4 memory does",
+                       lambda config: {"addr_width": config.addr_width, "bus_bits": config.bus_bits,
+                                       "words": config.scratchpad_words, "id_width": 4}),
+    "vector": Unit("vector.engine:VectorEngine", "what happens between linear layers and attention, AXI4",
+                   lambda config: {"config": config}),
+    "vector_pipeline": Unit("vector.pipeline:Pipeline", "the vector unit's arithmetic: norms, functions, gates, sums",
+                            lambda config: {"config": config}),
+    "vector_statistics": Unit("vector.norm:NormStatistics", "sums of residuals to what normalises their rows",
+                              lambda config: {"config": config}),
+    "vector_rsqrt": Unit("vector.rsqrt:Rsqrt", "reciprocal square root of a wide integer", lambda config: {}),
+    "vector_picks": Unit("vector.picks:Picks", "largest values of each row and their indices",
+                         lambda config: {"config": config}),
+    "vector_turner": Unit("vector.rotary:Turner", "heads of P rows to the pipeline, by their positions",
+                          lambda config: {"config": config}),
+    "vector_transposer": Unit("vector.transposer:Transposer", "rows of a table to words of P rows",
+                              lambda config: {"config": config}),
     "attention_engine": Unit("attention.core:AttentionCore", "attention from memory to memory, AXI4",
                              lambda config: {"config": config}),
     "segments": Unit("attention.segments:SegmentWalk", "segments of sequences to the pages that a chunk sees",
@@ -145,12 +184,27 @@ UNITS = {
                     lambda config: {"config": config}),
     "hitters": Unit("attention.hitters.unit:HitterUnit", "sums of heavy hitters, and which keys are dropped",
                     lambda config: {"config": config}),
+    "fetch": Unit("program.fetch:InstructionFetch", "instructions of a program, read ahead and checked",
+                  lambda config: {"config": config}),
+    "registers": Unit("program.registers:Registers", "what the host sets and sees, AXI4-Lite",
+                      lambda config: {"config": config, "scratchpad_base": config.scratchpad_base,
+                                      "scratchpad_words": config.scratchpad_words}),
+    "station": Unit("program.station:Station", "instructions of one unit, and what they wait for", _attention_station),
+    "program_dispatch": Unit("program.dispatch:ProgramDispatch", "instructions to their units, and a precise end",
+                             lambda config: {}),
+    "activity": Unit("core.activity:ActivityMonitor", "what the core does in a cycle, counted", _dispatch_status),
     "dispatcher": Unit("core.dispatch:Dispatcher", "jobs to the engines that run them", lambda config: {}),
+    "bridge": Unit("bridge.bridge:Bridge", "registers and memory over a serial line, AXI4 and AXI4-Lite",
+                   lambda config: {"addr_width": config.addr_width, "bus_bits": config.bus_bits, "divisor": 25}),
+    "uart_receiver": Unit("bridge.uart:UartReceiver", "bytes from a serial line", lambda config: {"divisor": 25}),
+    "uart_transmitter": Unit("bridge.uart:UartTransmitter", "bytes to a serial line", lambda config: {"divisor": 25}),
+    "cobs_decoder": Unit("bridge.cobs:CobsDecoder", "bytes of the line to frames", lambda config: {}),
+    "cobs_encoder": Unit("bridge.cobs:CobsEncoder", "frames to bytes for the line", lambda config: {}),
     "job_control": Unit("control.lifecycle:JobControl", "life, status and counters of linear jobs",
                         _linear_descriptor),
 }
 
-DEFAULT_UNIT = "linear"
+DEFAULT_UNIT = "core"
 """The largest unit there is."""
 
 

@@ -3,7 +3,7 @@
 A plain component keeps Amaranth's names: ``clk``, ``rst`` and ``i__payload``. A component with an
 `AXI4` member gets the interface that Verilog tools recognise: ``aclk``, ``aresetn`` (synchronous,
 active low), ``m_axi_*`` with the constants that the component does not carry, and streams as
-``job_valid``, ``job_ready``, ``job_payload``.
+``job_valid``, ``job_ready``, ``job_payload``; an `AXI4Lite` slave is ``s_axil_*``.
 
 The text is the same bytes every time: no source locations, no dates, and always the Yosys that
 Amaranth brings along.
@@ -14,13 +14,14 @@ import os
 import re
 from dataclasses import asdict, dataclass, is_dataclass
 
-from amaranth.back import verilog
+from amaranth.back import rtlil, verilog
 from amaranth.hdl import Cat, ClockDomain, Const, Elaboratable, Module, Shape, Signal, Value, ValueCastable
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import data, enum, wiring
 
 from . import __version__
 from .memory.axi import AXI4
+from .program.axi_lite import AXI4Lite
 
 __all__ = ["Design", "design"]
 
@@ -45,6 +46,7 @@ _MEANING = {
     "bus_timeout": "silent cycles on the bus after which a job ends with a timeout; 0 is never",
     "activity": "what the unit does this cycle, for traces",
     "job": "job descriptors", "done": "what each job ended with",
+    "irq": "a program ended, while the interrupt is enabled",
 }
 
 
@@ -57,7 +59,7 @@ class Design:
     name : str
         Name of the top module.
     text : str
-        Verilog-2005 of the whole design.
+        Verilog-2005 of the whole design, or RTLIL.
     ports : list of dict
         In order: ``name``, ``direction`` (``"input"`` or ``"output"``), ``width`` in bits; where
         known ``meaning``; for structured ports ``fields``, a list of ``name``, ``offset``, ``width``.
@@ -71,7 +73,7 @@ class Design:
         return json.dumps({"module": self.name, "ports": self.ports}, indent=2) + "\n"
 
 
-def design(component, name=None, header=None):
+def design(component, name=None, header=None, platform=None, language="verilog"):
     """Convert a component.
 
     Parameters
@@ -82,7 +84,14 @@ def design(component, name=None, header=None):
     header : dict or str
         What the comment at the top says about the configuration: a dict is written as ``key = value``
         lines. ``component.config`` if None and there is one.
+    platform : object
+        What components are elaborated for: `olivine.olive.ecp5.TARGET` has cells of ECP5 in the text, which the reader
+        of it must know; None has plain Verilog only.
+    language : str
+        ``"verilog"``, or ``"rtlil"``: what Yosys reads without loss, with no comment at the top.
     """
+    if language not in ("verilog", "rtlil"):
+        raise ValueError(f"language is {language!r}: allowed are 'verilog' and 'rtlil'")
     if not isinstance(component, wiring.Component):
         raise TypeError(f"component must be a wiring.Component, not {component!r}")
     name = type(component).__name__.lower() if name is None else name
@@ -93,18 +102,28 @@ def design(component, name=None, header=None):
     top = _AXITop(component) if _axi_members(component.signature) else _PlainTop(component)
     ports = {port["name"]: (value, PortDirection.Input if port["direction"] == "input" else
                             PortDirection.Output) for port, value in top.ports}
-    text = verilog.convert(top.elaboratable, name, ports=ports, emit_src=False, strip_internal_attrs=True)
-    text = _awake(_without_empty_wires(text))
+    if language == "rtlil":
+        text = rtlil.convert(top.elaboratable, name, platform, ports=ports, emit_src=False)
+    else:
+        text = verilog.convert(top.elaboratable, name, platform, ports=ports, emit_src=False,
+                               strip_internal_attrs=True)
+        text = _awake(_without_empty_wires(text))
     described = [port for port, _ in top.ports]
     if isinstance(top, _PlainTop):
         # Amaranth adds clock and reset by itself, and only where they are used.
-        described = _implicit_ports(text, name) + described
-    return Design(name, _comment(name, header) + text, described)
+        described = _implicit_ports(text, name, language) + described
+    return Design(name, text if language == "rtlil" else _comment(name, header) + text, described)
 
 
 def _axi_members(signature):
+    """Masters; the slaves among a unit's ports are plain streams."""
+    return _members(signature, AXI4, wiring.Out)
+
+
+def _members(signature, kind, flow):
     return [name for name, member in signature.members.items()
-            if member.is_signature and isinstance(member.signature, AXI4) and not member.dimensions]
+            if member.is_signature and isinstance(member.signature, kind) and not member.dimensions
+            and member.flow == flow]
 
 
 def _comment(name, header):
@@ -149,11 +168,15 @@ def _awake(text):
     return "".join(modules)
 
 
-def _implicit_ports(text, name):
+def _implicit_ports(text, name, language):
     # Only the top module's own declarations: the text from its head to its end.
-    body = re.search(rf"^module {name}\(.*?^endmodule", text, re.MULTILINE | re.DOTALL).group()
+    module, declaration = {
+        "verilog": (rf"^module {name}\(.*?^endmodule", r"^\s*input {port};"),
+        "rtlil": (rf"^module \\{name}$.*?^end$", r"^\s*wire width 1 input \d+ \\{port}$"),
+    }[language]
+    body = re.search(module, text, re.MULTILINE | re.DOTALL).group()
     return [_port(port, "input", 1, _MEANING[port]) for port in ("clk", "rst")
-            if re.search(rf"^\s*input {port};", body, re.MULTILINE)]
+            if re.search(declaration.format(port=port), body, re.MULTILINE)]
 
 
 # --- Descriptions of ports ----------------------------------------------------------------------------
@@ -223,12 +246,31 @@ class _AXITop(Elaboratable):
             prefix = "m_axi" if len(buses) == 1 else f"m_axi_{bus}"
             port = getattr(component, bus)
             for channel in ("ar", "r", "aw", "w", "b"):
-                self._channel(prefix, channel, getattr(port, channel), port)
-        self.ports += _flatten(component, "_", skip=buses)
+                self._channel(prefix, channel, getattr(port, channel))
+                if channel in ("ar", "aw"):
+                    size = (port.signature.bus_bits // 8).bit_length() - 1
+                    self._constants(prefix, channel, {"size": Const(size, 3), "burst": Const(INCR, 2),
+                                                      "lock": Const(0, 1), "cache": Const(NORMAL_BUFFERABLE, 4),
+                                                      "prot": Const(0, 3)})
+        slaves = _members(component.signature, AXI4Lite, wiring.In)
+        for slave in slaves:
+            for channel in ("ar", "r", "aw", "w", "b"):
+                self._channel("s_axil", channel, getattr(getattr(component, slave), channel), slave=True)
+                if channel in ("ar", "aw"):
+                    # Nothing looks at it, but every master drives it.
+                    self.ports.append((_port(f"s_axil_{channel}prot", "input", 3, _AXI_MEANING["prot"]),
+                                       Signal(3, name=f"s_axil_{channel}prot")))
+        self.ports += _flatten(component, "_", skip=(*buses, *slaves))
 
-    def _channel(self, prefix, channel, stream, port):
+    def _constants(self, prefix, channel, values):
+        for name, value in values.items():
+            signal = Signal(len(value), name=f"{prefix}_{channel}{name}")
+            self._wires.append(signal.eq(value))
+            self.ports.append((_port(f"{prefix}_{channel}{name}", "output", len(value), _AXI_MEANING[name]), signal))
+
+    def _channel(self, prefix, channel, stream, slave=False):
         # AR, AW and W leave the master; R and B enter it, and their ready leaves.
-        outward, inward = ("input", "output") if channel in ("r", "b") else ("output", "input")
+        outward, inward = ("input", "output") if (channel in ("r", "b")) is not slave else ("output", "input")
         layout = stream.payload.shape()
 
         def add(name, direction, value):
@@ -244,13 +286,6 @@ class _AXITop(Elaboratable):
         packed = Cat(*fields)
         self._wires.append(stream.payload.as_value().eq(packed) if outward == "input"
                            else packed.eq(stream.payload.as_value()))
-        if channel in ("ar", "aw"):
-            size = (port.signature.bus_bits // 8).bit_length() - 1
-            for name, value in (("size", Const(size, 3)), ("burst", Const(INCR, 2)), ("lock", Const(0, 1)),
-                                ("cache", Const(NORMAL_BUFFERABLE, 4)), ("prot", Const(0, 3))):
-                signal = Signal(len(value), name=f"{prefix}_{channel}{name}")
-                self._wires.append(signal.eq(value))
-                add(name, outward, signal)
         add("valid", outward, stream.valid)
         add("ready", inward, stream.ready)
 

@@ -24,7 +24,7 @@ from olivine.linear.descriptor import RowFormat
 from olivine_golden.attention_legal import illegal_entry
 from olivine_golden.cached_legal import illegal_cached_entry
 
-from tb.attention.jobs import CONFIG, ROWS
+from tb.attention.jobs import BUS, CONFIG, ROWS
 from tb.streams import pack
 
 LAYOUTS = {False: (AttentionGroup, GROUP_FIELDS), True: (CachedGroup, CACHED_FIELDS)}
@@ -43,7 +43,7 @@ def descriptor(rng, kind):
     fields = {"opcode": opcode, "q_format": rng.choice((RowFormat.INT8, RowFormat.INT12)).value,
               "o_format": rng.choice(formats).value, "cached": int(kind in KINDS),
               "tree": int(kind == "tree"), "cells": int(kind in ("cells", "hitters", "score")),
-              "hitters": int(kind in ("hitters", "score"))}
+              "hitters": int(kind in ("hitters", "score")), "heads": rng.choice((1, 1, 2, ROWS, ROWS + 1))}
     fields["lse"] = int(fields["o_format"] != OutputFormat.PARTIAL.value and rng.random() < 0.5)
     return fields
 
@@ -51,10 +51,27 @@ def descriptor(rng, kind):
 def plan(fields):
     """The plan's members that follow from them."""
     o_format = OutputFormat(fields["o_format"])
-    return {**{name: fields[name] for name in ("cached", "tree", "cells", "hitters", "lse")},
+    return {**{name: fields[name] for name in ("cached", "tree", "cells", "hitters", "lse", "heads")},
             "merge": int(fields["opcode"] == OPCODE_MERGE), "score": int(fields["opcode"] == OPCODE_SCORE),
             "q_wide": int(RowFormat(fields["q_format"]).bytes == 2), "o_format": o_format,
             "o_wide": int(o_format is not OutputFormat.INT8), "partial": int(o_format is OutputFormat.PARTIAL)}
+
+
+def may_be_batch(fields):
+    """Whether an entry of a job can lie in a batch."""
+    formats = RowFormat.INT12.value, (OutputFormat.INT12.value, OutputFormat.INT16.value)
+    return (2 * ROWS == BUS and fields["cached"] and fields["q_format"] == formats[0]
+            and fields["o_format"] in formats[1] and fields["heads"] <= ROWS)
+
+
+def in_batch(rng, fields, address, entry):
+    """What is different of an entry in a batch."""
+    lane = rng.randrange(ROWS)
+    rows = fields["heads"]
+    if rows == 1:
+        lane, rows = rng.choice(((0, entry["rows"]), (lane, rng.randint(1, ROWS - lane))))
+    return {"batch": 1, "lane": lane, "rows": rows, "q": address(BUS), "o": address(BUS),
+            "q_words": rng.getrandbits(16), "o_words": rng.getrandbits(16)}
 
 
 def legal(rng, fields, geometry):
@@ -66,9 +83,11 @@ def legal(rng, fields, geometry):
     entry = {name: 0 if name.startswith("zero") or name == "reserved" else rng.getrandbits(width(layout, name))
              for name in names}
     entry["position"] -= 1 << 23
+    # Aligned to a word, an entry is illegal in a batch for what it is.
+    word = rng.choice((1, 2 * ROWS))
     if fields["opcode"] != OPCODE_MERGE:
-        entry["q"] = address(RowFormat(fields["q_format"]).bytes)
-    entry["o"] = address(1 if fields["o_format"] == OutputFormat.INT8.value else 2)
+        entry["q"] = address(max(word, RowFormat(fields["q_format"]).bytes))
+    entry["o"] = address(max(word, 1 if fields["o_format"] == OutputFormat.INT8.value else 2))
     if fields["lse"] or fields["opcode"] == OPCODE_SCORE:
         entry["lse"] = address(4)
     few = fields["hitters"] and fields["opcode"] != OPCODE_SCORE
@@ -76,6 +95,9 @@ def legal(rng, fields, geometry):
     if not fields["cached"]:
         return entry | {"bases": address(8), "keys": rng.choice((1, CONFIG.max_sequence,
                                                                  rng.randint(1, CONFIG.max_sequence)))}
+    entry |= dict.fromkeys(("batch", "lane", "q_words", "o_words"), 0)
+    if may_be_batch(fields) and rng.random() < 0.6:
+        entry |= in_batch(rng, fields, address, entry)
     if fields["tree"]:
         entry["tree"] = address(8)
     single = fields["tree"] or fields["cells"]
@@ -94,6 +116,9 @@ def changes(rng, fields, geometry):
     found += [("rows", value) for value in (0, 1, ROWS, ROWS + 1, 1 << 19)]
     if not fields["cached"]:
         return found + [("keys", value) for value in (0, CONFIG.max_sequence + 1, (1 << 20) - 1)]
+    found += [("batch", value) for value in (0, 1)]
+    found += [("lane", value) for value in (0, 1, ROWS - 1, ROWS, 128)]
+    found += [(name, value) for name in ("q_words", "o_words") for value in (0, 1, 1 << 15)]
     return found + [("head", value) for value in (geometry["heads"], geometry["heads"] - 1, 65_535)] + [
         ("count", value) for value in (0, 1, 2, 64, 65, 128, 255)]
 
@@ -139,7 +164,7 @@ async def each_illegal_field(dut):
     bench = Bench(dut, "each")
     for kind in KINDS:
         found = set()
-        for _ in range(6):
+        for _ in range(24):
             entry = bench.begin(kind)
             for name, value in changes(bench.rng, bench.fields, bench.geometry):
                 found.add(await bench.judge({**entry, name: value}))

@@ -6,6 +6,7 @@ Parameter: OLIVINE_CONFIG, the configuration's fields in JSON.
 import json
 import os
 import random
+from dataclasses import replace
 
 from amaranth.hdl import Shape
 from cocotb.triggers import RisingEdge
@@ -21,8 +22,9 @@ from olivine_golden.attention_plan import Group, Job
 
 from tb.streams import pack, start
 
-__all__ = ["CONFIG", "ROWS", "LANES", "BUS", "random_job", "random_merge", "kinds_of_chunks", "descriptor",
-           "entry_bits", "plan_bits", "chunk_fields", "chunk_bits", "page_bits", "unit_ports", "Fresh", "width"]
+__all__ = ["CONFIG", "ROWS", "LANES", "BUS", "random_job", "random_merge", "random_batch", "kinds_of_chunks",
+           "descriptor", "entry_bits", "plan_bits", "chunk_fields", "chunk_bits", "page_bits", "unit_ports", "Fresh",
+           "width"]
 
 CONFIG = AcceleratorConfig(**json.loads(os.environ["OLIVINE_CONFIG"]))
 ROWS, LANES, BUS = CONFIG.rows, CONFIG.lanes, CONFIG.bus_bytes
@@ -80,6 +82,32 @@ def random_merge(rng, *, groups=None, rows=None, parts=None, **fixed):
     return Job(CONFIG, tuple(made), table=_address(rng, 0, 64, 64 * len(made)), merge=True, **drawn)
 
 
+def random_batch(rng, *, lanes=None, **fixed):
+    """A legal attention job whose groups lie in a batch, or most of them. ``lanes``: of every group of one head, its
+    first lane and its rows."""
+    heads = rng.choice((1, 1, 2, ROWS)) if lanes is None else 1
+    job = random_job(rng, **{"heads": heads, "q_format": RowFormat.INT12, "groups": rng.randint(1, 6),
+                             "o_format": rng.choice((OutputFormat.INT12, OutputFormat.INT16)), **fixed})
+    groups = []
+    for index, group in enumerate(job.groups):
+        lane, rows = lanes or (rng.choice((0, rng.randrange(ROWS))), group.rows)
+        if job.heads > 1:
+            rows = job.heads
+        elif lane:
+            rows = min(rows, ROWS - lane)
+        if lanes is None and rng.random() < 0.2:
+            groups.append(replace(group, rows=rows))
+            continue
+        # Two of the 256 regions each: row groups lie far apart.
+        at = [64 + 4 * index, 65 + 4 * index]
+        groups.append(replace(
+            group, rows=rows, batch=True, lane=lane, q_words=rng.choice((0, job.head_dim, rng.getrandbits(16))),
+            o_words=rng.choice((0, job.head_dim, rng.getrandbits(16))),
+            **{name: (255 - region << REGION) + rng.randrange(1 << REGION) // BUS * BUS // 2 // BUS * BUS
+               for name, region in zip("qo", at)}))
+    return replace(job, groups=tuple(groups))
+
+
 def _group(rng, index, rows, keys, position, drawn, listed, size, alignment):
     """``listed`` bases, of things of ``size`` bytes that are aligned with the offset added, not before it."""
     q_bytes = drawn["q_format"].bytes
@@ -129,15 +157,18 @@ def entry_bits(values):
 
 
 def plan_bits(job):
-    return pack(plan_layout(CONFIG), job.plan())
+    layout = plan_layout(CONFIG)
+    return pack(layout, {name: value for name, value in job.plan().items() if name in layout.members})
 
 
 def chunk_fields(job, chunk):
     """A golden chunk by the names of the units' layout."""
+    group = job.groups[chunk.group]
     return {"bank": chunk.bank, "contexts": chunk.contexts, "last_rows": chunk.rows[-1], "pages": chunk.pages,
             "blank": int(chunk.blank), "group": chunk.group % GROUPS,
             "lookahead": int(chunk.lookahead), "last": int(chunk.last), "q": chunk.q, "o": chunk.o, "lse": chunk.lse,
-            "part": chunk.part}
+            "part": chunk.part, "batch": int(group.batch), "lane": group.lane, "q_words": group.q_words,
+            "o_words": group.o_words}
 
 
 def chunk_bits(job, chunk):

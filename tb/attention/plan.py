@@ -48,7 +48,8 @@ def any_job(rng):
 
 
 def plan_of(job, values):
-    return pack(LAYOUT, {**job.plan(), **{name: values[name] for name in ("heads", "groups", "window")}})
+    plan = {**job.plan(), **{name: values[name] for name in ("heads", "groups", "window")}}
+    return pack(LAYOUT, {name: value for name, value in plan.items() if name in LAYOUT.members})
 
 
 class Bench:

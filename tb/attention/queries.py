@@ -9,7 +9,7 @@ import cocotb
 from olivine.attention.queries import QueryAddresses
 from olivine.linear.descriptor import RowFormat
 
-from tb.attention.jobs import CONFIG, ROWS, kinds_of_chunks, random_job, unit_ports
+from tb.attention.jobs import CONFIG, ROWS, kinds_of_chunks, random_batch, random_job, unit_ports
 from tb.attention.walk import Walk
 from tb.streams import PAIRS
 
@@ -20,7 +20,9 @@ test = cocotb.test(timeout_time=500, timeout_unit="us")
 def walk(dut, job_format, pair=("always", "always")):
     """A block's fields follow from its container."""
     def fields(block):
-        return {"take": block.rows * job_format.bytes, "wide": int(job_format.bytes == 2), "start": block.start}
+        return {"take": block.stored * job_format.bytes, "wide": int(job_format.bytes == 2), "start": block.start,
+                "turn": block.turn, "rows": (1 << block.rows) - 1 << block.first_row, "keep": int(block.first_row > 0),
+                "more": int(block.more)}
 
     return Walk(dut, lambda job: job.query_blocks(), {"o_block": (unit_ports(QueryAddresses, "o_block"), fields)}, pair)
 
@@ -32,6 +34,18 @@ async def walks_any_job(dut, pair, q_format):
     bench = walk(dut, q_format, pair)
     for _ in range(2):
         await bench.walk(random_job(rng, q_format=q_format))
+
+
+@test
+@cocotb.parametrize(pair=PAIRS[::3])
+async def walks_batches(dut, pair):
+    """Groups in a batch and others, of one head and of several."""
+    rng = random.Random(f"batch {pair}")
+    bench = walk(dut, RowFormat.INT12, pair)
+    for _ in range(6):
+        await bench.walk(random_batch(rng))
+    for heads in (2, ROWS):
+        await bench.walk(random_batch(rng, heads=heads, head_dim=CONFIG.max_head_dim))
 
 
 @test
@@ -62,6 +76,17 @@ async def a_row_group_a_cycle(dut):
     """Row groups of a chunk follow one another without a gap; one cycle between chunks."""
     bench, rng = walk(dut, RowFormat.INT8), random.Random("speed")
     job = random_job(rng, groups=1, rows=5 * ROWS * CONFIG.contexts, head_dim=8, q_format=RowFormat.INT8)
+    await at_full_speed(bench, job)
+
+
+@test
+async def a_head_a_cycle(dut):
+    """So do the heads of a token in a batch."""
+    bench, rng = walk(dut, RowFormat.INT12), random.Random("heads")
+    await at_full_speed(bench, random_batch(rng, groups=5, heads=ROWS, head_dim=8))
+
+
+async def at_full_speed(bench, job):
     count = await bench.walk(job)
     for sink in bench.sinks.values():
         cycles = sink.cycles[-count:]

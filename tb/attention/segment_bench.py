@@ -12,8 +12,8 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 from olivine.attention import descriptor as declared
 from olivine.attention.descriptor import BASE_BYTES, SEGMENT_BYTES, SEGMENT_FIELDS
-from olivine.attention.layout import CHUNKS
-from olivine.attention.plan import plan_layout
+from olivine.attention.layout import CHUNKS, place_bits
+from olivine.attention.plan import address_bits, plan_layout
 from olivine.attention.segments import SegmentWalk, survey_layout
 from olivine.kvcache.descriptor import BLOCK_UNIT, RECORD_BYTES, CacheGeometry, CachePolicy, CacheStatus
 from olivine.kvcache.lookup import LookupAnswer, LookupRequest
@@ -28,9 +28,9 @@ __all__ = ["PAGE", "GROUP", "CHUNK", "NO_BOUND", "ZEROS", "Sequence", "entries",
 
 PAGE, GROUP, FAULT, MASK = (unit_ports(SegmentWalk, name) for name in ("o_page", "o_group", "fault", "mask_addr"))
 CHUNK, PLAN = survey_layout(CONFIG), plan_layout(CONFIG)
-NO_BOUND = (1 << 20) - 1
-PAGES = 1 << 16
-"""Entries of a table that a segment can name."""
+NO_BOUND = (1 << place_bits(CONFIG)) - 1
+OUTSIDE = 1 << address_bits(CONFIG) - 1
+"""Bit of an address that is none."""
 
 ZEROS = dict.fromkeys(SEGMENT_FIELDS, 0)
 
@@ -107,13 +107,14 @@ class Bench:
     def __init__(self, dut, seed, patterns=("always", "always"), delays=(0, 0, 1, 3)):
         self.dut, self.rng, self.delays = dut, random.Random(f"{seed}"), delays
         self.slots, self.coming, self.rate, self.hold, self.appends = {}, deque(), 0.02, False, {}
+        self.met_outside = False
         self.elements = StreamSource(dut, "i", patterns[0], seed=1)
         self.answers = StreamSource(dut, "found", patterns[0], seed=2)
         self.requests, self.pages, self.groups = (StreamSink(dut, name, patterns[1], seed=seed) for seed, name in
                                                   enumerate(("lookup", "o_page", "o_group")))
         for name in ("i", "found", "lookup", "o_page", "o_group"):
             StreamChecker(dut, name)
-        for name in ("plan", "geometry", "head", "count", "address", "load", "survey", "emit", "chunk", "appending",
+        for name in ("plan", "geometry", "head", "count", "load", "survey", "emit", "chunk", "appending",
                      "mask_addr"):
             getattr(dut, name).value = 0
         self.draw_geometry()
@@ -157,18 +158,21 @@ class Bench:
     # What the unit is told
 
     def draw_geometry(self):
-        rng = self.rng
+        """Inside the address space or beyond it, all of it or the rear."""
+        rng, wild = self.rng, self.rng.random() < 0.3
+        base, records = (BLOCK_UNIT * rng.getrandbits(36 if wild else CONFIG.addr_width - 13) for _ in range(2))
         self.geometry = {
-            "base": BLOCK_UNIT * rng.getrandbits(34), "block_units": rng.choice((1, rng.getrandbits(8), 65_535)),
-            "page_bytes": CONFIG.bus_bytes * rng.randint(1, 1 << 16), "heads": rng.randint(4, 65_535),
-            "records": BLOCK_UNIT * rng.getrandbits(34), "log_cells": rng.randint(1, 7)}
+            "base": base, "block_units": rng.choice((1, rng.getrandbits(8), 65_535)) if wild else rng.randint(1, 3),
+            "page_bytes": CONFIG.bus_bytes * rng.randint(1, 1 << 16) if wild else CONFIG.bus_bytes,
+            "heads": rng.randint(4, 65_535) if wild else rng.randint(4, 255),
+            "records": records, "log_cells": rng.choice((rng.randint(1, 7), 15)) if wild else rng.randint(1, 7)}
         self.dut.geometry.value = pack(CacheGeometry, self.geometry)
 
     def fill(self, make, count, head=None):
         """New sequences in ``count`` slots; of some the step is not appended yet."""
         rng = self.rng
         self.coming.clear()
-        self.slots = {slot: make(rng) for slot in rng.sample(range(1 << 16), count)}
+        self.slots = {slot: make(rng) for slot in rng.sample(range(CONFIG.sequences), count)}
         head = rng.choice((0, 1, rng.randrange(self.geometry["heads"]))) if head is None else head
         for seq in self.slots.values():
             seq.appended = max(head + rng.choice((1, 1, 0, -1, -2)), 0)
@@ -191,15 +195,12 @@ class Bench:
                 return None
 
     def named(self, fault):
-        index, rest = divmod(fault["address"] - self.address, SEGMENT_BYTES)
-        assert rest == 0
-        return index, SEGMENT_FIELDS[fault["field"]]
+        return fault["index"], SEGMENT_FIELDS[fault["field"]]
 
     async def load(self, segments, head, cells=False, hitters=False, sent=None):
         """Fields of segments, of which as many as ``sent`` come; returns the fault."""
-        self.address = SEGMENT_BYTES * self.rng.getrandbits(40)
         self.dut.plan.value = pack(PLAN, {"cached": 1, "cells": cells, "hitters": hitters})
-        self.dut.head.value, self.dut.count.value, self.dut.address.value = head, len(segments), self.address
+        self.dut.head.value, self.dut.count.value = head, len(segments)
         words = [pack(declared.Segment, segment) for segment in segments[:sent]]
         self.elements.push(word >> 64 * part & (1 << 64) - 1 for word in words for part in
                            range(SEGMENT_BYTES // BASE_BYTES))
@@ -242,15 +243,25 @@ class Bench:
         seq, geometry = self.slots[slot], self.geometry
         budget = seq.size + seq.recent
         used, cells = min(seq.length, budget), 1 << geometry["log_cells"]
-        return {"slot": slot, "record": (geometry["records"] + (slot * geometry["heads"] + head) * cells * RECORD_BYTES)
-                % (1 << 48), "log_cells": geometry["log_cells"], "before": seq.before, "used": used,
+        record = geometry["records"] + (slot * geometry["heads"] + head) * cells * RECORD_BYTES
+        return {"slot": slot, "record": self.inside(record), "log_cells": geometry["log_cells"], "before": seq.before,
                 "tokens": seq.reserved, "filled": seq.filled, "length": seq.length, "recent": seq.recent,
                 "drop": max(used + seq.reserved - budget, 0)}
+
+    def inside(self, address):
+        """The address if it is one."""
+        self.met_outside = self.met_outside or address >= OUTSIDE
+        return address if address < OUTSIDE else None
+
+    def told(self, layout, name, bits):
+        """Fields of what the unit offers, the address as `inside` has it."""
+        fields = unpack(layout, bits)
+        return fields | {name: fields[name] if fields[name] < OUTSIDE else None}
 
     def page(self, segment, index, met, page, head):
         geometry, block = self.geometry, self.slots[segment["slot"]].table[page]
         address = geometry["base"] + block * geometry["block_units"] * BLOCK_UNIT + head * geometry["page_bytes"]
-        return {"addr": address % (1 << 48), "keys": met.keys(page, LANES), "position": page * LANES, "segment": index}
+        return {"addr": self.inside(address), "keys": met.keys(page, LANES), "position": page * LANES, "segment": index}
 
     def fenced(self, segment, page):
         """Whether a page of a segment holds places of the step."""
@@ -269,7 +280,7 @@ class Bench:
             used = -(-(stop - first) // ROWS)
             self.dut.chunk.value = pack(CHUNK, {
                 "bank": number % CHUNKS, "contexts": used, "last_rows": stop - first - (used - 1) * ROWS,
-                "low": 0 if group.cells is not None else min(max(int(low[first]), 0), PAGES * LANES - 1, NO_BOUND),
+                "low": 0 if group.cells is not None else min(max(int(low[first]), 0), NO_BOUND),
                 "high": min(max(int(high[stop - 1]), 0), NO_BOUND) if bound else NO_BOUND})
             assert await self.do("survey") is None
             pages = [(met, page) for met in chunk for page in range(met.first, met.end)]
@@ -304,7 +315,7 @@ class Bench:
             expected.append(self.page(segment, met.segment, met, page, head))
         seen = len(self.pages.received)
         assert await self.do("emit") == fault
-        assert [unpack(PAGE, bits) for bits in self.pages.received[seen:]] == expected
+        assert [self.told(PAGE, "addr", bits) for bits in self.pages.received[seen:]] == expected
         for (met, page), taken in zip(pages, self.pages.cycles[seen:]):
             segment = segments[met.segment]
             if self.fenced(segment, page):

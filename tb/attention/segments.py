@@ -29,7 +29,7 @@ from tb.attention.segment_bench import (
     plain_sequence,
     segment_of,
 )
-from tb.streams import PAIRS, cycle, pack, unpack
+from tb.streams import PAIRS, cycle, pack
 
 # A unit that stands still fails, and does not wait for ever.
 test = cocotb.test(timeout_time=500, timeout_unit="us")
@@ -45,7 +45,7 @@ async def any_walk(bench, most=12):
     contexts = rng.randint(1, CONFIG.contexts)
     rows = rng.choice((1, rng.randint(1, ROWS * contexts), *(rng.randint(1, 3 * ROWS * contexts + 5) for _ in "ab")))
     length = bench.slots[segments[0]["slot"]].length
-    position = rng.choice((length, length, rng.randint(-3, 8 * LANES), rng.choice((0, 1 << 18))))
+    position = rng.choice((length, length, rng.randint(-3, 8 * LANES), rng.choice((0, CONFIG.max_sequence - 1))))
     group = golden_group(rng, segments, rows, position, tree=[0] * rows if tree else None)
     masks = {"heads": rng.choice((1, 2, 7)), "causal": rng.random() < 0.6,
              "window": rng.choice((0, 0, 0, rng.choice((1, rng.randint(1, 5 * LANES)))))}
@@ -91,10 +91,10 @@ async def waits_at_the_fence(dut):
     await bench.begin()
     for length in (2 * LANES, 2 * LANES + 1, 3 * LANES - 1):
         seq = Sequence(1, table=entries(bench.rng, length + LANES), length=length, reserved=LANES, appended=4)
-        bench.slots, bench.rate, bench.hold = {9: seq}, 0, True
+        bench.slots, bench.rate, bench.hold = {6: seq}, 0, True
         await RisingEdge(dut.clk)
-        bench.coming.append(9)
-        segments = [{"slot": 9, "generation": 1, "first": 0, "end": length + LANES, "rows": ALL_ROWS}]
+        bench.coming.append(6)
+        segments = [{"slot": 6, "generation": 1, "first": 0, "end": length + LANES, "rows": ALL_ROWS}]
         walk = cocotb.start_soon(bench.walk(segments, golden_group(bench.rng, segments, 1, 0), 4, 1)) \
             if await bench.load(segments, 4) is None else None
         seen = len(bench.pages.received)
@@ -116,9 +116,9 @@ async def an_append_that_never_comes(dut):
     for _ in range(8):
         length, reserved, head = rng.randint(0, 4 * LANES), rng.randint(1, 2 * LANES), rng.randint(0, 5)
         seq = Sequence(1, table=entries(rng, length + reserved), length=length, reserved=reserved, appended=head)
-        bench.slots, bench.hold = {9: seq}, True
+        bench.slots, bench.hold = {6: seq}, True
         await bench.cycles(3)
-        segments = [segment_of(rng, 9, seq, end=length + reserved, rows=ALL_ROWS, first=0)]
+        segments = [segment_of(rng, 6, seq, end=length + reserved, rows=ALL_ROWS, first=0)]
         assert await bench.load(segments, head) is None
         walk = cocotb.start_soon(bench.walk(segments, golden_group(rng, segments, 1, 0), head, 1))
         await bench.cycles(rng.randrange(100))
@@ -183,7 +183,7 @@ async def each_illegal_field(dut, kind):
     make = heavy_sequence if kind != "plain" else plain_sequence
     for turn in range(3):
         base = make(rng)
-        base.appended, base.summed, slot = 3, 2, rng.randrange(1 << 16)
+        base.appended, base.summed, slot = 3, 2, rng.randrange(CONFIG.sequences)
         segment = segment_of(rng, slot, base) if kind == "plain" else cells_of(slot, base)
         changes = illegal_changes(rng, segment, base)
         draws = [[change] for change in changes] if turn < 2 else [rng.sample(changes, 3) for _ in range(40)]
@@ -224,7 +224,8 @@ async def groups_of_cells(dut):
         waits, segments = seq.appended <= head, [cells_of(slot, seq)]
         bench.rate, told = bench.rng.choice((0.01, 0.5)), len(bench.groups.received)
         assert await bench.load(segments, head, True, hitters) is None
-        assert [unpack(GROUP, bits) for bits in bench.groups.received[told:]] == [bench.cell_group(slot, head)]
+        assert [bench.told(GROUP, "record", bits) for bits in bench.groups.received[told:]] == [
+            bench.cell_group(slot, head)]
         assert not waits or bench.groups.cycles[-1] > bench.appends[slot]
         group = golden_group(bench.rng, segments, 2 * ROWS, 0, cells=np.zeros(seq.filled))
         assert await bench.walk(segments, group, head, 1, causal=True, window=3) == (2 * len(seq.table), None)
@@ -288,7 +289,7 @@ async def heads_after_each_other(dut):
 @test
 async def cycles_when_nothing_stalls(dut):
     """A lookup is answered q cycles after it was taken. Load: 7 + q for each segment. Survey: 3 for each, and one for
-    each context. Emit: 3 for each segment, 3 + q for each page."""
+    each context. Emit: 3 for each segment, 3 + q for each page and one for each bit of its block but the first."""
     bench = Bench(dut, "cycles", delays=(0,))
     await bench.begin()
     places = 6 * LANES
@@ -297,6 +298,7 @@ async def cycles_when_nothing_stalls(dut):
         segments = [ZEROS | {"slot": 3, "generation": 1, "end": pages * LANES, "rows": ALL_ROWS}] * count
         bench.dut.chunk.value = pack(CHUNK, {"contexts": contexts, "last_rows": 1, "high": NO_BOUND})
         took, asked = {}, len(bench.requests.cycles)
+        bits = sum(max(block.bit_length() - 1, 0) for block in bench.slots[3].table[:pages])
         for name in ("load", "survey", "emit"):
             begin = cycle()
             await (bench.load(segments, 1) if name == "load" else bench.do(name))
@@ -304,4 +306,4 @@ async def cycles_when_nothing_stalls(dut):
             took[name] = cycle() - begin - 2
         q, = {b - a for a, b in zip(bench.requests.cycles[asked:], bench.answers.cycles[asked:])}
         assert took == {"load": (7 + q) * count, "survey": (3 + contexts) * count,
-                        "emit": (3 + (3 + q) * pages) * count}
+                        "emit": (3 + (3 + q) * pages + bits) * count}

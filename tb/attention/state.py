@@ -10,7 +10,7 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 from olivine.attention.layout import CHUNKS, factors_layout, record_layout, slots
 from olivine.attention.softmax import block_state
-from olivine.attention.state import RunningState
+from olivine.attention.state import RunningState, record_place
 from olivine_golden.log2 import log2_q8
 from olivine_golden.reciprocal import normalize, reciprocal
 from olivine_golden.rounding import rsh
@@ -20,7 +20,7 @@ from tb.numerics.pipeline import latency
 from tb.streams import pack, start, unpack
 
 INPUT, FACTORS, RECORD = block_state(CONFIG), factors_layout(CONFIG), record_layout(CONFIG)
-PARAMS = shape_of(RunningState, "params")
+PLACE, PARAMS = record_place(CONFIG), shape_of(RunningState, "params")
 SPACING = int(os.environ["OLIVINE_SPACING"])
 PAGE_SUM = LANES * 2047 << 5
 """Largest l of a page."""
@@ -64,9 +64,9 @@ class Bench:
         exponent, mantissa = normalize(total)
         factor = rsh(reciprocal(mantissa) * (params[tag["bank"]]["o_mult"] or 1 << 16), 16)
         lse = np.where(total == 0, -1 << 17, 256 * new_m + log2_q8(total) - 4096)
-        names = ("old", "new", "exponent", "factor")
-        factors = [dict(zip(names, row)) for row in zip(*(a.tolist() for a in (old, new, exponent, factor)))]
-        record = [dict(zip(("m", "l", "lse"), row)) for row in zip(*(a.tolist() for a in (new_m, total, lse)))]
+        factors = [dict(zip(("old", "new"), row)) for row in zip(*(a.tolist() for a in (old, new)))]
+        names = ("m", "l", "lse", "exponent", "factor")
+        record = [dict(zip(names, row)) for row in zip(*(a.tolist() for a in (new_m, total, lse, exponent, factor)))]
         self.lone += int((total == 0).sum())
         self.far += int((np.maximum(old, new) == 63).sum())
         return tag, {"valid": 1, "tag": tag, "m": m_b.tolist(), "l": l_b.tolist()}, factors, record
@@ -88,6 +88,7 @@ class Bench:
             assert int(dut.record_valid.value) == (cycle in ready and tag["final"]), cycle
             if tag and tag["final"]:
                 assert unpack(RECORD, int(dut.record.value)) == record, (cycle, tag)
+                assert unpack(PLACE, int(dut.record_place.value)) == {name: tag[name] for name in PLACE.members}
             if cycle - 1 in ready:
                 before, _, factors, _ = ready[cycle - 1]
                 assert unpack(FACTORS, int(dut.factors.value)) == factors, (cycle, before)

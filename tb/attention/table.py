@@ -11,11 +11,11 @@ from amaranth.hdl import Shape
 from cocotb.triggers import RisingEdge
 from olivine.attention.descriptor import ENTRY_BYTES, GROUP_FIELDS, AttentionGroup, OutputFormat
 from olivine.attention.layout import CHUNKS, POSITION_BITS
+from olivine.attention.plan import address_bits
 from olivine.attention.table import chunk_layout, page_layout, params_layout
 from olivine.attention.walk import TableWalk
 from olivine.control.job import StatusCode, command
 from olivine.linear.descriptor import RowFormat
-from olivine.linear.plan import ADDRESS_BITS
 from olivine.memory.realign import words
 from olivine_golden.attention_legal import crooked_page, crooked_part, illegal_entry
 
@@ -35,7 +35,7 @@ from tb.attention.jobs import (
 )
 from tb.streams import PAIRS, PATTERNS, StreamChecker, StreamSink, StreamSource, cycle, pack, start, unpack
 
-COMMAND, CHUNK, PAGE = command(ADDRESS_BITS), chunk_layout(CONFIG), page_layout(CONFIG)
+COMMAND, CHUNK, PAGE = command(address_bits(CONFIG)), chunk_layout(CONFIG), page_layout(CONFIG)
 PARAMS = ("score_mult", "score_shift", "o_mult", "o_shift")
 
 

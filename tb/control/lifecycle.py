@@ -28,8 +28,8 @@ class Bench:
 
     def __init__(self, dut, seed):
         self.dut, self.rng = dut, random.Random(f"{seed}")
-        for name in ("idle", "bad", "field", "fault", "expired", "finished", "events", "read_beat", "write_beat",
-                     "job__valid", "job__payload", "done__ready"):
+        for name in ("idle", "bad", "field", "fault", "expired", "finished", "abort", "events", "read_beat",
+                     "write_beat", "job__valid", "job__payload", "done__ready"):
             getattr(dut, name).value = 0
         StreamChecker(dut, "job"), StreamChecker(dut, "done")
         self.expected = None        # Activity of the cycle to come
@@ -39,7 +39,8 @@ class Bench:
         """Anything that may not matter: a fault and an end, of which nothing may come but in a run."""
         fault = {"valid": self.rng.getrandbits(1), "code": StatusCode.READ_DECERR, "detail": self.rng.getrandbits(8),
                  "address": self.rng.getrandbits(48)}
-        return {"bad": 1, "field": self.rng.getrandbits(8), "fault": fault, "expired": 1, "finished": 1, "idle": 1}
+        return {"bad": 1, "field": self.rng.getrandbits(8), "fault": fault,
+                **dict.fromkeys(("expired", "finished", "abort", "idle"), 1)}
 
     async def cycle(self, phase, **given):
         """One cycle in a phase of the job's life, None between jobs: outputs as they must be, everything counted.
@@ -47,7 +48,7 @@ class Bench:
         Inputs that ``given`` leaves out are at rest.
         """
         dut, rng = self.dut, self.rng
-        inputs = {"idle": 0, "bad": 0, "field": 0, "fault": {}, "expired": 0, "finished": 0, **given}
+        inputs = {"idle": 0, "bad": 0, "field": 0, "fault": {}, "expired": 0, "finished": 0, "abort": 0, **given}
         inputs["fault"] = pack(fault_layout, inputs["fault"])
         for name, value in inputs.items():
             getattr(dut, name).value = value
@@ -126,23 +127,28 @@ class Bench:
             assert int(dut.held.value) == payload
         fault = {"valid": 1, "code": rng.choice([StatusCode.GUARD_READ, StatusCode.WRITE_SLVERR, StatusCode.BAD_ENTRY]),
                  "detail": rng.getrandbits(8), "address": rng.getrandbits(48)}
-        # Silence comes before a fault, and a fault before the end.
-        others = {"fault": {**fault, "valid": rng.getrandbits(1)}, "finished": rng.getrandbits(1)}
+        # Silence comes before a fault, a fault before the end, and the end before being given up.
+        others = {"fault": {**fault, "valid": rng.getrandbits(1)}, "finished": rng.getrandbits(1),
+                  "abort": rng.getrandbits(1)}
         if end == "timeout":
             await self.cycle("run", expired=1, **others)
             self.status["code"] = StatusCode.TIMEOUT
         elif end == "finished":
-            await self.cycle("run", finished=1)
+            await self.cycle("run", finished=1, abort=others["abort"])
         else:
-            await self.cycle("run", fault=fault, finished=others["finished"])
-            self.status |= {name: fault[name] for name in ("code", "detail", "address")}
+            if end == "abort":
+                await self.cycle("run", abort=1)
+                self.status["code"] = StatusCode.ABORTED
+            else:
+                await self.cycle("run", fault=fault, finished=others["finished"], abort=others["abort"])
+                self.status |= {name: fault[name] for name in ("code", "detail", "address")}
             for _ in range(rng.choice((0, 1, rng.randint(2, 20)))):
-                await self.cycle("drain", fault={**fault, "address": 0}, finished=1, bad=1)
-            await self.cycle("drain", **({"idle": 1} if end == "fault" else {"expired": 1}))
+                await self.cycle("drain", fault={**fault, "address": 0}, finished=1, bad=1, abort=rng.getrandbits(1))
+            await self.cycle("drain", **({"expired": 1} if end == "silent fault" else {"idle": 1}))
         await self.report()
 
 
-ENDS = ("bad", "finished", "timeout", "fault", "silent fault")
+ENDS = ("bad", "finished", "timeout", "fault", "silent fault", "abort")
 
 
 @test

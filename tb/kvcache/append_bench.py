@@ -57,13 +57,17 @@ class AppendCase:
     policies : tuple of CachePolicy
     reserved, length : int
         Places of each sequence, and its length, where it is not of heavy hitters; random if None.
+    channels, full : int
+        Of the descriptor; by default, now and then the source is part of wider rows, or its last row group whole.
     heads, geometry_heads, head_dim, key_format, value_format, row_format : optional
     """
 
     def __init__(self, rng, config, *, rows=None, most=None, policies=tuple(CachePolicy), heads=None, head_dim=None,
-                 key_format=None, value_format=None, row_format=None, geometry_heads=None, reserved=None, length=None):
+                 key_format=None, value_format=None, row_format=None, geometry_heads=None, reserved=None, length=None,
+                 channels=None, full=None):
         self.rng, self.config = rng, config
         self.reserved, self.length = reserved, length
+        self.channels, self.full = channels, full
         lanes, bus = config.lanes, config.bus_bytes
         self.row_format = RowFormat(int(rng.integers(0, 3))) if row_format is None else row_format
         total = geometry_heads or int(rng.integers(1, 6))
@@ -173,8 +177,14 @@ class AppendCase:
         fields = {"opcode": OPCODE_APPEND, "format": self.row_format.value, "heads": heads, "first_head": first_head,
                   "rows": rows}
         dtype = np.dtype("<i1" if bits == 8 else "<i2")
+        wider = rng.choice([0, 0, heads * d, heads * d + rng.integers(1, 40)])
+        fields["channels"] = int(wider) if self.channels is None else self.channels
+        fields["full"] = int(rng.integers(0, 2)) if self.full is None else self.full
+        channels, lanes = fields["channels"] or heads * d, self.config.rows
+        last = lanes if fields["full"] else (rows - 1) % lanes + 1
+        size = channels * ((rows - 1) // lanes * lanes) + heads * d * last
         for name in ("keys", "values"):
-            x = rng.integers(-(1 << bits - 1), 1 << bits - 1, rows * heads * d).astype(dtype)
+            x = rng.integers(-(1 << bits - 1), 1 << bits - 1, size).astype(dtype)
             fields[name] = self.room(x.nbytes, dtype.itemsize)
             self.regions.append((fields[name], x.tobytes()))
         self.scales = [self._scale(bits) for _ in range(heads)]

@@ -24,7 +24,7 @@ async def measure(dut, limit, key_format=LaneFormat.INT8, value_format=LaneForma
     await bench.start()
     case = AppendCase(np.random.default_rng(SEED), bench.config, heads=HEADS, geometry_heads=HEADS, head_dim=64,
                       key_format=key_format, value_format=value_format, row_format=row_format, policies=policies,
-                      **fixed)
+                      channels=0, full=0, **fixed)
     status = await bench.compute(case)
     cycles = status["cycles"]
     dut._log.info(f"{cycles} cycles, {cycles / HEADS:.1f} a head; beats a head: "

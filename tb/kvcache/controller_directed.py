@@ -14,7 +14,7 @@ from tb.kvcache.controller_machine import HEADS, LANES, Machine, command
 from tb.streams import valid_without_ready
 
 S = CacheStatus
-HOST = BLOCK_UNIT << 20
+HOST = BLOCK_UNIT << 17
 
 
 async def begun(dut, pattern="always"):

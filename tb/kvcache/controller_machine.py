@@ -267,7 +267,7 @@ class Machine:
             return command(op, handle, count=max(length - rng.choice([-1, 0, 1, 2, length, rng.randrange(length + 1)]),
                                                  0))
         if op is CacheOp.SWAP_OUT:
-            return command(op, handle, host=(slot << 20 | 1 << 28) * BLOCK_UNIT + rng.choice([0] * 9 + [2048]),
+            return command(op, handle, host=(slot << 8 | 1 << 17) * BLOCK_UNIT + rng.choice([0] * 9 + [2048]),
                            count=rng.choice([0, 2, *[CONFIG.table_entries] * 5]))
         return self.draw_commit(handle, seq) if op is CacheOp.COMMIT else command(op, handle)
 

@@ -23,7 +23,8 @@ MEMORY = 1 << 16
 def configuration():
     """The configuration that the pytest side built."""
     return replace(PRESETS[os.environ["OLIVINE_PRESET"]], element=os.environ["OLIVINE_ELEMENT"],
-                   drain_columns=int(os.environ["OLIVINE_COLUMNS"]))
+                   drain_columns=int(os.environ["OLIVINE_COLUMNS"]),
+                   vector_cycles=int(os.environ.get("OLIVINE_CYCLES", "1")))
 
 
 def random_weights(rng, k, n, weight_format, group):
@@ -93,6 +94,9 @@ class EngineBench:
         self.collected = 0
         self.open([(0, size - 1, 1, 1)])
         dut.bus_timeout.value = timeout
+        for name, value in (("abort", 0), ("rows_ready", 1)):
+            if hasattr(dut, name):
+                getattr(dut, name).value = value
 
     def open(self, windows):
         """Open windows: (first, last, readable, writable) each."""

@@ -86,6 +86,7 @@ class Bench:
             if not step.last:
                 continue
             acc = sums(words)
+            parts = -(-step.rows // CONFIG.vector_lanes)
             for index in range(words):
                 enter[cycle + index] = pack(INPUT, {
                     "valid": 1, "first": int(index == 0), "last": int(index == words - 1),
@@ -108,8 +109,9 @@ class Bench:
                 tallies["sum_saturated"] += int(done.sum_saturated.sum())
                 tallies["output_saturated"] += int(done.output_saturated.sum())
                 for index in range(-(-step.lanes // COLUMNS)):
-                    leave[cycle + index + latency()] = done.y[index * COLUMNS:(index + 1) * COLUMNS].tolist()
-            cycle += max(words, PSUM_SPACING) + (self.rng.choice((0, 0, 1, 7)) if gaps else 0)
+                    complete = cycle + parts * (index + 1) - 1 + latency()
+                    leave[complete] = done.y[index * COLUMNS:(index + 1) * COLUMNS].tolist()
+            cycle += max(words * parts, PSUM_SPACING) + (self.rng.choice((0, 0, 1, 7)) if gaps else 0)
         return enter, leave, tallies
 
     async def run(self, job, gaps=False, sums=None):
@@ -124,7 +126,7 @@ class Bench:
         dut.plan.value = plan_bits(job)
         seen = dict.fromkeys(self.tallies, 0)
         valid = pack(INPUT, {"valid": 1})
-        for cycle in range(max(enter) + latency() + 6):
+        for cycle in range(max(*enter, *leave) + LANES * ROWS + 6):
             dut.i.value = enter[cycle] if cycle in enter else rng.getrandbits(INPUT.size) & ~valid
             await RisingEdge(dut.clk)
             assert int(dut.o_valid.value) == (cycle in leave), (cycle, job)

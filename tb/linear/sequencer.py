@@ -31,6 +31,11 @@ test = cocotb.test(timeout_time=500, timeout_unit="us")
 FLAGS = ("first", "last", "odd", "half", "count_illegal", "release", "take_row", "chunk_done")
 
 
+def parts(rows):
+    """Cycles that a drained word takes in the epilogue."""
+    return -(-rows // CONFIG.vector_lanes)
+
+
 class World:
     """What surrounds the sequencer: tile buffer, scratchpad, results' queue, each as full as the test likes.
 
@@ -64,7 +69,7 @@ class World:
     async def begin(self, job):
         self.job, self.steps = job, list(job.steps())
         pairs = job.int8 and CONFIG.element == "exponent"
-        self.spacing = max(LANES // COLUMNS // (1 + pairs), PSUM_SPACING)
+        self.words = LANES // COLUMNS // (1 + pairs)    # of a drain
         # Tile words and completed runs, in the order in which the bus brings them.
         runs = [(step.run_number, job.words_of(step.run)) for step in self.steps if step.release and step.last]
         self.coming = deque((run, word) for run, words in runs for word in range(words))
@@ -179,7 +184,7 @@ class World:
             self.available -= 1
         if step.last:
             assert self.cycle >= self.free, f"{where}: the drain before is not over"
-            self.free = self.cycle + self.spacing
+            self.free = self.cycle + max(self.words * parts(step.rows), PSUM_SPACING)
             if step.final:
                 self.complete -= 1
             if step.last_run:
@@ -245,7 +250,7 @@ async def no_stall_where_tiles_hide_their_drains(dut):
     world = World(dut, latency=1, word=2, row=2)
     rng = random.Random("full")
     for weight_format in (LaneFormat.OVP4_FLINT, LaneFormat.INT8):
-        drain = max(LANES // COLUMNS, PSUM_SPACING)
+        drain = max(LANES // COLUMNS * CONFIG.vector_cycles, PSUM_SPACING)
         for k in (drain, drain + 1, 64 + drain, 128 + drain):
             job = random_job(rng, m=CONFIG.chunk_rows, n=2 * LANES, k=k, weight_format=weight_format)
             await world.run(job)
@@ -298,7 +303,7 @@ async def waits_for_the_drain(dut):
         while world.next < len(world.steps):
             await world.tick()
         pairs = CONFIG.element == "exponent" and weight_format is LaneFormat.INT8
-        drain = max(LANES // COLUMNS // (1 + pairs), PSUM_SPACING)
+        drain = max(LANES // COLUMNS // (1 + pairs) * CONFIG.vector_cycles, PSUM_SPACING)
         apart = [after - before for before, after in zip(world.issued, world.issued[1:])]
         # Two tiles fit the queue of results: the third may wait for it.
         assert apart[:1] == [drain] * len(apart[:1]) and all(gap >= drain for gap in apart), (job, apart)
@@ -311,13 +316,14 @@ async def waits_for_room(dut):
     """While no result leaves, exactly as many tiles end as their queue holds; then OUTPUT at the last step."""
     world = World(dut, word=2, row=2, credit=0)
     rng = random.Random("room")
+    k = max(20, LANES // COLUMNS * CONFIG.vector_cycles)
     for lanes in (LANES, LANES - 1, 1):
-        job = random_job(rng, m=CONFIG.chunk_rows, n=lanes + 2 * LANES, k=20, weight_format=LaneFormat.INT4,
+        job = random_job(rng, m=CONFIG.chunk_rows, n=lanes + 2 * LANES, k=k, weight_format=LaneFormat.INT4,
                          group=Group.CHANNEL)
         world.rates["credit"] = 0
         await world.begin(job)
         assert await world.tick() is Stall.DONE
-        stalls = [await world.tick() for _ in range(20 * 20)]
+        stalls = [await world.tick() for _ in range(20 * k)]
         tiles, room = 0, ROOM
         for step in world.steps:
             if step.last:
@@ -325,7 +331,7 @@ async def waits_for_room(dut):
                 if room < 0:
                     break
                 tiles += 1
-        steps = min(20 * tiles + 19, len(world.steps))
+        steps = min(k * tiles + k - 1, len(world.steps))
         assert stalls[:steps] == [Stall.NONE] * steps
         assert set(stalls[steps:]) <= {Stall.OUTPUT if steps < len(world.steps) else Stall.DONE}, job
         world.rates["credit"] = 1

@@ -7,14 +7,14 @@ import random
 
 from cocotb.triggers import RisingEdge
 from olivine.control.job import command
-from olivine.linear.plan import ADDRESS_BITS
+from olivine.linear.plan import address_bits
 
 from tb.linear.jobs import CONFIG, MOST, plan_bits, random_job
 from tb.streams import StreamChecker, StreamSink, pack, start, unpack
 
 __all__ = ["Walk", "ragged", "at_full_speed", "beginning"]
 
-COMMAND = command(ADDRESS_BITS)
+COMMAND = command(address_bits(CONFIG))
 
 
 class Walk:

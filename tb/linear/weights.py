@@ -255,13 +255,13 @@ async def stops_at_each_limit(dut):
     assert len(loader.words) == CONFIG.tile_words
     await loader.finish(job)
     # Records.
-    job = random_job(rng, m=1, n=5 * LANES, k=3)
+    job = random_job(rng, m=1, n=(RECORD_SLOTS + 1) * LANES, k=3)
     await loader.begin(job)
     await until_it_stands((True, False, True))
     assert loader.records.held == RECORD_SLOTS
     await loader.finish(job, (1, 0.05, 1))
     # Multipliers: more runs than slots, all of one step.
-    job = random_job(rng, m=CONFIG.chunk_rows * 5, n=2 * LANES, k=1, group=Group.G128)
+    job = random_job(rng, m=CONFIG.chunk_rows * (MULTIPLIER_SLOTS // 2 + 1), n=2 * LANES, k=1, group=Group.G128)
     await loader.begin(job)
     await until_it_stands((True, True, False))
     assert loader.multipliers.held == MULTIPLIER_SLOTS

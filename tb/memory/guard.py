@@ -10,6 +10,7 @@ from tb.streams import PAIRS, StreamChecker, StreamSink, StreamSource, pack, sta
 
 WIDTH = 16
 TOP = (1 << WIDTH) - 1
+WINDOWS = 3
 
 
 def windows(*entries):
@@ -51,7 +52,7 @@ class Setup:
         before = len(self.sink.received)
         self.source.push(wanted(addr, count))
         await self.source.drained()
-        await ClockCycles(self.dut.clk, 2)
+        await ClockCycles(self.dut.clk, WINDOWS + 1)
         passed = len(self.sink.received) > before
         valid, address = self.fault()
         assert passed != bool(valid), f"{count} bytes at {addr:#x}: passed {passed}, fault {valid}"
@@ -64,7 +65,7 @@ class Setup:
             self.dut.clear.value = 1
             await RisingEdge(self.dut.clk)
             self.dut.clear.value = 0
-            await ClockCycles(self.dut.clk, 4)
+            await ClockCycles(self.dut.clk, WINDOWS + 3)
             assert self.fault()[0] == (0 if self.allowed(self.entries[0][0], 1) else 1)
             if self.fault()[0]:
                 self.dut.clear.value = 1
@@ -154,6 +155,30 @@ async def speed(dut):
     cycles = setup.sink.cycles
     assert cycles[-1] - cycles[0] == 99, "not one command a cycle"
     assert cycles[0] - setup.source.cycles[0] == 1, "not one cycle of latency"
+
+
+@cocotb.test
+async def lookup(dut):
+    """A command that lies in another window than the one before is offered a cycle later for each window between, and
+    one that lies in none is refused when all have been looked at; the window found stays, over a refusal too."""
+    setup = Setup(dut, [(0x1000 * n, 0x1000 * n + 0xFFF, 1, 1) for n in range(WINDOWS)])
+    await start(dut)
+    at = 0
+    for target in (0, 2, 2, 1, 0, 1, 1, 0, 2):
+        setup.source.push(wanted(0x1000 * target + 5, 7))
+        await setup.sink.collect(1)
+        assert setup.sink.cycles[-1] - setup.source.cycles[-1] == 1 + (target - at) % WINDOWS, (at, target)
+        at = target
+        setup.source.push(wanted(0x1000 * WINDOWS, 1))
+        await setup.source.drained()
+        for cycle in range(1, WINDOWS + 2):
+            await RisingEdge(dut.clk)
+            assert int(dut.busy.value) == 1 and setup.fault()[0] == (cycle > WINDOWS), cycle
+        dut.clear.value = 1
+        await RisingEdge(dut.clk)
+        dut.clear.value = 0
+        await RisingEdge(dut.clk)
+        assert int(dut.busy.value) == 0
 
 
 @cocotb.test

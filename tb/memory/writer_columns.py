@@ -1,4 +1,9 @@
-"""BurstWriter with column commands: bytes in memory between plain commands, back-pressure, errors, abort, speed."""
+"""BurstWriter with column commands: bytes in memory between plain commands, back-pressure, errors, abort, speed.
+
+Parameter: OLIVINE_ALIGNED (0, 1), whether plain commands start at whole beats only.
+"""
+
+import os
 
 import cocotb
 from olivine.memory.axi import Response
@@ -9,6 +14,8 @@ from tb.axi_memory import DECERR, SLVERR
 from tb.memory.rig import Rig
 from tb.memory.writer import PORTS, stall
 from tb.streams import PATTERNS, pack
+
+ALIGNED = os.environ["OLIVINE_ALIGNED"] == "1"
 
 
 class Columns(Rig):
@@ -34,6 +41,7 @@ class Columns(Rig):
     def push_plain(self, addr, count):
         """Queue a plain command, with lanes that mean nothing."""
         content = self.random.randbytes(count)
+        addr -= addr % self.bus_bytes if ALIGNED else 0
         self.expected[addr:addr + count] = content
         shape = column_command(self.addr_width, self.bus_bytes)
         lanes = {name: self.random.randrange(self.bus_bytes) for name in ("low", "high")}

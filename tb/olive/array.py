@@ -1,6 +1,7 @@
 """The array against golden, cycle by cycle: what leaves, and exactly when.
 
-Parameters: OLIVINE_ROWS, OLIVINE_LANES, OLIVINE_ELEMENT, OLIVINE_COLUMNS, OLIVINE_TAG_BITS, OLIVINE_LATENCY.
+Parameters: OLIVINE_ROWS, OLIVINE_LANES, OLIVINE_ELEMENT, OLIVINE_COLUMNS, OLIVINE_TAG_BITS, OLIVINE_STEPS,
+OLIVINE_LATENCY.
 """
 
 import os
@@ -11,20 +12,20 @@ from itertools import product
 import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge
-from olivine.config import CHANNEL_RUN, ROW_BITS
+from olivine.config import LANE_MAX, ROW_BITS
 from olivine.olive.array import OliveArray
-from olivine.olive.element import FOLDED_BITS, INTEGER_BITS, MAX_EXPONENT
+from olivine.olive.element import MAX_EXPONENT
 from olivine.olive.formats import LaneFormat
 from olivine_golden.array import accumulate, lane_values
 from olivine_golden.ovp import decode_terms
 
 from tb.streams import pack, start, unpack
 
-ROWS, LANES, COLUMNS, LATENCY = (int(os.environ[f"OLIVINE_{name}"])
-                                 for name in ("ROWS", "LANES", "COLUMNS", "LATENCY"))
+ROWS, LANES, COLUMNS, STEPS, LATENCY = (int(os.environ[f"OLIVINE_{name}"])
+                                        for name in ("ROWS", "LANES", "COLUMNS", "STEPS", "LATENCY"))
 FOLDED = os.environ["OLIVINE_ELEMENT"] == "folded"
 TAG_BITS = int(os.environ["OLIVINE_TAG_BITS"])
-UNIT = OliveArray(ROWS, LANES, os.environ["OLIVINE_ELEMENT"], COLUMNS, TAG_BITS)
+UNIT = OliveArray(ROWS, LANES, os.environ["OLIVINE_ELEMENT"], COLUMNS, TAG_BITS, STEPS)
 STEP, ROW, LANE, OUTPUT = (UNIT.signature.members[name].shape for name in ("step", "row", "lane", "o"))
 ROW_LOW, ROW_HIGH = -(1 << ROW_BITS - 1), (1 << ROW_BITS - 1) - 1
 FORMATS = [fmt for fmt in LaneFormat if fmt is not LaneFormat.INT8]
@@ -203,16 +204,15 @@ async def every_byte_of_every_format(dut):
 
 @cocotb.test()
 async def largest_sums(dut):
-    """Runs of 128 steps of the largest operands, of either sign, that the ports can hold."""
+    """Tiles as long as they may be, of the largest operands of either sign."""
     bench = Bench(dut, 5)
     await start(dut)
-    if FOLDED:
-        lanes = [(0, -(1 << FOLDED_BITS - 1)), (0, (1 << FOLDED_BITS - 1) - 1)]
-    else:
-        lanes = [(MAX_EXPONENT, -(1 << INTEGER_BITS - 1)), (MAX_EXPONENT, (1 << INTEGER_BITS - 1) - 1)]
+    exponent = 0 if FOLDED else MAX_EXPONENT
+    lanes = [(exponent, sign * (LANE_MAX >> exponent)) for sign in (-1, 1)]
+    assert all(lane in REACHABLE for lane in lanes) or FOLDED
     for row, lane, pairs in product((ROW_LOW, ROW_HIGH), lanes, (False, True)[:1 if FOLDED else 2]):
-        terms = np.tile(np.array(lane), (CHANNEL_RUN, LANES, 1))
-        bench.tile(Tile(np.full((CHANNEL_RUN, ROWS), row), terms, pairs))
+        terms = np.tile(np.array(lane), (STEPS, LANES, 1))
+        bench.tile(Tile(np.full((STEPS, ROWS), row), terms, pairs))
     await bench.play()
 
 

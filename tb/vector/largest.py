@@ -1,48 +1,48 @@
-"""The largest values against golden: groups of all lengths, many ties, one after the other."""
+"""The largest values as bytes against golden: groups of all lengths, many ties, one after the other, under stalls."""
 
 import os
 
 import cocotb
 import numpy as np
-from cocotb.triggers import RisingEdge
-from olivine.vector.largest import Largest
+from olivine.vector.descriptor import LARGEST_COUNT, NO_INDEX
+from olivine.vector.largest import logits
 from olivine_golden.vector.largest import largest
 
-from tb.numerics.pipeline import latency
-from tb.streams import pack, start, unpack
-from tb.vector.words import CONFIG, COUNT, ROWS, shape_of
+from tb.streams import StreamChecker, StreamSink, StreamSource, pack, start
+from tb.vector.words import CONFIG, COUNT, LANES
 
-ENTRIES = int(os.environ["OLIVINE_ENTRIES"])
+PATTERN = os.environ["OLIVINE_PATTERN"]
+
+
+def beats_of(values, indices):
+    """Beats of a group's entries, from [rows, entries]."""
+    entries = np.zeros((CONFIG.rows, LARGEST_COUNT), np.dtype([("value", "<i4"), ("index", "<u4")]))
+    entries["value"], entries["index"] = -1 << 15, NO_INDEX
+    entries["value"][:, :values.shape[1]], entries["index"][:, :values.shape[1]] = values, indices
+    content = entries.tobytes()
+    return [int.from_bytes(content[at:at + CONFIG.bus_bytes], "little")
+            for at in range(0, len(content), CONFIG.bus_bytes)]
 
 
 @cocotb.test()
 async def any_groups(dut):
     rng = np.random.default_rng(1)
-    component = Largest(CONFIG, ENTRIES)
-    shape_in, shape_out = shape_of(component, "i"), shape_of(component, "o")
-    dut.i.value = 0
+    shape = logits(CONFIG)
+    source, sink = StreamSource(dut, "i", pattern=PATTERN, seed=1), StreamSink(dut, "o", pattern=PATTERN, seed=2)
+    StreamChecker(dut, "o")
     await start(dut)
-    enter, leave, at = {}, {}, 0
     for group in range(COUNT):
-        length = int(rng.choice([1, 2, ENTRIES, rng.integers(1, 60)]))
+        length = int(rng.choice([1, 2, 8, rng.integers(1, 60)]))
         spread = int(rng.choice([1, 3, 1 << 15]))
-        logits = rng.integers(-spread, spread, (ROWS, length))
+        chosen_from = rng.integers(-spread, spread, (CONFIG.rows, length))
         if group % 4 == 0:
-            logits = np.sort(logits, axis=1)
+            chosen_from = np.sort(chosen_from, axis=1)
         base = int(rng.choice([0, 777, (1 << 20) - length]))
-        values, indices = largest(logits, ENTRIES)
+        values, indices = largest(chosen_from, LARGEST_COUNT)
         for n in range(length):
-            enter[at] = {"place": {"valid": 1, "last": int(n == length - 1), "rows": ROWS},
-                         "data": logits[:, n].tolist(), "index": base + n}
-            at += 1 + (int(rng.integers(0, 3)) if group % 2 and n < length - 1 else 0)
-        leave[at - 1 + latency()] = values.tolist(), (base + indices).tolist()
-    garbage = pack(shape_in, {"place": {"last": 1}, "data": [32767] * ROWS})
-    for cycle in range(at + latency() + 1):
-        dut.i.value = pack(shape_in, enter[cycle]) if cycle in enter else garbage
-        await RisingEdge(dut.clk)
-        assert int(dut.o_valid.value) == (cycle in leave), cycle
-        if cycle in leave:
-            got = [[e for e in row if e["valid"]] for row in unpack(shape_out, int(dut.o.value))]
-            values, indices = leave[cycle]
-            assert [[e["value"] for e in row] for row in got] == values, cycle
-            assert [[e["index"] for e in row] for row in got] == indices, cycle
+            for part in range(CONFIG.vector_cycles):
+                rows = chosen_from[part * LANES:(part + 1) * LANES, n].tolist()
+                source.push(pack(shape, {"last": int(n == length - 1 and part == CONFIG.vector_cycles - 1),
+                                         "index": base + n, "data": rows}))
+        expected = beats_of(values, base + indices)
+        assert await sink.collect(len(expected)) == expected, group

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from olivine.config import PRESETS
 
-__all__ = ["TINY", "WIDE", "NARROW", "CONFIGS", "names"]
+__all__ = ["TINY", "WIDE", "NARROW", "SERIAL", "CONFIGS", "names"]
 
 TINY = PRESETS["tiny"]
 
@@ -15,6 +15,9 @@ widest addresses."""
 
 NARROW = replace(TINY, name="narrow", lanes=16, contexts=2, max_head_dim=24, tile_bytes=0)
 """Four beats in a word: half a word is more than one."""
+
+SERIAL = replace(WIDE, name="serial", vector_cycles=4)
+"""One row a cycle where it is not the array."""
 
 CONFIGS = (TINY, WIDE)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from olivine.config import PRESETS
 
-__all__ = ["TINY", "SQUARE", "ODD", "EDGE", "SIZES", "names"]
+__all__ = ["TINY", "SQUARE", "ODD", "EDGE", "SERIAL", "SIZES", "names"]
 
 TINY, EDGE = PRESETS["tiny"], PRESETS["edge"]
 
@@ -13,6 +13,9 @@ SQUARE = replace(TINY, name="square", rows=8, contexts=1, max_head_dim=256, tile
 
 ODD = replace(TINY, name="odd", rows=4, lanes=16, contexts=3, max_head_dim=24, tile_bytes=0)
 """Contexts that are no power of two."""
+
+SERIAL = replace(ODD, name="serial", vector_cycles=4)
+"""One row a cycle where it is not the array."""
 
 SIZES = (TINY, SQUARE, ODD, EDGE)
 

@@ -12,31 +12,35 @@ from tests.simulate import run
 _designs = {}
 
 
-def engine(preset="tiny"):
+def engine(preset="tiny", controlled=False):
     """The engine's Verilog, made once for all tests of a process."""
-    if preset not in _designs:
-        _designs[preset] = design(AttentionCore(PRESETS[preset]), "attention")
-    return _designs[preset]
+    key = preset, controlled
+    if key not in _designs:
+        _designs[key] = design(AttentionCore(PRESETS[preset], controlled), "attention")
+    return _designs[key]
 
 
-def simulate(testbench, simulator="icarus", preset="tiny", **parameters):
+def simulate(testbench, simulator="icarus", preset="tiny", controlled=False, **parameters):
     expected = parameters.pop("expected", None)
-    run(engine(preset), testbench, simulator=simulator, expected=expected,
+    run(engine(preset, controlled), testbench, simulator=simulator, expected=expected,
         parameters={"preset": preset, "element": "folded", "columns": 1, **parameters})
 
 
-@pytest.mark.parametrize("pattern", ["bursty", pytest.param("half", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", ["bursty", "half"])
 def test_patterns_icarus(pattern):
-    simulate("tb.attention.engine", pattern=pattern, jobs=12, seed=len(pattern), expected=4)
+    simulate("tb.attention.engine", pattern=pattern, jobs=4, seed=len(pattern), expected=4)
 
 
-@pytest.mark.parametrize("pattern", ["always", "half", "bursty", "rare", "alternate"])
+@pytest.mark.parametrize("pattern", ["half", *(pytest.param(name, marks=pytest.mark.slow)
+                                               for name in ("always", "bursty", "rare", "alternate"))])
 def test_patterns_verilator(pattern):
     simulate("tb.attention.engine", "verilator", pattern=pattern, jobs=10 if pattern == "rare" else 75,
              seed=len(pattern), expected=4)
 
 
-@pytest.mark.parametrize("channel", ["ar", "r", "aw", "w", "b", "done"])
+@pytest.mark.parametrize("channel", ["r", "b", *(pytest.param(name, marks=pytest.mark.slow)
+                                                for name in ("ar", "aw", "w", "done"))])
 def test_each_channel_stalls(channel):
     simulate("tb.attention.engine", "verilator", pattern="bursty", stalled=channel, jobs=8, seed=7, expected=4)
 
@@ -53,11 +57,15 @@ def test_many_jobs(seed):
     simulate("tb.attention.engine", "verilator", pattern="half", jobs=400, seed=100 + seed, expected=4)
 
 
-@pytest.mark.parametrize("simulator", ["icarus", "verilator"])
+@pytest.mark.parametrize("simulator", [pytest.param("icarus", marks=pytest.mark.slow), "verilator"])
 def test_faults(simulator):
     """2,000 illegal descriptors and an error at every beat on Verilator, a sample of both on Icarus."""
     small = {"descriptors": 40, "stride": 29} if simulator == "icarus" else {}
     simulate("tb.attention.faults", simulator, seed=5, expected=6, **small)
+
+
+def test_held_up_and_given_up():
+    simulate("tb.attention.control", "verilator", controlled=True, seed=3, expected=4)
 
 
 @pytest.mark.parametrize(("name", "value"), [("element", "exponent"), ("drain_columns", 2), ("bus_bits", 64)])

@@ -1,6 +1,5 @@
 """The unit for heavy hitters, and its parts."""
 
-import gc
 from dataclasses import replace
 
 import pytest
@@ -23,6 +22,9 @@ TINY, EDGE = PRESETS["tiny"], PRESETS["edge"]
 WIDE = replace(TINY, name="wide", rows=4, lanes=16, bus_bits=128, contexts=3, cells=64, tile_bytes=0)
 """Contexts that are no power of two, eight numbers a beat."""
 
+SHARED = replace(TINY, name="shared", vector_cycles=2)
+"""A selector of fewer places."""
+
 SIZES = (TINY, WIDE)
 
 names = [config.name for config in SIZES]
@@ -38,17 +40,10 @@ def test_weights(config):
     run(component, PARTS, parameters=given(config, unit="weights", latency=component.latency), expected=1)
 
 
-def test_selector():
-    component = Selector(TINY)
-    run(component, PARTS, parameters=given(TINY, unit="selector", latency=component.latency), expected=1)
-
-
-def test_selector_refuses():
-    with pytest.raises(ValueError, match="places is 0: must be 1 or more"):
-        Selector(TINY, 0)
-    with pytest.raises(TypeError, match="places must be int, not 1.5"):
-        Selector(TINY, 1.5)
-    gc.collect()    # what was refused goes here, and not in another test
+@pytest.mark.parametrize("config", [TINY, SHARED], ids=["tiny", "shared"])
+def test_selector(config):
+    component = Selector(config)
+    run(component, PARTS, parameters=given(config, unit="selector", latency=component.latency), expected=1)
 
 
 @pytest.mark.parametrize("config", SIZES, ids=names)
@@ -63,7 +58,8 @@ def run_unit(config, expected, simulator="icarus", **parameters):
         expected=expected, simulator=simulator)
 
 
-@pytest.mark.parametrize("config", SIZES, ids=names)
+@pytest.mark.parametrize("config", [pytest.param(TINY, id="tiny"), pytest.param(SHARED, id="shared"),
+                                    pytest.param(WIDE, id="wide", marks=pytest.mark.slow)])
 def test_unit(config):
     """Jobs of every mode, under stalls: memory, events, positions."""
     run_unit(config, 16, "verilator", run="random")

@@ -1,7 +1,7 @@
 """Queries on their way to their store."""
 
 import pytest
-from olivine.attention.queries import QueryAddresses
+from olivine.attention.queries import QueryAddresses, QueryLoader
 
 from tests.attention.configs import CONFIGS, names
 from tests.linear.configs import given
@@ -10,4 +10,9 @@ from tests.simulate import run
 
 @pytest.mark.parametrize("config", CONFIGS, ids=names)
 def test_addresses(config):
-    run(QueryAddresses(config), "tb.attention.queries", parameters=given(config), expected=30)
+    run(QueryAddresses(config), "tb.attention.queries", parameters=given(config), expected=40)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=names)
+def test_loader(config):
+    run(QueryLoader(config), "tb.attention.loader", parameters=given(config), expected=8)

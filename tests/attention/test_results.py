@@ -3,18 +3,18 @@
 import pytest
 from olivine.attention.results import ResultBlocks, ResultPacker
 
-from tests.attention.configs import CONFIGS, names
+from tests.attention.configs import CONFIGS, SERIAL, names
 from tests.linear.configs import given
 from tests.simulate import run
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=names)
 def test_blocks(config):
-    run(ResultBlocks(config), "tb.attention.results", parameters=given(config, unit="blocks"), expected=18)
+    run(ResultBlocks(config), "tb.attention.results", parameters=given(config, unit="blocks"), expected=27)
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=names)
+@pytest.mark.parametrize("config", [*CONFIGS, SERIAL], ids=[*names, SERIAL.name])
 def test_packer(config):
     component = ResultPacker(config)
     assert component.depth == 2 * config.lanes
-    run(component, "tb.attention.results", parameters=given(config, unit="packer"), expected=14)
+    run(component, "tb.attention.results", parameters=given(config, unit="packer"), expected=22)

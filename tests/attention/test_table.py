@@ -4,12 +4,13 @@ import pytest
 from olivine.attention.table import ChunkFan, Elements
 from olivine.attention.walk import TableWalk
 
-from tests.attention.configs import CONFIGS, TINY, names
+from tests.attention.configs import CONFIGS, TINY, WIDE, names
 from tests.linear.configs import given
 from tests.simulate import run
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=names)
+@pytest.mark.parametrize("config", [pytest.param(TINY, id="tiny"),
+                                    pytest.param(WIDE, id="wide", marks=pytest.mark.slow)])
 def test_walk(config):
     run(TableWalk(config), "tb.attention.table", parameters=given(config, unit="walk"), expected=43)
 

@@ -14,7 +14,7 @@ from tests.simulate import run
 
 
 def test_job_control():
-    run(JobControl(24), "tb.control.lifecycle", expected=7)
+    run(JobControl(24), "tb.control.lifecycle", expected=8)
 
 
 def test_status_is_as_wide_as_its_counters():

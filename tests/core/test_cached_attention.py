@@ -32,11 +32,13 @@ def run(formats, seed, steps, *, simulator="verilator", stall=0, faults=0.0, **s
 
 
 @pytest.mark.parametrize("formats, seed, stall, faults, shape", [
-    ("int8", 1, 0, 0.0, {}), ("ovp4", 2, 0, 0.0, {"head_dim": 16}), ("mixed", 3, 40, 0.0, {"group": 1, "head_dim": 24}),
-    ("int8", 14, 0, 0.1, {}), ("ovp4", 5, 30, 0.1, {"head_dim": 32, "layers": 1}),
-    ("int8", 6, 80, 0.0, {"kv_heads": 1, "group": 3, "layers": 3})])
+    ("mixed", 3, 40, 0.0, {"group": 1, "head_dim": 24}), ("int8", 14, 0, 0.1, {}),
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in (
+        ("int8", 1, 0, 0.0, {}), ("ovp4", 2, 0, 0.0, {"head_dim": 16}),
+        ("ovp4", 5, 30, 0.1, {"head_dim": 32, "layers": 1}),
+        ("int8", 6, 80, 0.0, {"kv_heads": 1, "group": 3, "layers": 3})))])
 def test_random_operations(formats, seed, stall, faults, shape):
-    """About 10,000 jobs in all: statuses, results, tallies, tables (by what they give) and the memory image."""
+    """Thousands of jobs each: statuses, results, tallies, tables (by what they give) and the memory image."""
     machine = run(formats, seed, 400, stall=stall, faults=faults, **shape)
     kinds = {job.what.split()[0] for job in machine.jobs}
     assert kinds >= {"OPEN", "APPEND", "COMMIT", "FORK", "CLOSE", "SWAP_OUT", "SWAP_IN", "append", "attend", "score",

@@ -256,7 +256,8 @@ def test_bad_arguments_are_named(error, message, arguments, options):
 
 
 @pytest.mark.skipif("attention" not in UNITS, reason="the attention engine is not there yet")
-@pytest.mark.parametrize("options", [{}, {"kv_format": "ovp4", "is_causal": True, "o_bits": 8, "return_lse": True}])
+@pytest.mark.parametrize("options", [pytest.param({}, marks=pytest.mark.slow),
+                                     {"kv_format": "ovp4", "is_causal": True, "o_bits": 8, "return_lse": True}])
 def test_a_simulator_gives_the_golden_bits(options):
     parts = operands(heads=4, tokens=3, keys=19, d=16)
     options = {"preset": "tiny", "details": True, **options}

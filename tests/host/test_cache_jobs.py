@@ -125,8 +125,8 @@ def test_append_job(row_format):
     scales = [(1, 2, 3, 4), (65_535, 63, 40_000, 0)]
     job = AppendJob(memory, [((3, 9), 5), ((0, 1), 2)], keys, values, scales, first_head=2, row_format=row_format)
     found = fields(AppendDescriptor, job.descriptor)
-    assert {name: found[name] for name in ("opcode", "format", "heads", "first_head", "rows", "reserved")} == {
-        "opcode": 4, "format": row_format.value, "heads": 2, "first_head": 2, "rows": 7, "reserved": 0}
+    assert {name: found[name] for name in ("opcode", "format", "heads", "first_head", "rows", "channels", "full")} == {
+        "opcode": 4, "format": row_format.value, "heads": 2, "first_head": 2, "rows": 7, "channels": 0, "full": 0}
     for index in range(7):
         handle = (3, 9, index) if index < 5 else (0, 1, index - 5)
         assert tuple(read_fields(job, AppendRow, found["table"] + 8 * index).values()) == (*handle, 0)

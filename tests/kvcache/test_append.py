@@ -13,16 +13,18 @@ from tests.simulate import run
 _designs = {}
 
 
-def engine(preset="tiny"):
+def engine(preset="tiny", vector_cycles=1):
     """The engine's Verilog, made once for all tests of a process."""
-    if preset not in _designs:
-        _designs[preset] = design(AppendEngine(PRESETS[preset]), "append")
-    return _designs[preset]
+    name = preset, vector_cycles
+    if name not in _designs:
+        _designs[name] = design(AppendEngine(replace(PRESETS[preset], vector_cycles=vector_cycles)), "append")
+    return _designs[name]
 
 
-def simulate(testbench, simulator="verilator", preset="tiny", **parameters):
+def simulate(testbench, simulator="verilator", preset="tiny", vector_cycles=1, **parameters):
+    """Run a testbench, which does not see how many cycles a word takes."""
     expected = parameters.pop("expected", None)
-    run(engine(preset), testbench, simulator=simulator, expected=expected,
+    run(engine(preset, vector_cycles), testbench, simulator=simulator, expected=expected,
         parameters={"preset": preset, "element": "folded", "columns": 1, **parameters})
 
 
@@ -30,25 +32,39 @@ def test_icarus():
     simulate("tb.kvcache.append", "icarus", pattern="half", jobs=1, seed=1, expected=6)
 
 
-@pytest.mark.parametrize("pattern", ["always", "half", "bursty", "rare"])
+@pytest.mark.parametrize("pattern", ["half", "bursty", *(pytest.param(name, marks=pytest.mark.slow)
+                                                         for name in ("always", "rare"))])
 def test_patterns(pattern):
     simulate("tb.kvcache.append", pattern=pattern, jobs=4 if pattern == "rare" else 8, seed=len(pattern), expected=6)
 
 
-@pytest.mark.parametrize("channel", ["ar", "r", "aw", "w", "b", "done", "lookup", "found", "event"])
+@pytest.mark.parametrize("channel", ["r", "lookup", "event", *(pytest.param(name, marks=pytest.mark.slow)
+                                                               for name in ("ar", "aw", "w", "b", "done", "found"))])
 def test_each_channel_stalls(channel):
     simulate("tb.kvcache.append", pattern="rare", stalled=channel, jobs=2, seed=7, expected=6)
 
 
 def test_faults():
-    simulate("tb.kvcache.append_faults", seed=5, expected=10)
+    simulate("tb.kvcache.append_faults", seed=5, expected=11)
+
+
+@pytest.mark.parametrize("pattern", ["always", "half", "bursty"])
+def test_serial(pattern):
+    """An element a cycle."""
+    simulate("tb.kvcache.append", vector_cycles=2, pattern=pattern, jobs=8, seed=10 + len(pattern), expected=6)
+
+
+def test_serial_faults():
+    simulate("tb.kvcache.append_faults", vector_cycles=2, seed=8, expected=11)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", ["ecp5", "edge"])
-def test_larger_presets(preset):
-    simulate("tb.kvcache.append", preset=preset, pattern="bursty", jobs=12, seed=9, expected=6)
-    simulate("tb.kvcache.append_faults", preset=preset, seed=6, expected=10, descriptors=100)
+@pytest.mark.parametrize(("preset", "vector_cycles"), [("ecp5", 1), ("ecp5", 4), ("edge", 1), ("edge", 2)])
+def test_larger_presets(preset, vector_cycles):
+    simulate("tb.kvcache.append", preset=preset, vector_cycles=vector_cycles, pattern="bursty", jobs=12, seed=9,
+             expected=6)
+    simulate("tb.kvcache.append_faults", preset=preset, vector_cycles=vector_cycles, seed=6, expected=11,
+             descriptors=100)
 
 
 @pytest.mark.slow

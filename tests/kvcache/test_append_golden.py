@@ -20,7 +20,7 @@ from olivine_golden.ovp import decode_pairs
 from olivine_host.attention_jobs import pack_keys, pack_values
 from olivine_host.jobs import pack_rows
 
-from tb.streams import pack
+from tb.streams import pack, unpack
 
 TINY, ECP5 = PRESETS["tiny"], PRESETS["ecp5"]
 BASE, TABLE, SCALES, KEYS, VALUES, RECORDS, END = 0x1000, 0x20000, 0x20800, 0x21000, 0x24000, 0x28000, 0x30000
@@ -58,6 +58,29 @@ def job(rng, rows, *, heads=2, head_dim=16, key_format=LaneFormat.INT8, value_fo
         "opcode": OPCODE_APPEND, "format": row_format.value, "heads": heads, "rows": len(rows), "keys": KEYS,
         "values": VALUES, "table": TABLE, "scales": SCALES})
     return memory, descriptor, geometry, keys, values
+
+
+@pytest.mark.parametrize("row_format", list(RowFormat))
+@pytest.mark.parametrize(("rows", "full"), [(1, 0), (1, 1), (3, 1), (4, 0), (4, 1)])
+def test_a_part_of_wider_rows(row_format, rows, full):
+    """The same rows as part of wider ones, and with the last row group stored whole, leave the same pages."""
+    sequences = {5: {"length": 2, "reserved": rows, "table": [7, 2]}}
+    memory, descriptor, geometry, keys, values = job(np.random.default_rng(4), rows_of(5, rows), row_format=row_format)
+    wide = bytearray(memory)
+    first, channels = 3, 71
+    stored = -(-rows // TINY.rows) * TINY.rows if full else rows
+    fields = {name: value for name, value in unpack(AppendDescriptor, descriptor).items()}
+    for name, at, array in (("keys", KEYS, keys), ("values", VALUES, values)):
+        top = 1 << row_format.bits - 1
+        x = np.random.default_rng(5).integers(-top, top, (stored, channels))
+        x[:rows, first:first + 32] = array.reshape(rows, -1)
+        content = pack_rows(x, TINY.rows, row_format)
+        wide[at:at + len(content)] = content
+        fields[name] = at + first * row_format.bytes * min(TINY.rows, stored)
+    fields |= {"channels": channels, "full": full}
+    assert append(memory, descriptor, geometry, view_of(sequences), TINY) == append(
+        wide, pack(AppendDescriptor, fields), geometry, view_of(sequences), TINY)
+    assert memory[BASE:TABLE] == wide[BASE:TABLE]
 
 
 def codes(x, mult, shift, lane_format):

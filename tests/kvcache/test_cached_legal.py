@@ -113,6 +113,24 @@ def test_entries(ready, kind, field, value):
     assert (status.code, CACHED_FIELDS[status.detail], status.address) == (StatusCode.BAD_ENTRY, field, job.table)
 
 
+@pytest.mark.parametrize("entry, expected", [
+    ({"batch": 1}, None), ({"batch": 1, "lane": 1}, None), ({"batch": 1, "lane": 2}, "lane"),
+    ({"batch": 1, "q_words": 5, "o_words": 6}, None), ({"lane": 1}, "lane"), ({"q_words": 1}, "q_words"),
+    ({"o_words": 1}, "o_words"), ({"batch": 1, "rows": 1}, "rows"), ({"batch": 1, "q": 2}, "q"),
+    ({"batch": 1, "o": 2}, "o"), ({"batch": 1, "reserved": 1}, "reserved")])
+def test_entries_in_a_batch(ready, entry, expected):
+    """Two query heads of a token, which are two rows."""
+    job = job_of(ready, "plain", rows=HEADS)
+    status = refused(ready, job, entry=entry)
+    assert status.ok if expected is None else CACHED_FIELDS[status.detail] == expected
+
+
+@pytest.mark.parametrize("o_format", [0, 3])
+def test_a_batch_has_wide_results(ready, o_format):
+    status = refused(ready, job_of(ready, "plain", rows=HEADS), {"o_format": o_format}, {"batch": 1})
+    assert CACHED_FIELDS[status.detail] == "batch"
+
+
 @pytest.mark.parametrize("kind, field, value, expected", [
     ("plain", "slot", 3, "slot"), ("plain", "slot", 99, "slot"), ("plain", "generation", 7, "generation"),
     ("plain", "first", 2, "first"), ("plain", "first", 5, "first"), ("plain", "zero_first", 1, "zero_first"),

@@ -22,7 +22,7 @@ def random_operations(config, operations, simulator="verilator", **parameters):
 
 
 def test_random_operations():
-    random_operations(SMALL, 10_000)
+    random_operations(SMALL, 4_000)
 
 
 def test_fewer_blocks_than_there_is_room_for():

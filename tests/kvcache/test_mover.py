@@ -18,11 +18,13 @@ def _run(config, trials, simulator="verilator", testbench="tb.kvcache.mover", ex
         parameters=given(config, trials=trials))
 
 
-@pytest.mark.parametrize("config", [SMALL, WIDE], ids=lambda config: config.name)
+@pytest.mark.parametrize("config", [pytest.param(SMALL, id="small"),
+                                    pytest.param(WIDE, id="wide", marks=pytest.mark.slow)])
 def test_gateware_equals_golden(config):
     _run(config, 8)
 
 
+@pytest.mark.slow
 def test_on_icarus():
     _run(TINY, 2, simulator="icarus")
 

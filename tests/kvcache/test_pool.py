@@ -20,7 +20,8 @@ def _run(blocks, counts_bits, simulator="icarus", room=None):
                     "interval": component.interval})
 
 
-@pytest.mark.parametrize("blocks, counts_bits", [(2, 1), (6, 2), (16, 3)])
+@pytest.mark.parametrize("blocks, counts_bits", [(6, 2), *(pytest.param(*case, marks=pytest.mark.slow)
+                                                   for case in ((2, 1), (16, 3)))])
 def test_gateware_equals_golden(blocks, counts_bits):
     _run(blocks, counts_bits)
 

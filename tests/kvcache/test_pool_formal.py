@@ -94,6 +94,6 @@ class PoolHarness(wiring.Component):
 
 
 # Four blocks are too many: pdr finds no invariant in minutes, and an SMT solver no more than a few cycles.
-@pytest.mark.parametrize("blocks, counts_bits", [(2, 1), (2, 2), (3, 2)])
+@pytest.mark.parametrize("blocks, counts_bits", [(2, 1), (2, 2), pytest.param(3, 2, marks=pytest.mark.slow)])
 def test_for_all_time(blocks, counts_bits):
     prove(PoolHarness(blocks, counts_bits), f"pool_{blocks}_{counts_bits}", mode="pdr")

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 
 from olivine.config import PRESETS, AcceleratorConfig
 
-__all__ = ["TINY", "SMALL", "WIDE", "SINGLE", "CONFIGS", "given", "names"]
+__all__ = ["TINY", "SMALL", "WIDE", "SINGLE", "SHARED", "CONFIGS", "given", "names"]
 
 TINY = PRESETS["tiny"]
 
@@ -20,6 +20,11 @@ WIDE = replace(PRESETS["tiny"], name="wide", rows=4, lanes=16, bus_bits=128, con
 SINGLE = replace(PRESETS["tiny"], name="single", lanes=16, bus_bits=64, contexts=1, element="exponent",
                  max_reduction=150, tile_bytes=0, addr_width=48)
 """One context, and the widest addresses."""
+
+SHARED = (replace(TINY, name="tiny_by_2", vector_cycles=2), replace(SMALL, name="small_by_2", vector_cycles=2),
+          replace(WIDE, name="wide_by_2", vector_cycles=2),
+          replace(WIDE, name="wide_by_4", drain_columns=1, vector_cycles=4))
+"""Fewer lanes than rows where it is not the array."""
 
 CONFIGS = (TINY, SMALL, WIDE, SINGLE)
 

@@ -12,13 +12,14 @@ from olivine_golden.border import lane_operands
 from tests.simulate import run
 
 
-@pytest.mark.parametrize("lanes, element", [(4, "folded"), (8, "exponent")])
+@pytest.mark.parametrize("lanes, element", [(4, "folded"), (4, "exponent"),
+                                            pytest.param(8, "exponent", marks=pytest.mark.slow)])
 def test_border(lanes, element):
     run(Border(lanes, element), "tb.linear.border", expected=5,
         parameters={"lanes": lanes, "element": element})
 
 
-@pytest.mark.parametrize("lanes", [4, 16])
+@pytest.mark.parametrize("lanes", [4, pytest.param(16, marks=pytest.mark.slow)])
 def test_pairs_across_lanes(lanes):
     run(Border(lanes, "folded", across=True), "tb.linear.border", expected=8,
         parameters={"lanes": lanes, "element": "folded", "across": 1})

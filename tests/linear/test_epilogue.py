@@ -9,7 +9,7 @@ from olivine.linear.sequencer import tile_tag
 from olivine.olive.array import OliveArray
 from olivine_golden.epilogue import requantize, scale_run
 
-from tests.linear.configs import CONFIGS, given, names
+from tests.linear.configs import CONFIGS, SHARED, given
 from tests.simulate import run
 
 
@@ -18,7 +18,7 @@ def drain_shape(config):
     return array.o.shape()
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=names)
+@pytest.mark.parametrize("config", (*CONFIGS, *SHARED), ids=lambda config: config.name)
 @pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 def test_epilogue(config):
     component = Epilogue(config, drain_shape(config))

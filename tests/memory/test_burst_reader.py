@@ -9,8 +9,9 @@ from tests.simulate import run
     (4, {"max_burst_beats": 4, "depth_beats": 16}),
     (4, {"max_burst_beats": 8, "depth_beats": 40}),
     (4, {"max_burst_beats": 1, "depth_beats": 4, "max_outstanding": 4}),
-    pytest.param(16, {}, marks=pytest.mark.slow),
-], ids=["b4", "b4-block-ram", "b4-single", "b16"])
+    (4, {"max_burst_beats": 4, "depth_beats": 16, "serial": True}),
+    pytest.param(16, {}, marks=pytest.mark.slow), pytest.param(16, {"serial": True}, marks=pytest.mark.slow),
+], ids=["b4", "b4-block-ram", "b4-single", "b4-serial", "b16", "b16-serial"])
 def test_reader(bus_bytes, options):
     run(MemoryBench(bus_bytes, reader=options), "tb.memory.reader", name="memory_bench", expected=6)
 

@@ -55,7 +55,14 @@ def test_writer(bus_bytes, options):
 @pytest.mark.parametrize("bus_bytes, options", [(4, SHORT), (2, {**SINGLE, "max_outstanding": 16}), (16, {})],
                          ids=["b4", "b2-single", "b16"])
 def test_columns(bus_bytes, options):
-    run(ColumnBench(bus_bytes, options), "tb.memory.writer_columns", name="memory_bench", expected=5)
+    run(ColumnBench(bus_bytes, options), "tb.memory.writer_columns", name="memory_bench", expected=5,
+        parameters={"aligned": 0})
+
+
+@pytest.mark.parametrize("bus_bytes, options", [(4, SHORT), WIDE], ids=["b4", "b16"])
+def test_without_shifter(bus_bytes, options):
+    run(ColumnBench(bus_bytes, {**options, "realign": False}), "tb.memory.writer_columns", name="memory_bench",
+        expected=5, parameters={"aligned": 1})
 
 
 @pytest.mark.slow
@@ -65,10 +72,13 @@ def test_plain_commands_of_a_writer_with_columns():
 
 @pytest.mark.slow
 def test_columns_on_verilator():
-    run(ColumnBench(8, {}), "tb.memory.writer_columns", simulator="verilator", name="memory_bench", expected=5)
+    run(ColumnBench(8, {}), "tb.memory.writer_columns", simulator="verilator", name="memory_bench", expected=5,
+        parameters={"aligned": 0})
 
 
 def test_refuses():
     with pytest.raises(TypeError, match="columns must be True or False, not 1"):
         BurstWriter(32, 4, columns=1)
+    with pytest.raises(TypeError, match="realign must be True or False, not 1"):
+        BurstWriter(32, 4, realign=1)
     gc.collect()    # what was refused goes here, and not in another test

@@ -4,22 +4,43 @@ import gc
 
 import numpy as np
 import pytest
-from olivine.olive.array import OliveArray
+from olivine.config import CHANNEL_RUN, LANE_MAX, ROW_BITS
+from olivine.olive import ecp5
+from olivine.olive.array import OliveArray, sum_bits
+from olivine.verilog import design
 from olivine_golden.array import accumulate, lane_values
 
+from tests.netlist.cells import with_cells
 from tests.simulate import run
 
 TAG_BITS = 9
 
 
+def parameters(array, latency):
+    return {"rows": array.rows, "lanes": array.lanes, "element": array.element, "columns": array.columns,
+            "tag_bits": TAG_BITS, "steps": array.steps, "latency": latency}
+
+
 @pytest.mark.parametrize("element", ["folded", "exponent"])
-@pytest.mark.parametrize("rows, lanes, columns", [(2, 8, 1), (3, 4, 2)])
-def test_array(element, rows, lanes, columns):
-    array = OliveArray(rows, lanes, element, columns, TAG_BITS)
+@pytest.mark.parametrize("rows, lanes, columns, steps", [(2, 8, 1, CHANNEL_RUN), (3, 4, 2, 200)])
+def test_array(element, rows, lanes, columns, steps):
+    array = OliveArray(rows, lanes, element, columns, TAG_BITS, steps)
     assert array.drain_cycles == lanes // columns
-    run(array, "tb.olive.array", expected=6, parameters={
-        "rows": rows, "lanes": lanes, "element": element, "columns": columns, "tag_bits": TAG_BITS,
-        "latency": array.latency})
+    run(array, "tb.olive.array", expected=6, parameters=parameters(array, array.latency))
+
+
+@pytest.mark.parametrize("rows, lanes, columns, steps", [(2, 8, 1, CHANNEL_RUN), (1, 16, 2, 200)])
+def test_of_ecp5_cells(rows, lanes, columns, steps):
+    array = OliveArray(rows, lanes, "folded", columns, TAG_BITS, steps)
+    made = design(array, platform=ecp5.TARGET)
+    assert made.text.count("MULT18X18D #") == rows * lanes and " * " not in made.text
+    run(with_cells(made), "tb.olive.array", expected=6, parameters=parameters(array, array.ecp5_latency))
+
+
+@pytest.mark.parametrize("steps, bits", [(128, 27), (170, 27), (171, 28), (256, 28), (1 << 20, 32)])
+def test_width_of_sums(steps, bits):
+    assert sum_bits(steps) == bits
+    assert bits == 32 or steps * LANE_MAX << ROW_BITS - 1 < 1 << bits - 1
 
 
 def test_golden_sums():

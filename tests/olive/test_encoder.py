@@ -1,7 +1,7 @@
 """The encoder in gateware against golden."""
 
 import pytest
-from olivine.olive.encoder import PairEncoder
+from olivine.olive.encoder import PairEncoder, SerialPairEncoder
 from olivine.olive.formats import OUTLIER_BIAS, LaneFormat
 
 from tests.simulate import run
@@ -37,6 +37,12 @@ def test_first_of_two_outliers_wins():
 @pytest.mark.slow
 def test_on_verilator():
     _run(16, False, LaneFormat.OVP4_INT, 60, simulator="verilator")
+
+
+@pytest.mark.parametrize("pairs", [1, 4])
+def test_serial(pairs):
+    run(SerialPairEncoder(pairs), "tb.olive.serial_encoder", simulator="verilator", expected=2,
+        parameters={"pairs": pairs})
 
 
 @pytest.mark.parametrize("arguments, error, message", [

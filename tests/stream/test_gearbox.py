@@ -2,14 +2,14 @@
 
 import pytest
 from amaranth.hdl import unsigned
-from olivine.stream import Gearbox
+from olivine.stream import Gearbox, SerialGearbox
 
 from tests.simulate import run
 
 
 def simulate(element, inputs, outputs, **options):
     run(Gearbox(element, inputs, outputs), "tb.stream.gearbox", expected=27 + 2 * (inputs <= outputs),
-        parameters={"ELEMENT": element, "INPUTS": inputs, "OUTPUTS": outputs}, **options)
+        parameters={"ELEMENT": element, "INPUTS": inputs, "OUTPUTS": outputs, "SERIAL": 0}, **options)
 
 
 @pytest.mark.parametrize("element, inputs, outputs", [
@@ -18,6 +18,13 @@ def simulate(element, inputs, outputs, **options):
 ])
 def test_gearbox(element, inputs, outputs):
     simulate(element, inputs, outputs)
+
+
+@pytest.mark.parametrize("element, inputs, outputs", [
+    (8, 8, 8), (8, 2, 4), (3, 6, 2), pytest.param(8, 8, 16, marks=pytest.mark.slow)])
+def test_serial_gearbox(element, inputs, outputs):
+    run(SerialGearbox(element, inputs, outputs), "tb.stream.gearbox", expected=27,
+        parameters={"ELEMENT": element, "INPUTS": inputs, "OUTPUTS": outputs, "SERIAL": 1})
 
 
 @pytest.mark.slow
@@ -40,3 +47,14 @@ def test_sizes():
 def test_gearbox_refuses(arguments, error, text):
     with pytest.raises(error, match=text):
         Gearbox(**arguments)
+
+
+@pytest.mark.parametrize("arguments, error, text", [
+    ({"inputs": 0}, ValueError, "gearbox inputs must be even and at least 2, not 0"),
+    ({"outputs": 5}, ValueError, "gearbox outputs must be even and at least 2, not 5"),
+    ({"outputs": 2.0}, TypeError, "gearbox outputs must be an even integer, not 2.0"),
+    ({"element": 0}, ValueError, "gearbox element must have bits, not 0"),
+])
+def test_serial_gearbox_refuses(arguments, error, text):
+    with pytest.raises(error, match=text):
+        SerialGearbox(**arguments)

@@ -4,13 +4,15 @@ from dataclasses import replace
 
 from olivine.config import PRESETS
 
-__all__ = ["NARROW", "WIDE", "SIZES", "names"]
+__all__ = ["NARROW", "WIDE", "PARTS", "HALVES"]
 
 NARROW = PRESETS["tiny"]
 """2 rows."""
 
-WIDE = replace(NARROW, name="wide", rows=8, tile_bytes=0)
+WIDE = replace(NARROW, name="wide", rows=8, lanes=16, bus_bits=128, tile_bytes=0)
 
-SIZES = (NARROW, WIDE)
+PARTS = replace(NARROW, name="parts", rows=4, lanes=16, bus_bits=64, vector_cycles=4, tile_bytes=0)
+"""Parts of one row."""
 
-names = [config.name for config in SIZES]
+HALVES = replace(WIDE, name="halves", vector_cycles=4)
+"""Parts of two rows."""

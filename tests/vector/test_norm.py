@@ -1,38 +1,39 @@
-"""Gateware of the normalisations against golden; the table of roots."""
+"""Gateware of the statistics of norms against golden; the table of roots."""
 
 import pytest
-from olivine.vector.norm import Normaliser, NormStatistics
+from olivine.vector.norm import NormStatistics
 from olivine.vector.rsqrt import RSQRT_LINES, Rsqrt
 from olivine_golden.vector import rsqrt as golden
 
 from tests.linear.configs import given
 from tests.simulate import run
-from tests.vector.sizes import NARROW, SIZES, names
+from tests.vector.sizes import HALVES, NARROW, PARTS, WIDE
 
 
-def simulate(component, bench, expected, count, simulator="verilator"):
-    run(component, f"tb.vector.{bench}", simulator=simulator, expected=expected,
-        parameters=given(component.config, latency=component.latency, count=count))
-
-
-@pytest.mark.parametrize("config", SIZES, ids=names)
-def test_normaliser_equals_golden(config):
-    simulate(Normaliser(config), "normaliser", 1, 40)
-
-
-@pytest.mark.parametrize("config", SIZES, ids=names)
-def test_statistics_equal_golden(config):
+def statistics(config, simulator="verilator"):
     component = NormStatistics(config)
-    assert component.latency == 6 * config.rows + 17
-    simulate(component, "statistics", 2, 0)
+    assert component.latency == (6 * config.rows + 12 if config.vector_cycles == 1 else 27 * config.rows)
+    run(component, "tb.vector.statistics", simulator=simulator, expected=2,
+        parameters=given(config, latency=component.latency, count=0))
+
+
+@pytest.mark.parametrize("config", [NARROW, PARTS, *(pytest.param(config, marks=pytest.mark.slow)
+                                                     for config in (WIDE, HALVES))], ids=lambda config: config.name)
+def test_statistics_equal_golden(config):
+    statistics(config)
 
 
 def test_root_equals_golden():
     run(Rsqrt(), "tb.vector.rsqrt", simulator="verilator", expected=1, parameters={"latency": Rsqrt.latency})
 
 
-def test_on_icarus():
-    simulate(Normaliser(NARROW), "normaliser", 1, 5, "icarus")
+@pytest.mark.slow
+@pytest.mark.parametrize("config", [NARROW, PARTS], ids=lambda config: config.name)
+def test_statistics_on_icarus(config):
+    statistics(config, "icarus")
+
+
+def test_root_on_icarus():
     run(Rsqrt(), "tb.vector.rsqrt", expected=1, parameters={"latency": Rsqrt.latency})
 
 

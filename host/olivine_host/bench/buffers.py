@@ -20,7 +20,7 @@ from olivine.attention.layout import (
     tree_address,
 )
 from olivine.attention.queries import query_words
-from olivine.attention.segments import kept_segment
+from olivine.attention.segments import kept_layouts
 from olivine.attention.sequencer import probability_words
 from olivine.attention.table import page_layout
 from olivine.config import PROBABILITY_BITS, ROW_BITS
@@ -62,7 +62,7 @@ def attention_buffers(config):
         "beats of pages": (PAGE_QUEUE_BEATS, beat),
         "beats of queries": (QUERY_QUEUE_BEATS, beat),
         "beats of the table": (TABLE_QUEUE_BEATS, beat),
-        "segments": (SEGMENTS, width(kept_segment)),
+        "segments": (SEGMENTS, sum(width(layout) for layout in kept_layouts(config))),
         "which rows see a segment": (1 << mask_address(config).size, rows),
         "token trees": (1 << tree_address(config).size, rows),
         **{f"{name} of cells, bank {bank}": (config.cells, bits) for bank in range(BANKS) for name, bits in (

@@ -4,6 +4,7 @@ from olivine import __version__
 
 from .cache_measure import measure_cache, measure_operations
 from .cache_operations import CacheOperations
+from .model_measure import measure_model
 
 __all__ = ["measure", "record_of"]
 
@@ -31,6 +32,8 @@ def measure(benchmark, backend, *, seed=0, trace=False):
     """
     if isinstance(benchmark.shape, CacheOperations):
         return measure_operations(benchmark, backend, seed=seed, trace=trace)
+    if benchmark.shape.unit == "core":
+        return measure_model(benchmark, backend, record_of, seed=seed)
     if benchmark.shape.unit == "cache":
         return measure_cache(benchmark, backend, record_of, seed=seed, trace=trace)
     job = benchmark.shape.job(backend.config, seed)

@@ -6,7 +6,8 @@ from pathlib import Path
 __all__ = ["write_records", "read_records", "compare"]
 
 IDENTITY = ("name", "preset", "simulator", "m", "k", "n", "format", "group", "x_format", "y_format", "tokens", "keys",
-            "heads", "kv_heads", "head_dim", "kv_format", "causal", "sequences", "dsp")
+            "heads", "kv_heads", "head_dim", "kv_format", "causal", "sequences", "dsp", "d_model", "layers",
+            "hidden", "vocab", "lengths", "prompt", "embeds", "head")
 """Fields that say what was measured; records that agree in them are compared."""
 
 
@@ -55,7 +56,7 @@ def compare(before, after):
         record.
     """
     def identity(record):
-        return tuple(record.get(name) for name in IDENTITY if name != "simulator")
+        return tuple(str(record.get(name)) for name in IDENTITY if name != "simulator")
 
     old = {identity(record): _figures(record) for record in before}
     changes = []

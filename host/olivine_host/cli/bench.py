@@ -60,14 +60,19 @@ def _cycles(context, parameter, value):
 @click.option("--timeline", type=FILE, metavar="FILE", help="Draw what each part does, cycle by cycle (.png, .svg).")
 @click.option("--cycles", callback=_cycles, metavar="FIRST:LAST", help="Part of the job that --timeline draws.")
 @click.option("--scaling", type=FILE, metavar="FILE",
-              help="Measure one attention benchmark with 64, 128, ... 8192 keys instead, and draw cycles over keys.")
+              help="Measure one attention benchmark with 64, 128, ... 8192 keys instead, and draw cycles over keys; of "
+                   "a model's decoding batches of 1 to 64 and contexts of 64 to 4096, under the roofline.")
 @waves_option
 @click.option("--synth", is_flag=True,
               help="Synthesize for ECP5 instead; NAMEs are units, the preset is ecp5 unless given.")
-@click.option("--list", "listing", is_flag=True, help="List the benchmarks, with --synth the units.")
+@click.option("--pnr", is_flag=True,
+              help="Place and route for ECP5 instead, --seed being that of the placement; NAMEs are measurements, the "
+                   "preset is ecp5 unless given.")
+@click.option("--list", "listing", is_flag=True,
+              help="List the benchmarks, with --synth the units, with --pnr the measurements.")
 @click.pass_context
 def command(context, names, preset, config_file, simulator, weight_format, seed, json_file, compare, trace,
-            plot, timeline, cycles, scaling, waves, synth, listing, **shape):
+            plot, timeline, cycles, scaling, waves, synth, pnr, listing, **shape):
     """Measure NAMEd benchmarks, all if none is named, and check their results against the golden model.
 
     Options of the shape change it; without a name they choose the benchmarks that have them.
@@ -80,18 +85,24 @@ def command(context, names, preset, config_file, simulator, weight_format, seed,
     """
     view = View()
     shape["format"] = weight_format
-    if synth and context.get_parameter_source("preset") is ParameterSource.DEFAULT:
+    if synth and pnr:
+        raise click.UsageError("--synth and --pnr are two things: choose one")
+    if (synth or pnr) and context.get_parameter_source("preset") is ParameterSource.DEFAULT:
         preset = "ecp5"
     if listing:
-        _list(synth)
+        _list(synth, pnr)
         return
     config = configuration(preset, config_file)
-    if synth:
+    if synth or pnr:
         given = [_flag(name) for name, value in
                  {**shape, "trace": trace, "plot": plot, "timeline": timeline, "scaling": scaling,
                   "waves": waves or None}.items() if value is not None]
         if given:
-            raise click.UsageError(f"--synth simulates nothing: leave out {', '.join(given)}")
+            raise click.UsageError(f"--{'pnr' if pnr else 'synth'} simulates nothing: leave out {', '.join(given)}")
+    if pnr:
+        from ..bench.pnr_view import measured
+        records = measured(names, config, seed)
+    elif synth:
         records = _synthesize(view, config, names)
         view.cells(records)
     else:
@@ -99,21 +110,22 @@ def command(context, names, preset, config_file, simulator, weight_format, seed,
             raise click.UsageError("--cycles is of --timeline, which is missing")
         benchmarks = _reshaped(find(names), bool(names), shape)
         if scaling:
-            benchmarks = _with_keys(benchmarks)
+            benchmarks = _scaled(benchmarks, config)
         pictures = {"trace": trace, "plot": plot, "timeline": timeline}
         records = _measure(view, config, benchmarks, simulator, seed, waves, pictures, cycles)
         view.records(records, {benchmark.name: benchmark.shape.short for benchmark in benchmarks})
         if scaling:
-            from ..bench.scaling import write_scaling
-            write_scaling(scaling, records)
-            view.say(f"{scaling}: cycles over keys")
+            _write_scaling(view, scaling, records, config)
     if json_file:
         from ..bench.records import write_records
         write_records(json_file, records)
         view.say(f"{json_file}: {len(records)} records")
     if compare:
-        from ..bench.records import compare as differences
         from ..bench.records import read_records
+        if pnr:
+            from ..bench.pnr import compare as differences
+        else:
+            from ..bench.records import compare as differences
         view.changes(differences(read_records(compare), records), compare)
     wrong = [record["name"] for record in records if not record.get("bit_exact", True)]
     if wrong:
@@ -140,16 +152,33 @@ def _reshaped(benchmarks, named, shape):
     return chosen
 
 
-def _with_keys(benchmarks):
-    """One benchmark of attention with ever more keys."""
-    from ..bench.scaling import with_keys
+def _scaled(benchmarks, config):
+    """One benchmark of attention with ever more keys, or of a model with more sequences and longer ones."""
     if len(benchmarks) != 1:
         raise click.UsageError(f"--scaling draws one benchmark, not {len(benchmarks)}: name it")
+    if benchmarks[0].engine == "core":
+        from ..bench.model_scaling import scaled
+        return scaled(benchmarks[0], config)
+    from ..bench.scaling import with_keys
     return with_keys(benchmarks[0])
 
 
-def _list(synth):
-    if synth:
+def _write_scaling(view, path, records, config):
+    if records[0]["unit"] == "core":
+        from ..bench.model_scaling import write_roofline
+        write_roofline(path, records, config)
+        view.say(f"{path}: batches and contexts under the roofline")
+        return
+    from ..bench.scaling import write_scaling
+    write_scaling(path, records)
+    view.say(f"{path}: cycles over keys")
+
+
+def _list(synth, pnr):
+    if pnr:
+        from ..bench.pnr import listing
+        entries = listing()
+    elif synth:
         from ..bench.synthesis_units import SYNTHESIS_UNITS
         entries = {name: unit.what for name, unit in SYNTHESIS_UNITS.items()}
     else:
@@ -176,6 +205,9 @@ def _measure(view, config, benchmarks, simulator, seed, waves, pictures, cycles)
     """Records of benchmarks; ``pictures`` says where to write which picture of their traces, None for nowhere."""
     for benchmark in benchmarks:
         benchmark.shape.check(config)
+        if benchmark.engine == "core" and any(pictures.values()):
+            raise click.UsageError(f"{benchmark.name} has no trace here: `olivine run --trace` shows what the core "
+                                   "does")
     from ..bench.measure import measure
     from ..simulation.backend import SimulatedBackend
 

@@ -1,187 +1,135 @@
-"""``olivine run``: linear layers and attention of a real language model on the generated Verilog."""
+"""``olivine run``: text from a language model on the simulated core; with options, parts of an encoder."""
 
-import time
 from pathlib import Path
 
 import click
 from click.core import ParameterSource
-from olivine.config import PRESETS
 
-from ..backends import BACKENDS, GoldenBackend, get_backend
-from ..recipe import FORMATS, GROUPS, METHODS, Recipe
-from ..simulation.native import BuildError
-from ..simulation.run import JobFailed, SimulationError
-from ..text import DEFAULT, calibration_text
+from ..backends import BACKENDS
+from ..lm.model import CACHES
+from ..recipe import GROUPS, METHODS
+from .board import SERIAL, baud_option
 from .options import config_options, configuration, waves_option
-from .run_view import View
+from .run_generate import Wish, run_generate
+from .run_layer import run_cache_demo, run_layers
 
 __all__ = ["command"]
 
-NOTICE = ("The model's linear layers and attention run on Olivine; its layer norms, GELU and embedding run as "
-          "the float reference on the host, because the gateware does not have them.")
+FORMATS = ("int8", "ovp4", "ovp4-tuned", "int4")
 
-CACHE_NOTICE = ("One layer's attention by the golden integer model, token by token under a causal mask (MiniLM was "
-                "trained without one); the rest of the model runs in float.")
+MODES = {
+    "text": ("prompts", "tokens", "model_path", "calibration_path", "backend", "baud", "batch", "weight_format",
+             "group", "method", "cache", "eviction", "temperature", "top_k", "top_p", "seed", "trace", "listing",
+             "compare", "waves"),
+    "layers": ("layer", "layers", "texts", "backend", "weight_format", "group", "method", "waves"),
+    "cache_demo": ("layer", "texts", "cache_demo", "cache_share", "text_file", "picture"),
+}
+"""What the command does, and which options that has besides preset and configuration."""
 
-CACHE_LAYER = 2
-"""Of --cache; in the first layer attention is spread so wide that no choice of keys is good."""
+WORDS = {"text": "a generation", "layers": "--layer and --layers", "cache_demo": "--cache-demo"}
 
-NOT_WITH_CACHE = ("layers", "simulator", "weight_format", "group", "method", "waves")
+
+
+class _Backend(click.ParamType):
+    """One of `BACKENDS`, or a board."""
+
+    name = "backend"
+
+    def convert(self, value, param, ctx):
+        if value in BACKENDS or value.startswith(SERIAL) and value != SERIAL:
+            return value
+        self.fail(f"{value!r} is not one of {', '.join(map(repr, BACKENDS))}, nor '{SERIAL}PORT'.", param, ctx)
+
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command("run")
-@click.option("--layer", type=click.IntRange(min=0), help="Encoder layer to run.  [default: 0; of --cache: 2]")
-@click.option("--layers", type=click.Choice(["all"]), help="Run all layers, each on the output of the last.")
-@click.option("--text", "texts", multiple=True, metavar="SENTENCE",
-              help="Input sentence, may be repeated.  [default: four sentences, 64 tokens]")
+@click.option("--prompt", "prompts", multiple=True, metavar="TEXT",
+              help="Text to continue, may be repeated.  [default: of the default model, \"And the LORD said unto\"]")
+@click.option("--tokens", type=click.IntRange(min=1), default=32, show_default=True,
+              help="Tokens to generate for each prompt.")
+@click.option("--model", "model_path", type=click.Path(exists=True, path_type=Path), metavar="FOLDER|FILE",
+              help="A GPT-2's folder, which is quantized now, or a quantized file.  [default: the package's model]")
+@click.option("--calibration", "calibration_path", type=_EXISTING, metavar="FILE",
+              help="Of a folder: text from which its scales are found.")
 @config_options("edge")
-@click.option("--simulator", type=click.Choice(BACKENDS), default="verilator", show_default=True,
-              help="What runs linear layers and attention; golden is the integer model, without Verilog.")
-@click.option("--format", "weight_format", type=click.Choice(list(FORMATS)), default="int8",
-              show_default=True, help="Weights; ovp4 takes the better of its int and flint types by matrix.")
-@click.option("--group", type=click.Choice(list(GROUPS)),
-              help="Input channels that share a scale.  [default: channel for int8, else 64]")
-@click.option("--method", type=click.Choice(METHODS),
-              help="Rounding of weights.  [default: nearest for int8, else gptq]")
+@click.option("--backend", type=_Backend(), default="verilator", show_default=True,
+              metavar=f"{'|'.join(BACKENDS)}|{SERIAL}PORT",
+              help="What computes; golden is the integer model, without Verilog and without cycles; serial:PORT a "
+                   "board, whose bitstream has this preset or configuration.")
+@baud_option
+@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Continuations of each prompt, all in one batch.")
+@click.option("--format", "weight_format", type=click.Choice(FORMATS), default=None,
+              help="Weights: of the default model one of its files (not int4), of a folder or of MiniLM's layers what "
+                   "they are quantized to.  [default: ovp4-tuned; of a folder or layers int8]")
+@click.option("--group", type=click.Choice(list(GROUPS)), default=None,
+              help="Of a folder or layers: weights that share a scale.")
+@click.option("--method", type=click.Choice(METHODS), default=None, help="Of a folder or layers: rounding of weights.")
+@click.option("--cache", type=click.Choice(CACHES), default="int8", show_default=True, help="Stored keys and values.")
+@click.option("--eviction", default="none", show_default=True, metavar="none|window:N|heavy:N",
+              help="Keys that a token attends to, its own included.")
+@click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True,
+              help="0: always the likeliest token.")
+@click.option("--top-k", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Only the k likeliest tokens; 0: all. Up to 8 the core picks them.")
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
+              help="Only the likeliest tokens that together have this probability.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the choice of tokens.")
+@click.option("--trace", type=_FILE, metavar="FILE", help="Write what the core did in every cycle, for Perfetto.")
+@click.option("--listing", type=_FILE, metavar="FILE", help="Write the last step's program and the memory map.")
+@click.option("--compare", is_flag=True,
+              help="Also show, stage by stage, where core, golden and float part, for a prompt of one row group.")
 @waves_option
-@click.option("--cache", is_flag=True,
-              help="Instead: the layer's attention with a small key-value cache, which keeps a window or heavy "
-                   "hitters. Golden model, about 20 s.")
+@click.option("--layer", type=click.IntRange(min=0),
+              help="Instead: an encoder layer of MiniLM, its linear layers and attention.  [of --cache-demo: 2]")
+@click.option("--layers", type=click.Choice(["all"]), help="Instead: all layers of MiniLM.")
+@click.option("--cache-demo", is_flag=True,
+              help="Instead: a layer's attention with a small cache, which keeps a window or heavy hitters. Golden "
+                   "model, about 20 s.")
+@click.option("--text", "texts", multiple=True, metavar="SENTENCE",
+              help="Of MiniLM: input sentence, may be repeated.  [default: built in]")
 @click.option("--cache-share", type=click.FloatRange(0, 1, min_open=True), default=0.2, show_default=True,
-              help="Share of the text's keys that the small caches of --cache hold.")
-@click.option("--text-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
-              help="Text of --cache, at least 128 tokens; the model takes 512.  [default: built in, 340 tokens]")
-@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="Where --cache draws which keys survive (.png, .svg).  [default: cache-survivors.png in build]")
+              help="Of --cache-demo: share of the text's keys that the small caches hold.")
+@click.option("--text-file", type=_EXISTING, metavar="FILE", help="Of --cache-demo: text of at least 128 tokens.")
+@click.option("--picture", type=_FILE, metavar="FILE",
+              help="Of --cache-demo: where the picture goes.  [default: cache-survivors.png in build]")
 @click.pass_context
-def command(context, layer, layers, texts, preset, config_file, simulator, weight_format, group, method, waves, cache,
-            cache_share, text_file, picture):
-    """Run an encoder layer of MiniLM on real sentences, its linear layers and attention in simulated RTL.
+def command(context, preset, config_file, layer, layers, texts, cache_demo, cache_share, text_file, picture, backend,
+            weight_format, group, method, waves, **generation):
+    """Generate text with a language model on the simulated core.
 
-    Shows for each stage how close it comes to PyTorch, whether the RTL gives the golden model's
-    bits, and what it costs. Fails if it does not give them.
+    Embeddings, norms, linear layers, attention, the key-value cache and the choice of the largest logits run on the
+    generated Verilog, as one program a step. Then it shows what that cost, and whether the golden integer
+    model generates the same tokens and logits: if not, the command fails.
 
-    With --cache it shows instead which keys of a text survive in each head, and how much of the attention's
-    output a small cache keeps.
+    With --layer, --layers or --cache-demo it shows parts of MiniLM, an encoder, instead.
     """
-    _check_options(context, cache)
-    if cache:
-        if texts and text_file:
-            raise click.UsageError("--text and --text-file exclude each other")
-        text = text_file.read_text() if text_file else " ".join(texts) or None
-        _run_cache(View(), configuration(preset, config_file), CACHE_LAYER if layer is None else layer, text,
-                   cache_share, picture)
-        return
-    if layer is not None and layers is not None:
-        raise click.UsageError("--layer and --layers exclude each other")
-    view = View()
-    view.say(NOTICE)
+    mode = "cache_demo" if cache_demo else "layers" if layer is not None or layers else "text"
+    _refuse_others(context, mode)
     config = configuration(preset, config_file)
-    recipe = Recipe(weight_format, group, method)
-    backend = get_backend(simulator, config, waves=waves, progress=view.progress)
-    try:
-        _run(view, recipe, backend, layer or 0, layers == "all", texts or DEFAULT)
-    except (BuildError, SimulationError, JobFailed) as error:
-        raise click.ClickException(str(error)) from None
+    if mode == "cache_demo":
+        run_cache_demo(config, layer, texts, text_file, cache_share, picture)
+    elif mode == "layers":
+        if layer is not None and layers is not None:
+            raise click.UsageError("--layer and --layers exclude each other")
+        if weight_format == "ovp4-tuned":
+            raise click.UsageError("ovp4-tuned is a file of the default model: MiniLM's layers have int8, ovp4, int4")
+        if backend.startswith(SERIAL):
+            raise click.UsageError(f"a board runs whole models: --layer and --layers need one of {', '.join(BACKENDS)}")
+        run_layers(config, backend, layer, layers == "all", texts, weight_format, group, method, waves)
+    else:
+        run_generate(context, config, Wish(backend=backend, weight_format=weight_format, group=group, method=method,
+                                           waves=waves, **generation))
 
 
-def _run(view, recipe, backend, layer, all_layers, texts):
-    began = time.monotonic()
-    # After the options are checked: PyTorch takes seconds to import.
-    view.say("loading PyTorch and MiniLM")
-    from ..minilm.model import STAGES, load
-    from ..minilm.pipeline import run_model, stage_macs
-    from ..minilm.quantized import QuantizedMiniLM
-    config = backend.config
-    model = load()
-    count = len(model.linears)
-    if layer >= count:
-        raise ValueError(f"layer is {layer}: the model has layers 0 to {count - 1}")
-    layers = range(count) if all_layers else range(layer, layer + 1)
-    _check_fits(config, model)
-    batch = model.tokenize(texts)
-    quantized = QuantizedMiniLM(model, recipe, calibration_text(), report=view.say)
-    for index in layers:
-        quantized.layer(index)
-
-    if hasattr(backend, "build"):
-        view.say(f"preparing {backend.name}; it is built the first time, which takes some minutes")
-        backend.build(("linear", "attention"))
-    view.say(f"{_layers(layers)}; sentences: {len(batch.lengths)}, tokens: {len(batch.ids)}; {recipe}; "
-             f"preset {config.name}, {config.rows} x {config.lanes} multipliers; {backend.name}")
-    macs = sum(stage_macs(model, index, stage, batch) for index in layers for stage in STAGES)
-    with view.running(macs, STAGES):
-        reports, cosines = run_model(model, layers, quantized, backend, batch, view)
-    view.table(reports, config)
-    if cosines is not None:
-        view.sentences(texts, cosines)
-    if getattr(backend, "last_waves", None):
-        view.say(f"waveforms of the last stage: {backend.last_waves}")
-    view.summary(reports, cosines, macs, backend.name, time.monotonic() - began)
-    wrong = [f"layer {stage.layer} {STAGES[stage.stage]}" for report in reports for stage in report.stages
-             if stage.exact is False]
-    if wrong:
-        raise click.ClickException(f"the RTL's results differ from the golden model's: {', '.join(wrong)}")
-
-
-def _check_options(context, cache):
+def _refuse_others(context, mode):
     """Refuse options that are given and mean nothing."""
-    others = NOT_WITH_CACHE if cache else ("cache_share", "text_file", "picture")
+    known = set().union(*MODES.values())
     flags = {option.name: option.opts[0] for option in context.command.params}
-    given = [flags[name] for name in others if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    given = [flags[name] for name in flags if name in known - set(MODES[mode])
+             and context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if given:
-        raise click.UsageError(f"--cache has no {', '.join(given)}" if cache else
-                               f"{', '.join(given)} means nothing without --cache")
-
-
-def _run_cache(view, config, index, text, share, picture):
-    began = time.monotonic()
-    view.say(CACHE_NOTICE)
-    view.say("loading PyTorch and MiniLM")
-    from ..cache_demo.data import TEXT, causal_layer
-    from ..cache_demo.demo import compare
-    from ..cache_demo.picture import write_picture
-    from ..cache_demo.policies import LAST, budget
-    from ..cache_demo.table import favourites, policy_table, survivor_lines
-    from ..minilm.model import load
-    from ..simulation.build import build_root
-
-    layer = causal_layer(load(), TEXT if text is None else text, index)
-    tokens = len(layer.tokens)
-    heavy, recent = budget(tokens, share)
-    view.say(f"layer {index}, {layer.heads} heads; tokens: {tokens}{'' if layer.whole else ', the first of the text'}; "
-             f"caches of {heavy + recent + 1}: heavy {heavy}, recent {recent}, own 1; preset {config.name}")
-    with view.counting("heavy hitters", tokens) as advance:
-        found = compare(layer, GoldenBackend(config), share, advance)
-    kept = found.hitters.attention_kept(found.mass)[:, -LAST:].mean(axis=1)
-    view.say(f"Keys of each head after the last token: heavy hitters (height: how many of a column), then the recent "
-             f"ones; share of the last {LAST} tokens' attention that the kept keys hold")
-    for line in survivor_lines(found.hitters, kept, view.console.width):
-        view.console.print(line)
-    view.say("Heavy hitters in most heads: " + ", ".join(
-        f"{token!r} {heads}" for token, heads in favourites(found.hitters, layer.tokens)))
-    view.console.print(policy_table(found.runs, layer.context, found.mass))
-    path = picture or build_root() / "cache-survivors.png"
-    write_picture(path, found.hitters, found.mass,
-                  f"MiniLM, layer {index}, {tokens} tokens, {heavy} heavy and {recent} recent keys")
-    view.say(f"{path}: which keys survive")
-    steps, same = found.victims()
-    view.say(f"H2O in float, from the same sums, drops the same key in {same:,} of {steps:,} steps. "
-             f"{time.monotonic() - began:.0f} s in all.")
-
-
-def _layers(layers):
-    return f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]} to {layers[-1]}"
-
-
-def _check_fits(config, model):
-    """Refuse a configuration that is too small for the model, and name presets that are not."""
-    needed = max(linear.weight.shape[1] for stages in model.linears for linear in stages.values())
-    if needed > config.max_reduction:
-        fits = [name for name, preset in PRESETS.items() if preset.max_reduction >= needed]
-        raise ValueError(f"{config.name!r} holds reductions of at most {config.max_reduction} and the "
-                         f"model's second feed-forward layer has {needed}: choose preset {' or '.join(fits)}")
-    head_dim = model.linears[0]["attention_output"].weight.shape[1] // model.heads
-    if head_dim > config.max_head_dim:
-        raise ValueError(f"{config.name!r} holds head dimensions of at most {config.max_head_dim} and the model has "
-                         f"{head_dim}")
+        raise click.UsageError(f"{', '.join(given)} means nothing for {WORDS[mode]}")

@@ -7,9 +7,11 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from .paths import MODEL
+
 __all__ = ["FOLDER", "held_out_text", "load", "load_default", "record"]
 
-FOLDER = Path(__file__).parent / "model"
+FOLDER = MODEL
 
 
 def load(folder):

@@ -6,7 +6,7 @@ import numpy as np
 from olivine.olive.formats import LaneFormat
 
 from .codes import codebook
-from .scales import normalised
+from .scales import factor_of
 from .search import OUTLIER_FACTORS, PLAIN_FACTORS, start_scale
 
 __all__ = ["LOG2_E", "head_format", "head_scale", "head_codes", "score_scale", "output_scale"]
@@ -60,17 +60,6 @@ def head_codes(x, scale, lane_format):
     return np.ascontiguousarray(book.columns(x.T / scale)[0].T)
 
 
-def _hardware(name, ratio, places):
-    """``mult`` (16 bits) and ``shift`` (6 bits) with ratio = mult * 2**(places - shift)."""
-    mult, exponent = (int(part) for part in normalised(ratio))
-    shift = exponent + places
-    if shift > 63:
-        mult, shift = mult >> min(shift - 63, 16), 63
-    if shift < 0:
-        raise ValueError(f"{name} would be multiplied by {ratio:g}: at most {2.0 ** (16 + places):g}")
-    return mult, shift
-
-
 def score_scale(q_scale, k_scale, scale):
     """``score_mult`` and ``score_shift`` for scores ``scale * q . k``, a natural logarithm.
 
@@ -81,10 +70,10 @@ def score_scale(q_scale, k_scale, scale):
         return 0, 0
     if ratio < 0:
         raise ValueError(f"scale is {scale!r}: must not be negative")
-    return _hardware("scores", ratio, 0)
+    return factor_of("scores", ratio, 0)
 
 
 def output_scale(v_scale, o_scale):
     """``o_mult`` and ``o_shift`` for results in steps of ``o_scale``."""
     # The hardware gives O / l * o_mult * 2**(16 - o_shift).
-    return _hardware("results", v_scale / o_scale, 16)
+    return factor_of("results", v_scale / o_scale, 16)

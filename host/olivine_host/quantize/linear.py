@@ -13,7 +13,7 @@ from .gptq import compensate, damped
 from .scales import finish, hardware_scales
 from .search import group_scales, squared_error
 
-__all__ = ["METHODS", "QuantizedLinear", "quantize_linear", "dequantized"]
+__all__ = ["METHODS", "QuantizedLinear", "quantize_linear", "choose_scales", "dequantized"]
 
 METHODS = ("nearest", "gptq")
 
@@ -28,18 +28,20 @@ class QuantizedLinear:
     ----------
     weights : LinearWeights
     x_format, y_format : RowFormat
-    x_scale, y_scale : float
+    x_scale : float
+    y_scale : float or float64 [N]
     """
 
     weights: LinearWeights
     x_format: RowFormat
     y_format: RowFormat
     x_scale: float
-    y_scale: float
+    y_scale: float | np.ndarray
 
 
 def quantize_linear(w, bias=None, *, x_scale, y_scale, x_format=RowFormat.INT12, y_format,
-                    format="auto", group=Group.G64, method="nearest", hessian=None, pairs="least_error"):
+                    format="auto", group=Group.G64, method="nearest", hessian=None, pairs="least_error",
+                    scales=None):
     """Quantize ``y = x @ w.T + bias``.
 
     Parameters
@@ -47,8 +49,9 @@ def quantize_linear(w, bias=None, *, x_scale, y_scale, x_format=RowFormat.INT12,
     w : float [N, K]
         As `torch.nn.Linear` holds it.
     bias : float [N] or None
-    x_scale, y_scale : float
-        Real value of one step of the rows and of the results; see `activation_scale`.
+    x_scale : float
+    y_scale : float or float [N]
+        Real value of one step of the rows and of the results (of each channel); see `activation_scale`.
     x_format, y_format : RowFormat
         ``x_format`` is INT8 or INT12.
     format : LaneFormat or "auto"
@@ -62,6 +65,9 @@ def quantize_linear(w, bias=None, *, x_scale, y_scale, x_format=RowFormat.INT12,
     pairs : str
         How pairs with outliers are coded: "least_error", "rule" or "first_wins"; see
         :meth:`Codebook.pairs`. All decode alike.
+    scales : float [ceil(K / run), N] or None
+        Scales of the weights, one row per channel group (one in all for CHANNEL), instead of a search; needs a
+        ``format`` other than "auto".
 
     Returns
     -------
@@ -75,10 +81,13 @@ def quantize_linear(w, bias=None, *, x_scale, y_scale, x_format=RowFormat.INT12,
     w, bias = _check_arrays(w, bias)
     _check_choices(x_format, y_format, format, group, method, pairs)
     for name, value in (("x_scale", x_scale), ("y_scale", y_scale)):
-        if not (np.isfinite(value) and value > 0):
+        if not (np.isfinite(value).all() and np.all(np.asarray(value) > 0)):
             raise ValueError(f"{name} is {value!r}: must be finite and above 0")
-    x_scale, y_scale = float(x_scale), float(y_scale)
-    k = len(w)
+    k, n = w.shape
+    x_scale = float(x_scale)
+    y_scale = np.array(y_scale, np.float64) if np.ndim(y_scale) else float(y_scale)
+    if np.shape(y_scale) not in ((), (n,)):
+        raise ValueError(f"y_scale has shape {y_scale.shape}: must be one number, or ({n},), one per output channel")
     run = k if group is Group.CHANNEL else run_steps(group)
     importance = None
     if method == "gptq":
@@ -88,7 +97,10 @@ def quantize_linear(w, bias=None, *, x_scale, y_scale, x_format=RowFormat.INT12,
         # Errors beside large inputs cost more, but compensation takes a share of them: square root.
         importance = np.sqrt(np.diagonal(hessian) / np.diagonal(hessian).mean())
 
-    book, scales = _choose(w, run, format, pairs, importance)
+    if scales is None:
+        book, scales = choose_scales(w, run, format, pairs, importance)
+    else:
+        book, scales = _given(scales, (-(-k // run), n), format)
     scales = hardware_scales(scales, bias, group, x_scale=x_scale, y_scale=y_scale)
     if method == "gptq":
         codes, values = _compensated(w, scales.weight, run, book, hessian, pairs)
@@ -138,8 +150,8 @@ def _check_choices(x_format, y_format, format, group, method, pairs):
             raise ValueError(f"{name} is {value!r}: allowed are {', '.join(map(repr, allowed))}")
 
 
-def _choose(w, run, format, pairs, importance):
-    """Codebook and scales [G, N]; the format of least error where "auto" leaves the choice."""
+def choose_scales(w, run, format, pairs="least_error", importance=None):
+    """Codebook and scales [G, N] of ``w`` [K, N]; the format of least error where "auto" leaves the choice."""
     options = []
     for candidate in _AUTO if format == "auto" else (format,):
         book = codebook(candidate)
@@ -149,6 +161,16 @@ def _choose(w, run, format, pairs, importance):
                     for k, scale in zip(range(0, len(w), run), scales)) if format == "auto" else 0.0
         options.append((error, book, scales))
     return min(options, key=lambda option: option[0])[1:]
+
+
+def _given(scales, shape, format):
+    """Codebook and scales that the caller chose."""
+    if format == "auto":
+        raise ValueError("scales are given, but format is 'auto': name the format that they are of")
+    scales = np.asarray(scales, np.float64)
+    if scales.shape != shape or not (np.isfinite(scales) & (scales >= 0)).all():
+        raise ValueError(f"scales{scales.shape} must be {shape}, finite and not negative")
+    return codebook(format), scales
 
 
 def _nearest(w, scales, run, book, pairs):

@@ -12,7 +12,7 @@ import numpy as np
 from olivine.config import REQUANT_BITS
 from olivine.linear.descriptor import Group
 
-__all__ = ["HardwareScales", "hardware_scales", "normalised", "finish"]
+__all__ = ["HardwareScales", "hardware_scales", "normalised", "factor_of", "finish"]
 
 _LARGEST = 255
 """Multiplier of the group with a channel's largest scale."""
@@ -59,6 +59,20 @@ def normalised(ratio):
     carried = mult == 65536
     mult = np.where(carried, 32768, mult)
     return mult.astype(np.uint16), 16 - (power + carried).astype(np.int64)
+
+
+def factor_of(name, ratio, places=0):
+    """``mult`` (16 bits) and ``shift`` (6 bits) with ratio = mult * 2**(places - shift); ratio is above 0.
+
+    ValueError if ``name`` would need a negative shift.
+    """
+    mult, exponent = (int(part) for part in normalised(ratio))
+    shift = exponent + places
+    if shift > 63:
+        mult, shift = mult >> min(shift - 63, 16), 63
+    if shift < 0:
+        raise ValueError(f"{name} would be multiplied by {ratio:g}: at most {2.0 ** (16 + places):g}")
+    return mult, shift
 
 
 def hardware_scales(scales, bias, group, *, x_scale, y_scale):

@@ -8,6 +8,7 @@ from olivine.control.job import Window
 from ..attention_jobs import AttentionJob
 from ..backends import AttentionResult, LinearResult
 from ..jobs import LinearJob
+from .core import build_core
 from .designs import cached_design
 from .native import build
 from .run import Options, run_jobs
@@ -124,7 +125,10 @@ class SimulatedBackend:
     def build(self, units=("linear",)):
         """Build engines, if this was not done before."""
         for unit in units:
-            self.engine(unit).build()
+            if unit == "core":
+                build_core(self.config, self.name)
+            else:
+                self.engine(unit).build()
 
     def run(self, job, trace=False):
         """Run one `LinearJob`, `AttentionJob` or `MergeJob`; returns its `JobResult`.

@@ -8,9 +8,12 @@ from pathlib import Path
 from .. import toolchain
 from .build import cached, digest, log_tail
 
-__all__ = ["BuildError", "NativeBuild", "build"]
+__all__ = ["ENGINE", "CORE", "BuildError", "NativeBuild", "build"]
 
 HERE = Path(__file__).parent
+
+ENGINE, CORE = "harness.v", "core.v"
+"""Harnesses: of an engine with jobs and statuses; of the whole core."""
 
 VERILATOR_FLAGS = (
     "--cc", "--exe", "--build", "--top-module", "harness", "-O3", "--x-assign", "fast", "--x-initial", "fast",
@@ -52,20 +55,21 @@ class NativeBuild:
     waves: str | None = None
 
 
-def _widths(ports):
-    """Macros of harness.v from a design's list of ports."""
+def _widths(ports, harness):
+    """Macros of a harness from a design's list of ports."""
     width = {port["name"]: port["width"] for port in ports}
+    names = {"BUS_BITS": "m_axi_rdata", "ADDR_BITS": "m_axi_araddr", "ID_BITS": "m_axi_arid",
+             "ACTIVITY_BITS": "activity"}
+    if harness == ENGINE:
+        names |= {"JOB_BITS": "job_payload", "DONE_BITS": "done_payload", "WINDOW_BITS": "windows"}
     try:
-        return {"BUS_BITS": width["m_axi_rdata"], "ADDR_BITS": width["m_axi_araddr"],
-                "ID_BITS": width["m_axi_arid"], "JOB_BITS": width["job_payload"],
-                "DONE_BITS": width["done_payload"], "WINDOW_BITS": width["windows"],
-                "ACTIVITY_BITS": width["activity"]}
+        return {macro: width[name] for macro, name in names.items()}
     except KeyError as error:
-        raise ValueError(f"the design has no port {error}: the harness runs engines with an AXI4 bus, "
-                         "`job`, `done`, `windows` and `activity`") from None
+        raise ValueError(f"the design has no port {error}: {harness} runs what has "
+                         f"{', '.join(names.values())}") from None
 
 
-def build(design, simulator, memory_words, waves=False):
+def build(design, simulator, memory_words, waves=False, harness=ENGINE):
     """Build a design, or find the build made before.
 
     Parameters
@@ -77,6 +81,8 @@ def build(design, simulator, memory_words, waves=False):
         Size of the memory, beats.
     waves : bool
         Every run writes waveforms.
+    harness : str
+        `ENGINE` or `CORE`.
 
     Raises
     ------
@@ -88,16 +94,17 @@ def build(design, simulator, memory_words, waves=False):
     tool = toolchain.simulator(simulator)
     # FST would be smaller, but Verilator's writer wants the headers of two compression libraries.
     picture = "waves.vcd" if waves else None
-    macros = {"TOP": design.name, "MEMORY_WORDS": memory_words, **_widths(design.ports)}
+    macros = {"TOP": design.name, "MEMORY_WORDS": memory_words, **_widths(design.ports, harness)}
     if waves:
         macros["WAVES"] = f'"{picture}"'
     defines = [f"-DOLIVINE_{name}={value}" for name, value in macros.items()]
     if simulator == "verilator":
         flags = [*VERILATOR_FLAGS, *(["--trace-vcd"] if waves else [])]
-        sources = [HERE / "harness.v", HERE / "main.cpp"]
+        sources = [HERE / harness, HERE / "main.cpp"]
     else:
-        flags, sources = ICARUS_FLAGS, [HERE / "harness.v"]
-    key = digest(design.text, *(path.read_text() for path in sources), tool, defines, flags)
+        flags, sources = ICARUS_FLAGS, [HERE / harness]
+    key = digest(design.text, *(path.read_text() for path in (*sources, HERE / "memory.vh")), tool, defines, flags)
+    flags = [*flags, f"-I{HERE}"]
 
     def make(folder):
         (folder / "design.v").write_text(design.text)

@@ -31,6 +31,7 @@ _WORDS = {
     StatusCode.BAD_SEGMENT: "the segment at {address:#x} names what its sequence does not have: field {field}",
     StatusCode.BAD_ROW: "the row at {address:#x} has a field {field} that names a place that is not its turn",
     StatusCode.REFUSED: "the cache refused the operation: {field}",
+    StatusCode.ABORTED: "the job was given up",
 }
 
 _FIELDS = {"linear": FIELDS, "attention": ATTENTION_FIELDS}

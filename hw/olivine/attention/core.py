@@ -20,6 +20,12 @@ __all__ = ["AttentionCore"]
 class AttentionCore(wiring.Component):
     """An `AttentionEngine` with an array of its own and one bus.
 
+    Parameters
+    ----------
+    config : AcceleratorConfig
+    controlled : bool
+        With ports ``abort`` and ``rows_ready``; without, no job is given up and rows are always ready.
+
     Members
     -------
     job, done, windows, geometry, lookup, found, appending, event, bus_timeout, activity
@@ -28,9 +34,9 @@ class AttentionCore(wiring.Component):
         IDs below 4 are those of the engine's ``bus``, 4 of its ``rows``.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, controlled=False):
         check_config(config)
-        self.config = config
+        self.config, self.controlled = config, controlled
         super().__init__({
             "job": In(stream.Signature(AttentionDescriptor)), "done": Out(stream.Signature(JobStatus)),
             "windows": In(data.ArrayLayout(Window(config.addr_width), config.windows)),
@@ -39,6 +45,7 @@ class AttentionCore(wiring.Component):
             "found": In(stream.Signature(LookupAnswer)), "appending": In(1),
             "event": Out(stream.Signature(CacheEvent)),
             "bus": Out(AXI4(config.addr_width, config.bus_bits, id_width=ID_BITS + 1)),
+            **({"abort": In(1), "rows_ready": In(1)} if controlled else {}),
         })
 
     def elaborate(self, platform):
@@ -58,6 +65,7 @@ class AttentionCore(wiring.Component):
         m.d.comb += [
             *(getattr(engine, name).eq(getattr(self, name)) for name in ("windows", "geometry", "appending",
                                                                          "bus_timeout")),
-            engine.rows_ready.eq(1), self.activity.eq(engine.activity),
+            engine.abort.eq(self.abort if self.controlled else 0),
+            engine.rows_ready.eq(self.rows_ready if self.controlled else 1), self.activity.eq(engine.activity),
         ]
         return m

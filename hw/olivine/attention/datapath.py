@@ -4,7 +4,7 @@
 
     pages ───> PageLoader ── word ─> Border ─ lane[L] ─┐
                                                        v
-    queries ─> RowLoader ──────┬─ row[P] ─────────> OliveArray ─┬─ parts of O ─> BlockMerge ─> Normaliser ─> results
+    queries ─> QueryLoader ────┬─ row[P] ─────────> OliveArray ─┬─ parts of O ─> BlockMerge ─> ResultPacker ─> results
                                │                                │                  ^ factors
     ProbabilityStore ──────────┘                                └─ scores ─> ScoreScaler
          ^                                                                       v
@@ -22,20 +22,20 @@ from amaranth.utils import ceil_log2
 from ..config import GUARD_BITS, PROBABILITY_BITS
 from ..control.lifecycle import events_layout
 from ..linear.border import Border
-from ..linear.rows import RowLoader, block_layout
 from ..memory.realign import words
 from ..numerics.popcount import popcount
 from ..olive.formats import LaneFormat
 from ..olive.shared import ArrayPort
+from ..stream import read_later
 from . import results
 from .hitters.layout import loaded_layout
 from .layout import CHUNKS, bounds_layout, cell_address, cell_position, mask_address, record_layout, tree_address
 from .merge import BlockMerge
-from .normalise import Normaliser
 from .pages import PageLoader, tile_layout
 from .parts import PartLoader, part_layout
 from .plan import plan_layout, times
-from .queries import query_words
+from .queries import QueryLoader
+from .queries import block_layout as query_layout
 from .results import ResultPacker
 from .score import ScoreScaler, score_word
 from .sequencer import Sequencer, probability_words, tile_tag
@@ -72,11 +72,12 @@ class ProbabilityStore(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.memory = memory = Memory(shape=self.i.shape(), depth=self.depth, init=[])
-        write, read = memory.write_port(), memory.read_port()
         base, head = Signal(range(self.depth)), Signal(range(self.depth))
+        write = memory.write_port()
+        word = read_later(m, memory, (base + self.offset)[:len(base)], write)
         m.d.comb += [
             write.addr.eq(head), write.data.eq(self.i), write.en.eq(self.i_valid),
-            read.addr.eq(base + self.offset), read.en.eq(1), self.o.eq(read.data),
+            self.o.eq(word),
         ]
         m.d.sync += [head.eq(head + self.i_valid), base.eq(base + self.release),
                      self.level.eq(self.level + self.i_valid - self.release)]
@@ -127,7 +128,7 @@ class Datapath(wiring.Component):
             "bounds": In(bounds_layout(config)),
             "i_page": In(stream.Signature(config.bus_bits)), "i_tile": In(stream.Signature(tile_layout(config))),
             "i_query": In(stream.Signature(words(config.bus_bytes))),
-            "i_query_block": In(stream.Signature(block_layout(config, query_words(config)))),
+            "i_query_block": In(stream.Signature(query_layout(config))),
             "i_part": In(stream.Signature(part_layout(config))),
             "i_result_block": In(stream.Signature(results.block_layout(config))),
             "o": Out(stream.Signature(words(config.bus_bytes))),
@@ -139,7 +140,7 @@ class Datapath(wiring.Component):
         m = Module()
         config, plan = self.config, self.plan
         m.submodules.pages = pages = PageLoader(config)
-        m.submodules.queries = queries = RowLoader(config, query_words(config), config.max_head_dim)
+        m.submodules.queries = queries = QueryLoader(config)
         m.submodules.probabilities = probabilities = ProbabilityStore(config)
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.border = border = Border(config.lanes, config.element, across=True)
@@ -148,7 +149,6 @@ class Datapath(wiring.Component):
         m.submodules.softmax = softmax = BlockSoftmax(config)
         m.submodules.state = state = RunningState(config)
         m.submodules.merge = merge = BlockMerge(config)
-        m.submodules.normaliser = normaliser = Normaliser(config)
         m.submodules.packer = packer = ResultPacker(config)
         m.submodules.parts = parts = PartLoader(config)
         m.d.comb += [part.plan.eq(plan) for part in (pages, sequencer, packer)]
@@ -233,19 +233,14 @@ class Datapath(wiring.Component):
             m.d.comb += [
                 score.params[index].mult.eq(params.score_mult), score.params[index].shift.eq(params.score_shift),
                 score.tree_base[index].eq(params.position),
-                state.params[index].o_mult.eq(params.o_mult), normaliser.params[index].o_shift.eq(params.o_shift),
+                state.params[index].o_mult.eq(params.o_mult), packer.params[index].o_shift.eq(params.o_shift),
             ]
 
-        # Finished words of O: through the normaliser, or as they are.
+        # Finished words of O.
         m.d.comb += [
-            normaliser.i.valid.eq(merge.o.valid & ~plan.partial), normaliser.i.tag.eq(merge.o.tag),
-            normaliser.i.value.eq(merge.o.value), normaliser.i.exponent.eq(merge.o.exponent),
-            normaliser.i.factor.eq(merge.o.factor), normaliser.o_format.eq(plan.o_format),
-            packer.i_valid.eq(Mux(plan.partial, merge.o.valid, normaliser.o.valid)),
-            *(packer.i[index].eq(Mux(plan.partial, merge.o.value[index], normaliser.o.value[index]))
-              for index in range(config.rows)),
-            packer.record_valid.eq(state.record_valid & (plan.partial | plan.lse)), packer.record.eq(state.record),
-            self.chunk_done.eq(packer.chunk_done),
+            packer.i_valid.eq(merge.o.valid), packer.i.eq(merge.o.value),
+            packer.record_valid.eq(state.record_valid), packer.record_place.eq(state.record_place),
+            packer.record.eq(state.record), self.chunk_done.eq(packer.chunk_done),
         ]
 
         seen = Signal(range(config.rows + 1))
@@ -253,13 +248,13 @@ class Datapath(wiring.Component):
             seen.eq(popcount(score.o.visible) & score.o.valid.replicate(len(seen))),
             self.events.useful.eq(times(plan.head_dim, seen) << 1),
             self.events.illegal.eq(popcount(border.illegal & exists & answered.count_illegal.replicate(config.lanes))),
-            self.events.sat_output.eq(popcount(normaliser.o.saturated) & normaliser.o.valid.replicate(8)),
         ]
         m.d.comb += [
             self.events.step.eq(sequencer.issue), self.events.stall.eq(sequencer.stall),
             self.events.values.eq(sequencer.values), self.events.drain.eq(drained.valid),
             self.events.exp.eq(softmax.o.valid), self.events.output.eq(packer.credit),
             self.events.sat_row.eq(queries.saturated), self.events.sat_score.eq(score.saturated),
+            self.events.sat_output.eq(packer.saturated),
         ]
         return m
 

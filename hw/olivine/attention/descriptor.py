@@ -10,7 +10,7 @@ Memory layouts (B = bus bytes, P = rows, L = lanes, d = head dimension):
 
 query and output
     ``[row group][dim][P]``, int8 or int16 containers; where fewer than P rows exist only those are
-    stored. Aligned to their container.
+    stored. Aligned to their container. A `CachedGroup` may lie in the rows of a batch instead, see there.
 page
     L keys of one KV head: the keys, then the values, aligned to the bus. Page j of a group lies at
     ``bases[j] + page_offset`` and holds its keys j*L to j*L + L - 1.
@@ -135,9 +135,27 @@ CachedGroup = data.StructLayout({
     "zero_position": unsigned(40),
     "tree": unsigned(48),       # ``[row]`` masks of 64 bits, aligned to 8 bytes; bit j: the place ``position + j``
     "zero_tree": unsigned(16),
-    "reserved": unsigned(64),
+    "batch": unsigned(1),       # queries and results lie in the rows of a batch; 0: the next three are 0
+    "lane": unsigned(8),        # of the first token, below P
+    "q_words": unsigned(16),    # from one row group of the batch to the next: of queries
+    "o_words": unsigned(16),    # and of results
+    "reserved": unsigned(23),
 })
-"""One group of a cached job: rows, and the segments of sequences that they see, each read once."""
+"""One group of a cached job: rows, and the segments of sequences that they see, each read once.
+
+**Batch.** Tokens of any sequences lie side by side in the rows of a batch, ``[row group][channel][P]`` int16, P rows
+always stored, a *word* being one channel of P rows and exactly a beat of the bus. With ``batch`` queries (int12) and
+results (int12 or int16) of the group are some rows of a batch; ``q`` and ``o`` are the first word of the (first) query
+head in the row group of the first token. Query head h has the words h * d to h * d + d - 1 from there on.
+
+One query head (``heads`` 1)
+    Token t is row t of the group. It lies in lane ``lane + t`` of the row group, or, with ``lane`` 0 and any number of
+    tokens, in lane t % P of row group t // P.
+Several
+    One token, so ``rows`` = ``heads`` <= P. Query head h is row h of the group, in lane ``lane`` of its own words.
+
+Of the results' words only these lanes are written. All else, the log-sum-exp too, is as without ``batch``.
+"""
 
 SEGMENT_BYTES = 32
 SEGMENTS = 64

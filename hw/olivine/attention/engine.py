@@ -11,7 +11,6 @@ from ..kvcache.lookup import CacheEvent, EventKind, LookupAnswer, LookupRequest
 from ..kvcache.lookup_port import LookupPort
 from ..memory.axi import AXI4
 from ..memory.faults import bus_faults
-from ..memory.guard import AddressGuard
 from ..memory.monitor import BusMonitor
 from ..memory.mux import ReadMux
 from ..memory.reader import BurstReader
@@ -20,17 +19,18 @@ from ..memory.writer import BurstWriter
 from ..olive.shared import ArrayPort, lend
 from ..stream import Queue
 from .datapath import Datapath
-from .descriptor import AttentionDescriptor
+from .descriptor import BASE_BYTES, AttentionDescriptor
+from .gate import CommandGate
 from .hitters.layout import cell_chunk_layout
 from .hitters.unit import HitterUnit
 from .layout import CHUNKS
 from .pages import PageAddresses, tile_layout
 from .parts import PartAddresses
-from .plan import ADDRESS_BITS, Planner
+from .plan import Planner, address_bits
 from .queries import QueryAddresses
 from .results import ResultBlocks
 from .sequencer import tile_tag
-from .table import ChunkFan, Elements, page_layout
+from .table import ChunkFan, Elements
 from .walk import TableWalk
 
 __all__ = ["check_config", "AttentionEngine"]
@@ -44,10 +44,10 @@ ID_BITS = 2
 # Reads in flight hide the memory's latency: 30 cycles and a burst, twice over.
 PAGE_QUEUE_BEATS, PAGE_BURST_BEATS = 128, 32
 QUERY_QUEUE_BEATS, QUERY_BURST_BEATS = 64, 16
-TABLE_QUEUE_BEATS, TABLE_BURST_BEATS = 32, 8
-CELL_QUEUE_BEATS, CELL_BURST_BEATS = 64, 16
-PAGES = 64
-"""Pages whose addresses wait on chip."""
+TABLE_QUEUE_BEATS, TABLE_BURST_BEATS = 16, 8      # little, and long before its use
+CELL_QUEUE_BEATS, CELL_BURST_BEATS = 16, 8         # a number a cycle, of two or four bytes
+PAGES = 16
+"""Pages whose addresses wait on chip: the time of as many is many times that of what comes between two chunks."""
 
 EVENTS = 4
 TILES = 16
@@ -88,15 +88,19 @@ class AttentionEngine(wiring.Component):
     bus_timeout : In(24)
         Silent cycles after which a job ends with TIMEOUT; 0 is never.
     activity : Out(Activity)
+    abort : In(1)
+        The job at work is given up, and ends with ABORTED when the bus owes nothing; without one, nothing happens.
     rows_ready : In(1)
         The rows are in memory; until then the job fetches all but them. Stays high to the job's end.
+    yields : In(1)
+        While high, and ``rows_ready`` is low, no further page is asked for: somebody else needs the bus now.
     bus : Out(AXI4)
         Reads with three IDs, 0 pages, 1 table, 2 records of cells; writes of records.
     rows : Out(AXI4)
         Queries or partial results, and results.
     array : Out(ArrayPort)
 
-    A job that fails stops issuing, lets what is outstanding on the bus end, and then reports; on
+    A job that fails or is given up stops issuing, lets what is outstanding on the bus end, and then reports; on
     TIMEOUT it reports at once. Results already written stay; nothing outside the job's results is
     touched.
 
@@ -116,7 +120,7 @@ class AttentionEngine(wiring.Component):
             "geometry": In(CacheGeometry), "lookup": Out(stream.Signature(LookupRequest)),
             "found": In(stream.Signature(LookupAnswer)), "appending": In(1),
             "event": Out(stream.Signature(CacheEvent)),
-            "rows_ready": In(1),
+            "abort": In(1), "rows_ready": In(1), "yields": In(1),
             **{name: Out(AXI4(config.addr_width, config.bus_bits, id_width=ID_BITS)) for name in ("bus", "rows")},
             "array": Out(ArrayPort(config, tile_tag(config))),
         })
@@ -128,18 +132,25 @@ class AttentionEngine(wiring.Component):
         running = Signal()
 
         # The bus side outlives a job: it ends what it began. Everything else starts afresh with each.
+        serial = config.vector_cycles > 1
         readers = [
-            BurstReader(addr_width, bus_bytes, 0, PAGE_QUEUE_BEATS, PAGE_BURST_BEATS, realign=False, id_width=ID_BITS),
-            BurstReader(addr_width, bus_bytes, 1, QUERY_QUEUE_BEATS, QUERY_BURST_BEATS, id_width=ID_BITS),
-            BurstReader(addr_width, bus_bytes, 2, TABLE_QUEUE_BEATS, TABLE_BURST_BEATS, id_width=ID_BITS),
-            BurstReader(addr_width, bus_bytes, 3, CELL_QUEUE_BEATS, CELL_BURST_BEATS, id_width=ID_BITS),
+            BurstReader(addr_width, bus_bytes, 0, PAGE_QUEUE_BEATS, PAGE_BURST_BEATS, realign=False, id_width=ID_BITS,
+                        max_outstanding=config.outstanding),
+            BurstReader(addr_width, bus_bytes, 1, QUERY_QUEUE_BEATS, QUERY_BURST_BEATS, id_width=ID_BITS,
+                        max_outstanding=config.outstanding, serial=serial),
+            BurstReader(addr_width, bus_bytes, 2, TABLE_QUEUE_BEATS, TABLE_BURST_BEATS,
+                        realign=bus_bytes > BASE_BYTES, id_width=ID_BITS, max_outstanding=config.outstanding,
+                        serial=serial),
+            BurstReader(addr_width, bus_bytes, 3, CELL_QUEUE_BEATS, CELL_BURST_BEATS, id_width=ID_BITS,
+                        max_outstanding=config.outstanding, serial=serial),
         ]
         for name, reader in zip(("page", "query", "table", "cell"), readers):
             m.submodules[f"{name}_reader"] = reader
         page_reader, query_reader, table_reader, cell_reader = readers
         m.submodules.mux = mux = ReadMux(addr_width, config.bus_bits, READERS - 1, id_width=ID_BITS)
-        m.submodules.writer = writer = BurstWriter(addr_width, bus_bytes, id_width=ID_BITS)
-        m.submodules.cell_writer = cell_writer = BurstWriter(addr_width, bus_bytes, id_width=ID_BITS)
+        m.submodules.writer = writer = BurstWriter(addr_width, bus_bytes, id_width=ID_BITS, columns=True)
+        m.submodules.cell_writer = cell_writer = BurstWriter(
+            addr_width, bus_bytes, CELL_QUEUE_BEATS, CELL_BURST_BEATS, id_width=ID_BITS)
         writers = writer, cell_writer
         m.submodules.monitor = monitor = BusMonitor()
         m.submodules.row_monitor = row_monitor = BusMonitor()
@@ -156,14 +167,17 @@ class AttentionEngine(wiring.Component):
         queries, pages = fresh("queries", QueryAddresses(config)), fresh("pages", PageAddresses(config))
         blocks, datapath = fresh("blocks", ResultBlocks(config)), fresh("datapath", Datapath(config))
         hitters = fresh("hitters", HitterUnit(config))
-        fetched, met = (fresh(name, Queue(page_layout(config), PAGES)) for name in ("fetched", "met"))
+        # Of pages the fetch needs to know where they lie; who orders the steps, which they are.
+        page, log_lanes = table.o_page.payload, config.lanes.bit_length() - 1
+        fetched = fresh("fetched", Queue(data.StructLayout({"addr": page.addr.shape(), "keys": page.keys.shape()}),
+                                         PAGES))
+        met = fresh("met", Queue(data.StructLayout({
+            "keys": page.keys.shape(), "number": range(config.table_entries), "segment": page.segment.shape()}), PAGES))
         tiles = fresh("tiles", Queue(tile_layout(config), TILES))
-        guards = [fresh(f"{name}_guard", AddressGuard(ADDRESS_BITS, config.windows, write="write" in name))
-                  for name in ("page", "query", "table", "cell", "write", "cell_write")]
-        for guard in guards:
-            for index in range(config.windows):
-                m.d.comb += [getattr(guard.windows[index], field).eq(getattr(self.windows[index], field))
-                             for field in ("first", "last", "readable", "writable")]
+        width = address_bits(config)
+        read_gate = fresh("read_gate", CommandGate(width, config.windows, False, addr_width, len(readers)))
+        write_gate = fresh("write_gate", CommandGate(width, config.windows, True, addr_width, len(writers)))
+        m.d.comb += [gate.windows.eq(self.windows) for gate in (read_gate, write_gate)]
 
         # Chunks wait here while a group's sums are loaded: pages are fetched meanwhile.
         waiting = fresh("waiting", Queue(cell_chunk_layout(config), CHUNKS))
@@ -175,38 +189,53 @@ class AttentionEngine(wiring.Component):
         parts = fresh("parts", PartAddresses(config))
         for source, target, other in ((fan.o[0], pages.i, parts.i), (fan.o[1], queries.i, None),
                                       (fan.o[2], datapath.i_chunk, None), (fetched.o, pages.i_page, parts.i_page)):
-            m.d.comb += [target.payload.eq(source.payload), target.valid.eq(source.valid & ~merge),
+            m.d.comb += [target.valid.eq(source.valid & ~merge),
                          source.ready.eq(Mux(merge, other.ready if other is not None else 1, target.ready))]
             if other is not None:
-                m.d.comb += [other.payload.eq(source.payload), other.valid.eq(source.valid & merge)]
+                m.d.comb += other.valid.eq(source.valid & merge)
+            for taker in (target, other) if other is not None else (target,):
+                m.d.comb += [taker.payload[name].eq(source.payload[name]) for name, _ in source.payload.shape()]
         m.d.comb += [blocks.i.payload.eq(fan.o[3].payload), blocks.i.valid.eq(fan.o[3].valid & ~plan.score),
                      fan.o[3].ready.eq(blocks.i.ready | plan.score)]
         # Every page goes to those who fetch it and to those who order the steps over it.
+        unit = datapath.i_unit.payload
         m.d.comb += [
-            fetched.i.payload.eq(table.o_page.payload), met.i.payload.eq(table.o_page.payload),
+            *(fetched.i.payload[name].eq(page[name]) for name in ("addr", "keys")),
+            *(met.i.payload[name].eq(page[name]) for name in ("keys", "segment")),
+            met.i.payload.number.eq(page.position >> log_lanes),
+            *(unit[name].eq(met.o.payload[name]) for name in ("keys", "segment")),
+            unit.position.eq(met.o.payload.number << log_lanes),
+            datapath.i_unit.valid.eq(met.o.valid), met.o.ready.eq(datapath.i_unit.ready),
             table.o_page.ready.eq(Mux(merge, fetched.i.ready, fetched.i.ready & met.i.ready)),
             fetched.i.valid.eq(table.o_page.valid & (merge | met.i.ready)),
             met.i.valid.eq(table.o_page.valid & fetched.i.ready & ~merge),
         ]
-        wiring.connect(m, met.o, datapath.i_unit)
 
         # Commands: addresses -> guard -> bus. Data: bus -> datapath -> bus.
-        rows_command = stream.Signature(command(ADDRESS_BITS)).create()
+        rows_command = stream.Signature(command(width)).create()
         m.d.comb += [
-            rows_command.payload.eq(Mux(merge, parts.o_command.payload, queries.o_command.payload)),
+            *(rows_command.payload[name].eq(Mux(merge, parts.o_command.payload[name], queries.o_command.payload[name]))
+              for name in ("addr", "bytes")),
             rows_command.valid.eq(Mux(merge, parts.o_command.valid, queries.o_command.valid)),
             parts.o_command.ready.eq(rows_command.ready & merge),
             queries.o_command.ready.eq(rows_command.ready & ~merge),
         ]
-        commands = (pages.o_command, rows_command, table.o_command, hitters.o_command, blocks.o_command,
-                    hitters.o_write_command)
-        targets = *(reader.i for reader in readers), *(part.i_command for part in writers)
-        for source, guard, target in zip(commands, guards, targets):
-            may = self.rows_ready if target is query_reader.i else 1
-            m.d.comb += [guard.i.valid.eq(source.valid), source.ready.eq(guard.i.ready),
-                         *(guard.i.payload[name].eq(source.payload[name]) for name in ("addr", "bytes")),
-                         target.valid.eq(guard.o.valid & may), guard.o.ready.eq(target.ready & may),
-                         target.payload.addr.eq(guard.o.payload.addr), target.payload.bytes.eq(guard.o.payload.bytes)]
+        # The rarer first.
+        reads = (
+            (table.o_command, table_reader.i, 1), (rows_command, query_reader.i, self.rows_ready),
+            (hitters.o_command, cell_reader.i, 1), (pages.o_command, page_reader.i, self.rows_ready | ~self.yields))
+        writes = (blocks.o_command, writer.i_command, 1), (hitters.o_write_command, cell_writer.i_command, 1)
+        for gate, ways in ((read_gate, reads), (write_gate, writes)):
+            for (source, target, may), i, o in zip(ways, gate.i, gate.o):
+                m.d.comb += [i.valid.eq(source.valid & may), source.ready.eq(i.ready & may),
+                             target.valid.eq(o.valid), o.ready.eq(target.ready)]
+                for name in ("addr", "bytes"):
+                    m.d.comb += [i.payload[name].eq(source.payload[name]), target.payload[name].eq(o.payload[name])]
+        results_wait, cells_wait = write_gate.held
+        with m.If(write_gate.i[0].ready):
+            # Beside the gate, what it does not look at.
+            m.d.sync += [writer.i_command.payload[name].eq(blocks.o_command.payload[name])
+                         for name in ("column", "low", "high")]
         wiring.connect(m, table_reader.o, elements.i)
         wiring.connect(m, elements.o, table.i)
         for source, target in ((cell_reader.o, hitters.i), (hitters.o_write, cell_writer.i),
@@ -242,7 +271,7 @@ class AttentionEngine(wiring.Component):
             hitters.cells.eq(plan.cells), hitters.hitters.eq(plan.hitters), hitters.score.eq(plan.score),
             hitters.i_score.eq(datapath.score), hitters.score_group.eq(datapath.score.tag.group),
             hitters.i_record_valid.eq(datapath.record_valid),
-            hitters.i_record.eq(datapath.record), hitters.write_idle.eq(cell_writer.idle & ~guards[-1].o.valid),
+            hitters.i_record.eq(datapath.record), hitters.write_idle.eq(cell_writer.idle & ~cells_wait),
         ]
         for reader, port in zip((page_reader, table_reader, cell_reader), mux.ports):
             wiring.connect(m, reader.port, port)
@@ -265,16 +294,16 @@ class AttentionEngine(wiring.Component):
             control.job.payload.eq(self.job.payload), control.job.valid.eq(self.job.valid),
             self.job.ready.eq(control.job.ready), planner.job.eq(control.held),
             control.bad.eq(planner.bad), control.field.eq(planner.field), running.eq(control.running),
-            control.idle.eq(idle), control.expired.eq(watchdog.expired),
-            control.finished.eq((blocks.done | plan.score) & ~guards[READERS].o.valid & writer.idle
+            control.idle.eq(idle), control.expired.eq(watchdog.expired), control.abort.eq(self.abort),
+            control.finished.eq((blocks.done | plan.score) & ~results_wait & writer.idle
                                 & (~plan.cells | table.done & hitters.idle)),
             control.read_beat.eq(monitor.read_beat + row_monitor.read_beat),
             control.write_beat.eq(monitor.write_beat + row_monitor.write_beat),
             control.events.eq(datapath.events), self.activity.eq(control.activity),
         ]
         first_fault(m, [
-            *((guard.fault.valid, code, guard.fault.addr) for guard, code in zip(
-                guards, (StatusCode.GUARD_READ,) * READERS + (StatusCode.GUARD_WRITE,) * len(writers))),
+            (read_gate.fault.valid, StatusCode.GUARD_READ, read_gate.fault.addr),
+            (write_gate.fault.valid, StatusCode.GUARD_WRITE, write_gate.fault.addr),
             *bus_faults(readers, *writers),
             (table.fault.valid, table.fault.code, table.fault.address, table.fault.field),
         ], control.fault)

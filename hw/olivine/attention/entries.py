@@ -1,6 +1,6 @@
 """Entries of a job's table: which are legal."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,6 +14,7 @@ from .descriptor import (
     SEGMENTS,
     AttentionGroup,
     CachedGroup,
+    OutputFormat,
 )
 from .plan import address_outside, plan_layout
 
@@ -45,10 +46,17 @@ class EntryCheck(wiring.Component):
             """Whether it is none."""
             return address_outside(config, value) | value[:alignment.bit_length() - 1].any()
 
+        # Rows in a batch are whole words, whose beats are the bus's.
+        batch, several = plan.cached & cached.batch, plan.heads != 1
+        word = 2 * config.rows
+        wide = plan.q_wide & ((plan.o_format == OutputFormat.INT12) | (plan.o_format == OutputFormat.INT16))
+        possible = wide if word == config.bus_bytes else Const(0, 1)
+        inside = several | (cached.lane == 0) | (cached.lane + cached.rows <= config.rows)
+
         # The first three words are the same in both.
         common = [
-            ("q", ~plan.merge & (address(entry.q, 1) | (plan.q_wide & entry.q[0]))),
-            ("o", address(entry.o, 1) | (entry.o[0] & plan.o_wide)),
+            ("q", ~plan.merge & (address(entry.q, 1) | (plan.q_wide & entry.q[0]) | batch & address(entry.q, word))),
+            ("o", address(entry.o, 1) | (entry.o[0] & plan.o_wide) | batch & address(entry.o, word)),
             ("lse", (plan.lse | plan.score) & address(entry.lse, 4)),
             ("zero_shift", entry.zero_shift != 0),
         ]
@@ -66,13 +74,18 @@ class EntryCheck(wiring.Component):
         of_cache = [
             ("segments", address(cached.segments, SEGMENT_BYTES)),
             ("head", cached.head >= self.geometry.heads),
-            ("rows", (cached.rows == 0) | many),
+            ("rows", (cached.rows == 0) | many
+             | batch & several & ((cached.rows != plan.heads) | (cached.rows > config.rows))),
             ("count", (cached.count == 0) | (cached.count > SEGMENTS)
              | ((plan.tree | plan.cells) & (cached.count != 1))),
             ("zero_rows", cached.zero_rows != 0),
             ("zero_position", cached.zero_position != 0),
             ("tree", plan.tree & address(cached.tree, BASE_BYTES)),
             ("zero_tree", cached.zero_tree != 0),
+            ("batch", cached.batch & ~possible),
+            ("lane", Mux(cached.batch, (cached.lane >= config.rows) | ~inside, cached.lane != 0)),
+            ("q_words", ~cached.batch & (cached.q_words != 0)),
+            ("o_words", ~cached.batch & (cached.o_words != 0)),
             ("reserved", cached.reserved != 0),
         ]
 

@@ -13,7 +13,7 @@ from .descriptor import SEGMENTS
 
 __all__ = ["CHUNKS", "GROUPS", "SCORE_BITS", "MAXIMUM_BITS", "SUM_BITS", "O_BITS", "POSITION_BITS", "SHIFT_BITS",
            "FACTOR_BITS", "LSE_BITS", "score_tag", "merge_tag", "bounds_layout", "mask_address", "tree_address",
-           "cell_address", "cell_position", "slots", "block_sum_bits", "factors_layout", "record_layout"]
+           "cell_address", "cell_position", "slots", "place_bits", "block_sum_bits", "factors_layout", "record_layout"]
 
 CHUNKS = 2
 """Chunks whose parameters and queries are on chip: one at work, one being fetched. A chunk's *bank*."""
@@ -43,6 +43,11 @@ LSE_BITS = 18
 def slots(config):
     """Units between their first score and their last use: the probabilities of C pages are on chip."""
     return config.contexts
+
+
+def place_bits(config):
+    """Of a place of a sequence, and of the number of all places."""
+    return config.max_sequence.bit_length()
 
 
 def block_sum_bits(config):
@@ -96,13 +101,12 @@ def bounds_layout(config):
 
 def factors_layout(config):
     """What a unit's weighted values need, by row: shifts of the O so far (``old``) and of the page's own part
-    (``new``); in a final unit exponent of l and the factor that divides by l and requantizes."""
-    return data.ArrayLayout(data.StructLayout({
-        "old": unsigned(SHIFT_BITS), "new": unsigned(SHIFT_BITS), "exponent": unsigned(5),
-        "factor": unsigned(FACTOR_BITS)}), config.rows)
+    (``new``)."""
+    return data.ArrayLayout(data.StructLayout({"old": unsigned(SHIFT_BITS), "new": unsigned(SHIFT_BITS)}), config.rows)
 
 
 def record_layout(config):
-    """A context's complete running state, by row."""
+    """A context's complete running state, by row; exponent of l and the factor that divides by l and requantizes."""
     return data.ArrayLayout(data.StructLayout({
-        "m": signed(MAXIMUM_BITS), "l": unsigned(SUM_BITS), "lse": signed(LSE_BITS)}), config.rows)
+        "m": signed(MAXIMUM_BITS), "l": unsigned(SUM_BITS), "lse": signed(LSE_BITS), "exponent": unsigned(5),
+        "factor": unsigned(FACTOR_BITS)}), config.rows)

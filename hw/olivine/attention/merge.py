@@ -1,32 +1,31 @@
 """The weighted values O of every context: what pages and partial results add up to."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..numerics.rounding import rsh
-from .layout import FACTOR_BITS, O_BITS, factors_layout, merge_tag, slots
+from ..stream import read_later
+from .layout import O_BITS, SHIFT_BITS, factors_layout, merge_tag, slots
 
 __all__ = ["merged_word", "BlockMerge"]
 
 
 def merged_word(config):
-    """A finished O of one dim, by row, with the exponent and the factor of its row that normalise it."""
-    return data.StructLayout({"valid": 1, "tag": merge_tag(config),
-                              "value": data.ArrayLayout(signed(O_BITS), config.rows),
-                              "exponent": data.ArrayLayout(5, config.rows),
-                              "factor": data.ArrayLayout(FACTOR_BITS, config.rows)})
+    """A finished O of one dim, by row."""
+    return data.StructLayout({"valid": 1, "value": data.ArrayLayout(signed(O_BITS), config.rows)})
 
 
 class BlockMerge(wiring.Component):
     """P-lane SIMD: ``O = rsh(O, old) + rsh(value, new)``, one dim a cycle, O so far in a memory.
 
+    One of ``old`` and ``new`` is 0 (`RunningState`), so there is one shifter; the bit that rounds is the adder's carry.
+
     ::
 
         cycle  0  word         O and factors addressed
-               1  O and factors from their memories
-               2  rsh
+               1  O and factors from their memories; which of both is shifted
+               2  >>
                3  +
                4  write back, or o
 
@@ -43,8 +42,8 @@ class BlockMerge(wiring.Component):
         Asked in cycle 0, answered in cycle 1 (`RunningState`).
     o : Out(merged_word)
 
-    Latency: `latency` cycles. Throughput: one word a cycle. Cost: 40 * P bits of ``state_words`` words, two 40-bit
-    shifters for each row.
+    Latency: `latency` cycles. Throughput: one word a cycle. Cost: 40 * P bits of ``state_words`` words, a 40-bit
+    shifter for each row.
     """
 
     latency = 4
@@ -71,24 +70,29 @@ class BlockMerge(wiring.Component):
             sync += after.eq(before)
 
         m.submodules.memory = memory = Memory(shape=values, depth=config.state_words, init=[])
-        read, write = memory.read_port(), memory.write_port()
-        value_1, value_2, so_far_2, kept_3, added_3, total_4 = (
-            Signal(values, name=name) for name in ("value_1", "value_2", "so_far_2", "kept_3", "added_3", "total_4"))
-        factors = [Signal(factors_layout(config), name=f"factors_{cycle}") for cycle in (2, 3, 4)]
+        write = memory.write_port()
+        before = read_later(m, memory, i.addr, write)
+        value_1, shifted_2, other_2, shifted_3, other_3, total_4 = (
+            Signal(values, name=name)
+            for name in ("value_1", "shifted_2", "other_2", "shifted_3", "other_3", "total_4"))
         m.d.comb += [
-            self.slot.eq(i.tag.slot), read.addr.eq(i.addr), read.en.eq(1),
+            self.slot.eq(i.tag.slot),
             write.addr.eq(stage[4].addr), write.data.eq(total_4), write.en.eq(stage[4].valid & ~stage[4].tag.final),
-            self.o.valid.eq(stage[4].valid & stage[4].tag.final), self.o.tag.eq(stage[4].tag),
+            self.o.valid.eq(stage[4].valid & stage[4].tag.final),
             self.o.value.eq(total_4),
         ]
         # Cycle 1 to 2: registers behind the slow outputs of the memories.
-        sync += [value_1.eq(i.value), value_2.eq(value_1),
-                 so_far_2.eq(Mux(stage[1].tag.first, 0, read.data.as_value())),
-                 factors[0].eq(self.factors), factors[1].eq(factors[0]), factors[2].eq(factors[1])]
+        sync += value_1.eq(i.value)
+        places, round_3 = Signal(data.ArrayLayout(SHIFT_BITS, config.rows)), Signal(config.rows)
         for row in range(config.rows):
-            sync += [kept_3[row].eq(rsh(so_far_2[row], factors[0][row].old)),
-                     added_3[row].eq(rsh(value_2[row], factors[0][row].new)),
-                     total_4[row].eq(kept_3[row] + added_3[row])]
-            m.d.comb += [self.o.exponent[row].eq(factors[2][row].exponent),
-                         self.o.factor[row].eq(factors[2][row].factor)]
+            old, value = self.factors[row].old, value_1[row]
+            so_far = Mux(stage[1].tag.first, 0, before[row])
+            sync += [
+                shifted_2[row].eq(Mux(old != 0, so_far, value)), other_2[row].eq(Mux(old != 0, value, so_far)),
+                places[row].eq(old | self.factors[row].new),
+                # One bit below the point is the last one shifted out, which rounds.
+                Cat(round_3[row], shifted_3[row]).eq(Cat(Const(0, 1), shifted_2[row]).as_signed() >> places[row]),
+                other_3[row].eq(other_2[row]),
+                total_4[row].eq(shifted_3[row] + other_3[row] + round_3[row]),
+            ]
         return m

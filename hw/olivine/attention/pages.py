@@ -18,11 +18,10 @@ from .table import PAGE_BITS, chunk_layout, page_layout
 __all__ = ["next_is_keys", "tile_layout", "PageAddresses", "PageLoader"]
 
 
-def next_is_keys(chunk, keys_done, values_done, score):
-    """Whether a chunk's next tile is of keys, once ``keys_done`` pages of keys and ``values_done`` of values are
-    taken up. With few contexts, keys go one page ahead, so that the softmax works while they are multiplied. ``score``
+def next_is_keys(chunk, keys_done, ahead, score):
+    """Whether a chunk's next tile is of keys, once ``keys_done`` pages of keys are taken up, and ``ahead`` less of
+    values. With few contexts, keys go one page ahead, so that the softmax works while they are multiplied. ``score``
     jobs take up no values."""
-    ahead = keys_done - values_done
     return score | (keys_done != chunk.pages) & (ahead < Mux(chunk.lookahead, 2, 1))
 
 
@@ -58,7 +57,7 @@ class PageAddresses(wiring.Component):
         m = Module()
         config, plan, chunk = self.config, self.plan, self.i.payload
         log_bus, log_lanes = config.bus_bytes.bit_length() - 1, config.lanes.bit_length() - 1
-        keys_done, values_done = Signal(PAGE_BITS), Signal(PAGE_BITS)
+        keys_done, ahead = Signal(PAGE_BITS), Signal(2)
         page = self.i_page.payload
         newer, older = Signal.like(page), Signal.like(page)     # pages whose keys were asked for last, and before
         passes = Signal.like(plan.passes)
@@ -85,25 +84,25 @@ class PageAddresses(wiring.Component):
         with m.If(self.i.valid & ~active):
             with m.If(chunk.blank):
                 m.d.comb += [self.i.ready.eq(self.i_page.valid), self.i_page.ready.eq(1)]
-            with m.Elif((passes == 0) & next_is_keys(chunk, keys_done, values_done, plan.score)):
+            with m.Elif((passes == 0) & next_is_keys(chunk, keys_done, ahead, plan.score)):
                 with m.If(self.i_page.valid):
                     m.d.comb += [self.i_page.ready.eq(1),
                                  self.i.ready.eq(plan.score & (keys_done + 1 == chunk.pages))]
                     m.d.sync += [
-                        newer.eq(page), older.eq(newer), keys_done.eq(keys_done + 1),
+                        newer.eq(page), older.eq(newer), keys_done.eq(keys_done + 1), ahead.eq(ahead + 1),
                         active.eq(1), addr.eq(page.addr), tile.values.eq(0), tile.keys.eq(page.keys),
                         words.eq(times(plan.key_words, (page.keys + (config.bus_bytes - 1)) >> log_bus)),
                     ]
                     with m.If(self.i.ready):
-                        m.d.sync += keys_done.eq(0)
+                        m.d.sync += [keys_done.eq(0), ahead.eq(0)]
             with m.Else():
                 of = Signal.like(page)
                 keys = of.keys
                 start = Signal(ADDRESS_BITS)
                 m.d.comb += [
-                    of.eq(Mux(keys_done - values_done == 2, older, newer)),
+                    of.eq(Mux(ahead == 2, older, newer)),
                     start.eq(Mux(passes != 0, values_addr, of.addr + (plan.key_words << log_lanes))),
-                    page_end.eq(last_pass & (values_done + 1 == chunk.pages)),
+                    page_end.eq(last_pass & (keys_done == chunk.pages) & (ahead == 1)),
                     self.i.ready.eq(page_end),
                 ]
                 m.d.sync += [
@@ -114,9 +113,9 @@ class PageAddresses(wiring.Component):
                     passes.eq(passes + 1),
                 ]
                 with m.If(last_pass):
-                    m.d.sync += [passes.eq(0), values_done.eq(values_done + 1)]
+                    m.d.sync += [passes.eq(0), ahead.eq(ahead - 1)]
                 with m.If(page_end):
-                    m.d.sync += [keys_done.eq(0), values_done.eq(0)]
+                    m.d.sync += keys_done.eq(0)
         return m
 
 

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..control.job import command
 from ..memory.realign import words
-from ..stream import Gearbox, fork
+from ..stream import Gearbox, SerialGearbox, fork
 from .descriptor import PARTIAL_HEADER, PARTIAL_PLANES
 from .layout import CHUNKS, MAXIMUM_BITS, O_BITS, merge_tag
 from .plan import ADDRESS_BITS, plan_layout, times
@@ -112,7 +112,8 @@ class PartLoader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, part, rows = self.config, self.i_part.payload, self.config.rows
-        m.submodules.gearbox = gearbox = Gearbox(8, config.bus_bytes, 2 * rows)
+        m.submodules.gearbox = gearbox = (SerialGearbox if config.vector_cycles > 1 else Gearbox)(
+            8, config.bus_bytes, 2 * rows)
         inside, entered = Signal(), Signal()        # a record is at work; its last byte is in the gearbox
         index, dim = Signal(range(max(PARTIAL_HEADER, PARTIAL_PLANES))), Signal(range(config.max_head_dim))
         credits = Signal(range(self.credits + 1), init=self.credits)

@@ -22,14 +22,22 @@ from .descriptor import (
     OutputFormat,
 )
 
-__all__ = ["ADDRESS_BITS", "STRIDE_BITS", "times", "plan_layout", "check", "Planner", "address_outside"]
+__all__ = ["ADDRESS_BITS", "STRIDE_BITS", "times", "address_bits", "plan_layout", "check", "Planner",
+           "address_outside"]
 
 STRIDE_BITS = 24
 
 
+def address_bits(config):
+    """Width of address arithmetic. What a job's entries name begins inside the address space; it ends less than 2**32
+    bytes later or is met, command by command in steps below that, by the guard before it gets there: so one bit more
+    than an address has tells all that is outside."""
+    return max(config.addr_width, 32) + 1
+
+
 def plan_layout(config):
     """What a job's parts share, constant while it runs. Counts are plain (1 means one); ``*_stride`` are bytes
-    from one full row group to the next, ``*_chunk`` from one chunk to the next."""
+    from one full row group to the next."""
     dims, lanes = range(config.max_head_dim + 1), range(config.lanes + 1)
     beats = range(config.word_beats + 1)
     return data.StructLayout({
@@ -37,15 +45,14 @@ def plan_layout(config):
         "score": 1,                             # add to the sums of heavy hitters: keys only, and no results
         "key_format": LaneFormat, "value_format": LaneFormat, "key_int8": 1, "value_int8": 1,
         "q_wide": 1, "o_wide": 1, "o_format": OutputFormat, "partial": 1, "causal": 1, "lse": 1,
-        "head_dim": dims, "heads": 9, "window": 20, "groups": 16, "table": ADDRESS_BITS,
-        "contexts": range(config.contexts + 1), "chunk_rows": range(config.chunk_rows + 1),
+        "head_dim": dims, "heads": 9, "window": 20, "groups": 16, "table": address_bits(config),
+        "contexts": range(config.contexts + 1),
         "key_words": dims,                      # of a tile of keys
         "passes": range(-(-config.max_head_dim // config.lanes) + 1),   # tiles of values of a page
         "last_dims": lanes,                     # of the last pass
         "value_beats": beats, "last_value_beats": beats,    # of one key, in all passes but the last, and in the last
         "part_words": 12,                       # of one row group of a partial result
-        "q_stride": STRIDE_BITS, "q_chunk": STRIDE_BITS, "o_stride": STRIDE_BITS, "o_chunk": STRIDE_BITS,
-        "part_stride": STRIDE_BITS, "part_chunk": STRIDE_BITS,
+        "q_stride": STRIDE_BITS, "o_stride": STRIDE_BITS, "part_stride": STRIDE_BITS,
     })
 
 
@@ -91,7 +98,7 @@ class Planner(wiring.Component):
     Latency: `latency` cycles for ``plan``, 1 for ``bad``, from a stable ``job``.
     """
 
-    latency = 3
+    latency = 2
 
     def __init__(self, config):
         self.config = config
@@ -138,10 +145,5 @@ class Planner(wiring.Component):
         m.d.sync += [
             plan.part_words.eq(part_words), plan.part_stride.eq(part_stride),
             plan.o_stride.eq(Mux(plan.partial, part_stride, plan.head_dim << log_rows << plan.o_wide)),
-            plan.q_chunk.eq(times(plan.q_stride, plan.contexts)),
-            plan.chunk_rows.eq(plan.contexts << log_rows),
         ]
-        # Cycle 3.
-        m.d.sync += [plan.o_chunk.eq(times(plan.o_stride, plan.contexts)),
-                     plan.part_chunk.eq(times(plan.part_stride, plan.contexts))]
         return m

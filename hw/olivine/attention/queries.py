@@ -1,17 +1,21 @@
 """Where the queries of each chunk lie, and where they go on chip."""
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..config import ROW_BITS
 from ..control.job import command
-from ..linear.rows import block_layout
-from ..stream import fork
+from ..memory.realign import words
+from ..numerics.popcount import popcount
+from ..numerics.rounding import sat, saturates
+from ..stream import Gearbox, Queue, SerialGearbox, fork, read_later
 from .layout import CHUNKS
 from .plan import ADDRESS_BITS, plan_layout, times
 from .table import chunk_layout
 
-__all__ = ["query_words", "QueryAddresses"]
+__all__ = ["query_words", "block_layout", "QueryAddresses", "QueryLoader"]
 
 
 def query_words(config):
@@ -19,18 +23,32 @@ def query_words(config):
     return CHUNKS * config.state_words
 
 
+def block_layout(config):
+    """Queries that lie in memory one after the other: head_dim words of a row group, or of a batch one head's."""
+    return data.StructLayout({
+        "take": range(2 * config.rows + 1),     # bytes a word
+        "wide": 1,                              # int16 containers
+        "start": range(query_words(config)),    # first word in the store
+        "turn": range(config.rows),             # lanes that a word moves down by
+        "rows": config.rows,                    # a bit each: those that the block brings
+        "keep": 1,                              # the others stay as they are; else they become 0
+        "more": 1,                              # the next block brings other rows of the same words
+    })
+
+
 class QueryAddresses(wiring.Component):
-    """Asks for the queries of every chunk, one row group after the other.
+    """Asks for the queries of every chunk, one row group after the other; of a token's heads in a batch, one head after
+    the other.
 
     Members
     -------
     plan : In
     i : In(stream(chunk_layout))
     o_command : Out(stream(command)), o_block : Out(stream(block_layout))
-        Where a row group lies in memory, and where its words go: contexts follow each other in the
+        Where a block lies in memory, and where its words go: contexts follow each other in the
         chunk's bank.
 
-    Throughput: a row group a cycle, one idle cycle a chunk.
+    Throughput: a block a cycle, one idle cycle a chunk.
     """
 
     def __init__(self, config):
@@ -38,30 +56,125 @@ class QueryAddresses(wiring.Component):
         super().__init__({
             "plan": In(plan_layout(config)), "i": In(stream.Signature(chunk_layout(config))),
             "o_command": Out(stream.Signature(command(ADDRESS_BITS))),
-            "o_block": Out(stream.Signature(block_layout(config, query_words(config)))),
+            "o_block": Out(stream.Signature(block_layout(config))),
         })
 
     def elaborate(self, platform):
         m = Module()
-        config, plan, chunk = self.config, self.plan, self.i.payload
+        config, plan, chunk, block = self.config, self.plan, self.i.payload, self.o_block.payload
         addr, start = Signal(ADDRESS_BITS), Signal(range(query_words(config)))
-        context = Signal(range(config.contexts + 1))
-        active = Signal()
-        last = context + 1 == chunk.contexts
-        rows = Mux(last, chunk.last_rows, config.rows)
+        context, head = Signal(range(config.contexts + 1)), Signal(range(config.rows))
+        active, by_head, last_head = Signal(), Signal(), Signal()
+        last_context = context + 1 == chunk.contexts
+        rows, stored = Signal(range(config.rows + 1)), Signal(range(config.rows + 1))
         sent = fork(m, active, self.o_command, self.o_block)
         m.d.comb += [
+            by_head.eq(chunk.batch & (plan.heads != 1)), last_head.eq(~by_head | (head + 1 == chunk.last_rows)),
+            rows.eq(Mux(last_context, chunk.last_rows, config.rows)), stored.eq(Mux(chunk.batch, config.rows, rows)),
             self.o_command.payload.addr.eq(addr),
-            self.o_command.payload.bytes.eq(times(plan.head_dim, rows) << plan.q_wide),
-            self.o_block.payload.take.eq(rows << plan.q_wide), self.o_block.payload.wide.eq(plan.q_wide),
-            self.o_block.payload.start.eq(start),
-            self.i.ready.eq(active & sent & last),
+            self.o_command.payload.bytes.eq(times(plan.head_dim, stored) << plan.q_wide),
+            block.take.eq(stored << plan.q_wide), block.wide.eq(plan.q_wide), block.start.eq(start),
+            block.turn.eq(Mux(chunk.batch, chunk.lane - head, 0)),
+            block.rows.eq(Mux(by_head, 1 << head, (1 << rows) - 1)),
+            block.keep.eq(head != 0), block.more.eq(~last_head),
+            self.i.ready.eq(active & sent & last_context & last_head),
         ]
+        stride = Mux(chunk.batch, Mux(by_head, plan.head_dim, chunk.q_words) << config.rows.bit_length(), plan.q_stride)
         with m.If(~active):
             with m.If(self.i.valid):
                 m.d.sync += [active.eq(1), context.eq(0), addr.eq(chunk.q),
                              start.eq(Mux(chunk.bank, config.state_words, 0))]
         with m.Elif(sent):
-            m.d.sync += [context.eq(context + 1), addr.eq(addr + plan.q_stride), start.eq(start + plan.head_dim),
-                         active.eq(~last)]
+            m.d.sync += addr.eq(addr + stride)
+            with m.If(~last_head):
+                m.d.sync += head.eq(head + 1)
+            with m.Else():
+                m.d.sync += [head.eq(0), context.eq(context + 1), start.eq(start + plan.head_dim),
+                             active.eq(~last_context)]
+        return m
+
+
+class QueryLoader(wiring.Component):
+    """Unpacks blocks of queries into their store and says how far the array may read.
+
+    Members
+    -------
+    i : In(stream(words))
+        The blocks' bytes, a packet a block.
+    i_block : In(stream(block_layout))
+    take : In(1), available : Out
+        Words loaded, with all their rows, that the array has not yet met on its first pass over the chunk.
+    addr : In, o : Out(ArrayLayout(signed(12), P))
+        ``o`` is word ``addr`` of the cycle before.
+    saturated : Out(range(P + 1))
+        Queries that did not fit 12 bits in this cycle.
+
+    Throughput: one word a cycle, as far as the bus brings them. Rows that hold no token read 0.
+
+    Cost: a memory of `query_words` with a write enable for each row, a gearbox, a rotator of P lanes.
+    """
+
+    def __init__(self, config):
+        self.config, self.depth = config, query_words(config)
+        super().__init__({
+            "i": In(stream.Signature(words(config.bus_bytes))), "i_block": In(stream.Signature(block_layout(config))),
+            "take": In(1), "available": Out(range(self.depth + 1)),
+            "addr": In(range(self.depth)), "o": Out(data.ArrayLayout(signed(ROW_BITS), config.rows)),
+            "saturated": Out(range(config.rows + 1)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        word_bytes = 2 * config.rows
+        m.submodules.gearbox = gearbox = (SerialGearbox if config.vector_cycles > 1 else Gearbox)(
+            8, config.bus_bytes, word_bytes)
+        m.submodules.memory = memory = Memory(shape=self.o.shape(), depth=self.depth, init=[])
+        # Blocks whose bytes are still to come, and blocks on their way through the gearbox.
+        m.submodules.coming = coming = Queue(block_layout(config), 4)
+        m.submodules.inside = inside = Queue(block_layout(config), 4)
+        write = memory.write_port(granularity=1)
+        wiring.connect(m, wiring.flipped(self.i_block), coming.i)
+
+        # Into the gearbox. It knows one word size at a time: a block of another waits until it is empty.
+        entered, enters, may_enter = Signal(), Signal(), Signal()   # entered: the current packet's first beat is in
+        take = Signal(range(word_bytes + 1), init=1)
+        empty = inside.level == 0
+        m.d.comb += [
+            may_enter.eq(entered | (coming.o.valid & inside.i.ready & (empty | (take == coming.o.payload.take)))),
+            gearbox.i.payload.eq(self.i.payload),
+            gearbox.i.valid.eq(self.i.valid & may_enter), self.i.ready.eq(gearbox.i.ready & may_enter),
+            gearbox.take.eq(Mux(coming.o.valid & ~entered & empty, coming.o.payload.take, take)),
+            enters.eq(gearbox.i.valid & gearbox.i.ready & ~entered),
+            coming.o.ready.eq(enters), inside.i.valid.eq(enters), inside.i.payload.eq(coming.o.payload),
+        ]
+        with m.If(gearbox.i.valid & gearbox.i.ready):
+            m.d.sync += entered.eq(~self.i.payload.last)
+        with m.If(enters):
+            m.d.sync += take.eq(coming.o.payload.take)
+
+        # Out of it, row by row to their lanes.
+        block, word, moves = inside.o.payload, gearbox.o.payload, Signal()
+        index = Signal(range(config.max_head_dim))
+        overflow, here = Signal(config.rows), word.data.as_value()
+        for stage in range(len(block.turn)):
+            here = Mux(block.turn[stage], here.rotate_right(16 << stage), here)
+        turned = Signal(8 * word_bytes)
+        m.d.comb += [
+            gearbox.o.ready.eq(inside.o.valid), moves.eq(gearbox.o.valid & inside.o.valid), turned.eq(here),
+            inside.o.ready.eq(moves & word.last), write.addr.eq(block.start + index),
+            write.en.eq((block.rows | ~block.keep.replicate(config.rows)) & moves.replicate(config.rows)),
+        ]
+        for row in range(config.rows):
+            wide = turned.word_select(row, 16).as_signed()
+            m.d.comb += overflow[row].eq(block.rows[row] & block.wide & saturates(wide, ROW_BITS))
+            with m.If(block.rows[row]):
+                m.d.comb += write.data[row].eq(Mux(block.wide, sat(wide, ROW_BITS), word.data[row].as_signed()))
+        with m.If(moves):
+            m.d.sync += index.eq(Mux(word.last, 0, index + 1))
+        m.d.sync += [
+            self.available.eq(self.available + (moves & ~block.more) - self.take),
+            self.saturated.eq(Mux(moves, popcount(overflow), 0)),
+        ]
+        m.d.comb += self.o.eq(read_later(m, memory, self.addr, write))
         return m

@@ -1,43 +1,59 @@
-"""Results of attention on their way to memory: queued, packed to bytes, and addressed block by block."""
+"""Results of attention on their way to memory: queued, normalised, packed to bytes, and addressed block by block."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..control.job import command
 from ..memory.realign import words
-from ..stream import Gearbox, Queue, fork
-from .descriptor import PARTIAL_HEADER, PARTIAL_PLANES, OutputFormat
-from .layout import CHUNKS, O_BITS, record_layout
+from ..memory.writer import column_command
+from ..numerics.popcount import popcount
+from ..stream import Gearbox, Queue, SerialGearbox, fork
+from .descriptor import PARTIAL_HEADER, PARTIAL_PLANES
+from .layout import CHUNKS, FACTOR_BITS, LSE_BITS, MAXIMUM_BITS, O_BITS, SUM_BITS, record_layout
+from .normalise import PASS, Normaliser, NormaliserParameters
 from .plan import ADDRESS_BITS, plan_layout, times
+from .replay import ReplayQueue
+from .state import record_place
 from .table import chunk_layout
 
 __all__ = ["result_layout", "block_layout", "ResultBlocks", "ResultPacker"]
 
 
 def result_layout(config):
-    """A word of results: one dim of P rows; partial results take all bits, the others the low 16."""
+    """A word of finished O: one dim of P rows."""
     return data.ArrayLayout(signed(O_BITS), config.rows)
 
 
 def block_layout(config):
     """Contiguous results of one row group: the log-sum-exp, or ``dims`` dims, of a partial result after the
-    ``header``. ``last`` of a chunk."""
+    ``header``. ``last`` of a chunk. ``place``: whose record. ``rows``: those stored, all in a batch, where row r lies
+    in lane r + ``turn`` modulo P. ``again``: the next block brings other rows of the same dims."""
     return data.StructLayout({"lse": 1, "header": 1, "last": 1, "rows": range(config.rows + 1),
-                              "dims": range(config.lanes + 1)})
+                              "dims": range(config.lanes + 1), "turn": range(config.rows), "again": 1,
+                              "place": record_place(config)})
+
+
+def kept_layout(config):
+    """Of a record what the job writes, or what its results need, by row."""
+    return data.ArrayLayout(data.UnionLayout({
+        "partial": data.StructLayout({"m": signed(MAXIMUM_BITS), "l": unsigned(SUM_BITS)}),
+        "whole": data.StructLayout({"lse": signed(LSE_BITS), "exponent": unsigned(5), "factor": FACTOR_BITS}),
+    }), config.rows)
 
 
 class ResultBlocks(wiring.Component):
     """Walks passes and contexts of every chunk, in the order in which results leave the array.
 
     After a context's first dims comes its log-sum-exp, if the job asks for it. In a merge job the contexts are
-    the outer walk.
+    the outer walk. Of a token's heads in a batch each has a block of its own, head after head in every pass.
 
     Members
     -------
     plan : In
     i : In(stream(chunk_layout))
-    o_command : Out(stream(command)), o_block : Out(stream(block_layout))
+    o_command : Out(stream(column_command)), o_block : Out(stream(block_layout))
+        In a batch a column: of each word the lanes of the rows that the block brings.
     done : Out(1)
         Every block of the job has been announced.
 
@@ -48,7 +64,7 @@ class ResultBlocks(wiring.Component):
         self.config = config
         super().__init__({
             "plan": In(plan_layout(config)), "i": In(stream.Signature(chunk_layout(config))),
-            "o_command": Out(stream.Signature(command(ADDRESS_BITS))),
+            "o_command": Out(stream.Signature(column_command(ADDRESS_BITS, config.bus_bytes))),
             "o_block": Out(stream.Signature(block_layout(config))),
             "done": Out(1),
         })
@@ -63,30 +79,48 @@ class ResultBlocks(wiring.Component):
 
         last_context, last_pass, first_pass = context + 1 == chunk.contexts, passes + 1 == plan.passes, passes == 0
         dims = Mux(last_pass, plan.last_dims, config.lanes)
-        rows = Mux(last_context, chunk.last_rows, config.rows)
+        rows, stored = Signal(range(config.rows + 1)), Signal(range(config.rows + 1))
         header = plan.partial & first_pass
         sent = fork(m, active, self.o_command, self.o_block)
+        # A token's heads in a batch: its row h lies in words of its own.
+        by_head, head, again = Signal(), Signal(range(config.rows)), Signal()
+        head_addr = Signal(ADDRESS_BITS)
         m.d.comb += [
+            rows.eq(Mux(last_context, chunk.last_rows, config.rows)),
+            stored.eq(Mux(chunk.batch & ~lse, config.rows, rows)),
+            by_head.eq(chunk.batch & (plan.heads != 1)), again.eq(by_head & ~lse & (head + 1 != rows)),
             here.eq(Mux(plan.partial, times(dims, Const(PARTIAL_PLANES)) + Mux(header, PARTIAL_HEADER, 0), dims)),
-            self.o_command.payload.addr.eq(Mux(lse, lse_addr, group_addr + (times(before, rows) << plan.o_wide))),
-            self.o_command.payload.bytes.eq(Mux(lse, rows << 2, times(here, rows) << plan.o_wide)),
-            block.lse.eq(lse), block.header.eq(header), block.rows.eq(rows), block.dims.eq(dims),
+            self.o_command.payload.addr.eq(Mux(
+                lse, lse_addr, Mux(head != 0, head_addr, group_addr) + (times(before, stored) << plan.o_wide))),
+            self.o_command.payload.bytes.eq(Mux(lse, rows << 2, times(here, stored) << plan.o_wide)),
+            block.lse.eq(lse), block.header.eq(header), block.rows.eq(stored), block.dims.eq(dims),
+            block.turn.eq(Mux(chunk.batch & ~lse, chunk.lane - head, 0)), block.again.eq(again),
+            block.place.bank.eq(chunk.bank), block.place.context.eq(context),
         ]
-        more = ~lse & plan.lse & first_pass     # the log-sum-exp follows
+        if config.bus_bytes == 2 * config.rows:
+            first, behind = chunk.lane, chunk.lane + Mux(by_head, 1, rows)
+            m.d.comb += [
+                self.o_command.payload.column.eq(chunk.batch & ~lse & (by_head | (rows != config.rows))),
+                self.o_command.payload.low.eq(first << 1), self.o_command.payload.high.eq((behind << 1) - 1),
+            ]
+        more = ~lse & plan.lse & first_pass & ~again    # the log-sum-exp follows
         context_end = Signal()
         m.d.comb += [
-            context_end.eq(sent & ~more),
-            block.last.eq(~more & last_context & last_pass),
+            context_end.eq(sent & ~more & ~again),
+            block.last.eq(~more & ~again & last_context & last_pass),
             self.i.ready.eq(sent & block.last),
         ]
         with m.If(sent):
-            m.d.sync += lse.eq(more)
+            m.d.sync += [lse.eq(more), head.eq(Mux(again, head + 1, 0)),
+                         head_addr.eq(Mux(head != 0, head_addr, group_addr)
+                                      + (plan.head_dim << config.rows.bit_length()))]
         with m.If(context_end):
             with m.If(plan.merge & ~last_pass):
                 # Partial results come record by record: all dims of a context follow each other.
                 m.d.sync += [passes.eq(passes + 1), before.eq(before + here)]
             with m.Else():
-                m.d.sync += [context.eq(context + 1), group_addr.eq(group_addr + plan.o_stride),
+                stride = Mux(chunk.batch, chunk.o_words << config.rows.bit_length(), plan.o_stride)
+                m.d.sync += [context.eq(context + 1), group_addr.eq(group_addr + stride),
                              lse_addr.eq(lse_addr + (config.rows << 2))]
                 with m.If(plan.merge):
                     m.d.sync += [passes.eq(0), before.eq(0)]
@@ -101,103 +135,179 @@ class ResultBlocks(wiring.Component):
 
 
 class ResultPacker(wiring.Component):
-    """Queues words of results and packs the rows that exist into bus beats.
+    """Queues words of finished O, normalises them and packs the rows that exist into bus beats; in a batch, a word to a
+    beat.
+
+    ::
+
+        words ─> ReplayQueue ─┐
+        records ─> by context ┴> a row or all ─> register ─> Normaliser ─> gearbox ─> o
+
+    What is written as it is, partial results and log-sum-exps, goes the same way with a factor of 1, in halves of 16
+    bits. With one quotient (`Normaliser`) rows follow one another in the order of their lanes.
 
     Members
     -------
     plan : In
+    params : In(ArrayLayout(NormaliserParameters, CHUNKS))
+        By the block's bank; constant while words of the bank are in flight.
     i_valid : In(1), i : In(result_layout)
         A word. There must be room: whoever sends it counts words with ``credit``.
-    record_valid : In(1), record : In(record_layout)
-        Running state of a context whose results will follow, in the order of contexts; at most those of
-        two chunks wait.
+    record_valid : In(1), record_place : In(record_place), record : In(record_layout)
+        Running state of a context, before its words; it stays until another of its place comes.
     i_block : In(stream(block_layout))
     credit : Out(1)
         A word left the queue.
     o : Out(stream(words))
         A packet a block.
+    saturated : Out(range(P + 1))
+        Results that saturated, by the cycle.
     chunk_done : Out(1)
-        A chunk's last word is on its way out.
+        A chunk's last word is on its way out; its records and parameters are no longer needed.
 
-    Throughput: one word of results a cycle, a word of partial results in three. Holds 2 L words.
+    Throughput: one word of results a cycle, a word of partial results in three; in a batch a word of one of a token's
+    heads. With one quotient, a row a cycle in place of a word. Holds 2 L words. Cost: a `Normaliser`, 41 bits for each
+    row of 2 C contexts, a gearbox.
     """
 
     def __init__(self, config):
         self.config = config
         self.depth = 2 * config.lanes
         super().__init__({
-            "plan": In(plan_layout(config)), "i_valid": In(1), "i": In(result_layout(config)),
-            "record_valid": In(1), "record": In(record_layout(config)),
+            "plan": In(plan_layout(config)), "params": In(data.ArrayLayout(NormaliserParameters, CHUNKS)),
+            "i_valid": In(1), "i": In(result_layout(config)),
+            "record_valid": In(1), "record_place": In(record_place(config)), "record": In(record_layout(config)),
             "i_block": In(stream.Signature(block_layout(config))), "credit": Out(1),
-            "o": Out(stream.Signature(words(config.bus_bytes))), "chunk_done": Out(1),
+            "o": Out(stream.Signature(words(config.bus_bytes))), "saturated": Out(range(config.rows + 1)),
+            "chunk_done": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         config, plan, rows = self.config, self.plan, self.config.rows
-        m.submodules.queue = queue = Queue(result_layout(config), self.depth)
-        m.submodules.records = records = Queue(record_layout(config), CHUNKS * config.contexts)
+        m.submodules.queue = queue = ReplayQueue(result_layout(config), self.depth)
         m.submodules.blocks = blocks = Queue(block_layout(config), 4)
-        m.submodules.gearbox = gearbox = Gearbox(8, 2 * rows, config.bus_bytes)
+        m.submodules.normaliser = normaliser = Normaliser(config)
+        lanes = normaliser.lanes
+        serial = lanes != rows
+        m.submodules.gearbox = gearbox = (SerialGearbox if config.vector_cycles > 1 else Gearbox)(
+            8, 2 * lanes, config.bus_bytes)
         wiring.connect(m, wiring.flipped(self.i_block), blocks.i)
         wiring.connect(m, gearbox.o, wiring.flipped(self.o))
-        block, word, record, out = blocks.o.payload, queue.o.payload, records.o.payload, gearbox.i.payload
+        block, word, out = blocks.o.payload, queue.o.payload, gearbox.i.payload
+        record = self._record(m, block.place)
 
-        taken = Signal()
-        part = Signal(range(max(PARTIAL_HEADER, PARTIAL_PLANES)))   # word of the header, plane, half of the LSE
+        # Where we are: a dim of the block, a word of the header, plane or half of the LSE, a row.
+        moves, taken = Signal(), Signal()
+        part, lane = Signal(range(max(PARTIAL_HEADER, PARTIAL_PLANES))), Signal(range(rows))
         dim, in_header = Signal(range(config.lanes)), Signal(init=1)
-        header = block.header & in_header
-        last_dim, last_part = dim + 1 == block.dims, Signal()
+        header, raw = block.header & in_header, Signal()
+        last_dim, last_part, last_lane = dim + 1 == block.dims, Signal(), Signal()
+        step, last, count = Signal(), Signal(), Signal.like(out.count)
         m.d.comb += [
-            queue.i.valid.eq(self.i_valid), queue.i.payload.eq(self.i),
-            records.i.valid.eq(self.record_valid), records.i.payload.eq(self.record),
-            gearbox.take.eq(config.bus_bytes), taken.eq(gearbox.i.valid & gearbox.i.ready),
+            queue.i.valid.eq(self.i_valid), queue.i.payload.eq(self.i), gearbox.take.eq(config.bus_bytes),
+            # A word has its record before it, and so has the log-sum-exp, which comes after words.
+            taken.eq(blocks.o.valid & (block.lse | queue.o.valid) & moves),
+            raw.eq(block.lse | header | plan.partial), last_lane.eq((lane + 1 == block.rows) if serial else 1),
+            step.eq(taken & last_lane & last_part), blocks.o.ready.eq(taken & last),
+            queue.keep.eq(block.again), queue.back.eq(block.again & last_dim),
         ]
-        halves = [out.data.as_value().word_select(row, 16) for row in range(rows)]
+        many = block.rows > rows // 2
         with m.If(block.lse):
-            # Two words of int32, the first for the first half of the rows.
-            many = block.rows > rows // 2
-            m.d.comb += [
-                gearbox.i.valid.eq(blocks.o.valid & records.o.valid),
-                last_part.eq((part == 1) | ~many),
-                out.count.eq(Mux(part == 1, block.rows - rows // 2, Mux(many, rows // 2, block.rows)) << 2),
-                out.last.eq(last_part), blocks.o.ready.eq(taken & last_part),
-                records.o.ready.eq(taken & last_part),
-            ]
-            for index in range(max(rows // 2, 1)):
-                value = Mux(part == 1, record[index + rows // 2].lse, record[index].lse).as_signed()
-                extended = Signal(signed(32), name=f"lse_{index}")
-                m.d.comb += [extended.eq(value), halves[2 * index].eq(extended[:16]),
-                             halves[2 * index + 1].eq(extended[16:])]
+            # int32: rows one after the other, or two words, the first for the first half of the rows.
+            m.d.comb += [last_part.eq(part[0] if serial else part[0] | ~many), last.eq(last_part & last_lane)]
         with m.Elif(header):
-            m.d.comb += [
-                gearbox.i.valid.eq(blocks.o.valid & records.o.valid), last_part.eq(part == PARTIAL_HEADER - 1),
-                out.count.eq(block.rows << 1), records.o.ready.eq(taken & last_part),
-            ]
-            for row, half in enumerate(halves):
-                wide = Signal(signed(16), name=f"m_{row}")
-                m.d.comb += [wide.eq(record[row].m),
-                             half.eq(Mux(part == 0, wide, Mux(part == 1, record[row].l[:16], record[row].l[16:])))]
+            m.d.comb += last_part.eq(part == PARTIAL_HEADER - 1)
         with m.Else():
-            m.d.comb += [
-                gearbox.i.valid.eq(blocks.o.valid & queue.o.valid),
-                last_part.eq(~plan.partial | (part == PARTIAL_PLANES - 1)),
-                out.count.eq(block.rows << plan.o_wide), out.last.eq(last_part & last_dim),
-                queue.o.ready.eq(taken & last_part), blocks.o.ready.eq(taken & out.last),
-            ]
-            for row, half in enumerate(halves):
-                value = Cat(word[row], word[row][-1].replicate(8))
-                m.d.comb += half.eq(value.word_select(part, 16))
-            with m.If(plan.o_format == OutputFormat.INT8):
-                m.d.comb += [out.data[row].eq(word[row][:8]) for row in range(rows)]
-        with m.If(taken):
+            m.d.comb += [last_part.eq(~plan.partial | (part == PARTIAL_PLANES - 1)),
+                         last.eq(last_part & last_lane & last_dim), queue.o.ready.eq(step)]
+        if serial:
+            m.d.comb += count.eq(Mux(raw | plan.o_wide, 2, 1))
+        else:
+            m.d.comb += count.eq(block.rows << (raw | plan.o_wide))
+            with m.If(block.lse):
+                m.d.comb += count.eq(Mux(part[0], block.rows - rows // 2, Mux(many, rows // 2, block.rows)) << 2)
+        part_moves, lane_moves = (last_lane | block.lse, last_part | ~block.lse) if serial else (1, 1)
+        with m.If(taken & part_moves):
             m.d.sync += part.eq(Mux(last_part, 0, part + 1))
-            with m.If(last_part & ~block.lse):
-                m.d.sync += in_header.eq(0)
-                with m.If(~header):
-                    m.d.sync += dim.eq(Mux(last_dim, 0, dim + 1))
-            with m.If(blocks.o.ready):
-                m.d.sync += in_header.eq(1)
-        m.d.comb += [self.credit.eq(queue.o.valid & queue.o.ready),
+        if serial:
+            with m.If(taken & lane_moves):
+                m.d.sync += lane.eq(Mux(last_lane, 0, lane + 1))
+        with m.If(step & ~block.lse):
+            m.d.sync += in_header.eq(0)
+            with m.If(~header):
+                m.d.sync += dim.eq(Mux(last_dim, 0, dim + 1))
+        with m.If(blocks.o.ready):
+            m.d.sync += in_header.eq(1)
+        m.d.comb += [self.credit.eq(queue.o.valid & queue.o.ready & ~queue.keep),
                      self.chunk_done.eq(blocks.o.ready & block.last)]
+
+        # The rows of this cycle, into a register.
+        entry = Signal.like(normaliser.i)
+        row = (lane - block.turn)[:len(lane)]
+        for index in range(lanes):
+            value = Signal(signed(O_BITS), name=f"value_{index}")
+            kept = Signal(record.shape().elem_shape, name=f"kept_{index}")
+            of_lse = Signal(signed(LSE_BITS), name=f"lse_{index}")
+            m.d.comb += [value.eq(word[row if serial else index]), kept.eq(record[row if serial else index])]
+            if serial:
+                m.d.comb += of_lse.eq(kept.whole.lse)
+            else:
+                m.d.comb += of_lse.eq(Mux(part[0], record[rows // 2 + index // 2].whole.lse,
+                                          record[index // 2].whole.lse))
+            half = part[0] if serial else index % 2
+            element = Signal(signed(16), name=f"element_{index}")
+            with m.If(block.lse):
+                m.d.comb += element.eq(Mux(half, of_lse >> 16, of_lse))
+            with m.Elif(header):
+                m.d.comb += element.eq(Mux(part == 0, kept.partial.m,
+                                           Mux(part == 1, kept.partial.l[:16], kept.partial.l[16:])))
+            with m.Else():
+                m.d.comb += element.eq(Cat(value, value[-1].replicate(8)).word_select(part, 16))
+            with m.If(moves):
+                m.d.sync += [entry.value[index].eq(Mux(raw, element, value)),
+                             entry.exponent[index].eq(Mux(raw, PASS["exponent"], kept.whole.exponent)),
+                             entry.factor[index].eq(Mux(raw, PASS["factor"], kept.whole.factor))]
+        with m.If(moves):
+            m.d.sync += [entry.valid.eq(taken),
+                         entry.shift.eq(Mux(raw, PASS["shift"], self.params[block.place.bank].o_shift)),
+                         entry.o_format.eq(Mux(raw, PASS["o_format"], plan.o_format.as_value()))]
+
+        # Along with them: how many bytes they are, in which lanes, and whether they are here for the last time.
+        about = data.StructLayout({"count": out.count.shape(), "last": 1, "turn": block.turn.shape(), "counts": 1,
+                                   "narrow": 1})
+        along = [Signal(about, name=f"along_{cycle}") for cycle in range(normaliser.latency + 2)]
+        m.d.comb += [along[0].count.eq(count), along[0].last.eq(last), along[0].turn.eq(block.turn),
+                     along[0].counts.eq(~block.again), along[0].narrow.eq(~raw & ~plan.o_wide)]
+        with m.If(moves):
+            m.d.sync += [after.eq(before) for before, after in zip(along, along[1:])]
+        done, turned = along[-1], normaliser.o.value.as_value()
+        if not serial:
+            # In containers of 16 bits; what is not of a batch stays in its lane.
+            for stage in range(len(block.turn)):
+                turned = Mux(done.turn[stage], turned.rotate_left(16 << stage), turned)
+        m.d.comb += [
+            normaliser.i.eq(entry), normaliser.en.eq(moves), moves.eq(gearbox.i.ready | ~gearbox.i.valid),
+            gearbox.i.valid.eq(normaliser.o.valid), out.data.eq(turned), out.count.eq(done.count),
+            out.last.eq(done.last),
+        ]
+        if not serial:
+            with m.If(done.narrow):
+                m.d.comb += [out.data[row].eq(normaliser.o.value[row][:8]) for row in range(rows)]
+        counts = normaliser.o.valid & moves & done.counts
+        m.d.sync += self.saturated.eq(popcount(normaliser.o.saturated & counts.replicate(lanes)))
         return m
+
+    def _record(self, m, place):
+        """Keeps records; returns that of a place."""
+        layout = kept_layout(self.config)
+        m.submodules.records = memory = Memory(shape=layout, depth=1 << record_place(self.config).size, init=[])
+        write, read = memory.write_port(), memory.read_port(domain="comb")
+        m.d.comb += [read.addr.eq(place), write.addr.eq(self.record_place), write.en.eq(self.record_valid)]
+        for index in range(self.config.rows):
+            kept, record = write.data[index], self.record[index]
+            with m.If(self.plan.partial):
+                m.d.comb += [kept.partial.m.eq(record.m), kept.partial.l.eq(record.l)]
+            with m.Else():
+                m.d.comb += [kept.whole[name].eq(record[name]) for name in ("lse", "exponent", "factor")]
+        return read.data

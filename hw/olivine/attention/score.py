@@ -1,13 +1,13 @@
 """From the array's dot products to scores: scale, mask, running maximum of the page."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ACCUMULATOR_BITS, LANE_MAX, ROW_BITS
 from ..kvcache.descriptor import TREE_PLACES
+from ..numerics.narrow import rounded, shifted
 from ..numerics.popcount import popcount
-from ..numerics.rounding import rsh, sat, saturates
 from .layout import (
     CHUNKS,
     POSITION_BITS,
@@ -56,8 +56,8 @@ class ScoreScaler(wiring.Component):
         cycle  0  word from the array      bounds, mask and cell addressed
                1  * mult (u16)             place; they answer; column of the tree addressed
                2  (multiplier's second register)
-               3  rsh shift                visible
-               4  sat16
+               3  >> shift                 visible
+               4  round, sat16
                5  largest
                6  o
 
@@ -163,7 +163,7 @@ class ScoreScaler(wiring.Component):
             # Cycles 1 to 3: multiply. The bits above a dot product's are its sign.
             width = dot_bits(self.config)
             dot = register(signed(width), "dot")
-            product, held, rounded = (register(signed(width + 16), name) for name in ("product", "held", "rounded"))
+            product, held = (register(signed(width + 16), name) for name in ("product", "held"))
             sync += [dot.eq(i.data[row]), product.eq(dot * mult), held.eq(product)]
 
             # Cycles 1 to 4: visible. The bounds get a register behind the slow output of the block RAM.
@@ -176,11 +176,15 @@ class ScoreScaler(wiring.Component):
                 visible_4.eq(visible_3), visible_5[row].eq(visible_4),
             ]
 
-            # Cycles 3 to 5: round, saturate.
+            # Cycles 3 to 5: shift; round, saturate.
+            kept, beyond, sign = (register(shape, name) for shape, name in (
+                (signed(SCORE_BITS + 2), "kept"), (1, "beyond"), (1, "sign")))
+            whole, outside = rounded(kept, beyond, sign, SCORE_BITS)
             score_5, score_6 = register(signed(SCORE_BITS), "score_5"), register(signed(SCORE_BITS), "score_6")
             sync += [
-                rounded.eq(rsh(held, shift)), score_5.eq(sat(rounded, SCORE_BITS)), score_6.eq(score_5),
-                over[row].eq(saturates(rounded, SCORE_BITS) & visible_4 & stage[4].valid),
+                *(after.eq(value) for after, value in zip((kept, beyond, sign), shifted(held, shift, SCORE_BITS))),
+                score_5.eq(Mux(outside, Cat((~sign).replicate(SCORE_BITS - 1), sign), whole)), score_6.eq(score_5),
+                over[row].eq(outside & visible_4 & stage[4].valid),
             ]
 
             # Cycle 5: the unit's largest so far.

@@ -1,6 +1,6 @@
 """Segments of a cached group: fetched, checked against the cache, and turned into the pages that each chunk sees."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -10,7 +10,6 @@ from ..kvcache.descriptor import (
     GENERATION_BITS,
     LENGTH_BITS,
     RECORD_BYTES,
-    SLOT_BITS,
     CacheGeometry,
     CachePolicy,
     CacheStatus,
@@ -18,29 +17,33 @@ from ..kvcache.descriptor import (
 from ..kvcache.lookup import LookupAnswer, LookupRequest
 from .descriptor import BASE_BYTES, SEGMENT_BYTES, SEGMENT_FIELDS, SEGMENTS, Segment
 from .hitters.layout import cell_group_layout
-from .layout import CHUNKS, GROUPS, mask_address
-from .plan import ADDRESS_BITS, plan_layout
+from .layout import CHUNKS, GROUPS, mask_address, place_bits
+from .plan import address_bits, plan_layout
+from .product import RunningProduct, saturated
 from .table import PAGE_BITS, page_layout
 
-__all__ = ["kept_segment", "survey_layout", "SegmentWalk"]
+__all__ = ["survey_layout", "SegmentWalk"]
 
-INDEX_BITS = 16
-"""Of an entry of a block table."""
+FACTOR_BITS = 20
+"""Of heads, slots and blocks, and of the powers of two that a record has bytes."""
 
-kept_segment = data.StructLayout({
-    "slot": unsigned(SLOT_BITS), "generation": unsigned(GENERATION_BITS), "first": unsigned(INDEX_BITS),
-    "end": unsigned(LENGTH_BITS),
-    "fenced": unsigned(INDEX_BITS),     # pages from this one on hold places that are not committed
-    "rows": unsigned(64),
-})
-"""A segment as it is kept on chip."""
+
+def kept_layouts(config):
+    """What is kept on chip of a legal segment, a word each: the rows that see it, and whether those of the surveyed
+    chunk do; and the places. The cache has no more sequences, and a sequence no more places, than configured."""
+    index = range(config.table_entries + 1)
+    return data.StructLayout({"rows": unsigned(64), "seen": 1}), data.StructLayout({
+        "slot": range(max(config.sequences, 2)), "generation": unsigned(GENERATION_BITS),
+        "first": index, "end": unsigned(place_bits(config)),
+        "fenced": index, "fence": 1})       # ``fence``: pages from ``fenced`` on hold places that are not committed
 
 
 def survey_layout(config):
     """A chunk of rows: where its masks go, the rows it has, and between which positions it may see keys."""
+    place = unsigned(place_bits(config))
     return data.StructLayout({
         "bank": range(CHUNKS), "contexts": range(config.contexts + 1), "last_rows": range(config.rows + 1),
-        "low": unsigned(LENGTH_BITS), "high": unsigned(LENGTH_BITS)})
+        "low": place, "high": place})
 
 
 class SegmentWalk(wiring.Component):
@@ -55,7 +58,7 @@ class SegmentWalk(wiring.Component):
     Members
     -------
     plan : In, geometry : In(CacheGeometry)
-    head : In(16), count : In(8), address : In(48)
+    head : In(16), count : In(8)
         The group's, constant from ``load`` on.
     load, survey, emit : In(1)
         Begin, while not ``busy``.
@@ -73,25 +76,30 @@ class SegmentWalk(wiring.Component):
         An append job is at work or waits for its turn, or what it has done is not yet known to the cache.
     mask_addr : In(mask_address), mask : Out(P)
         Rows of a context that see a segment; answered in the next cycle.
-    fault : Out(struct ``valid``, ``field``, ``address``)
-        A segment is illegal: its first illegal field, and its address. It stays.
+    fault : Out(struct ``valid``, ``field``, ``index``)
+        A segment is illegal: its first illegal field, and its number in the list. It stays.
 
-    Cycles, with a lookup's q: 4 elements, q + 2 for each segment of a load; 3 and one a context for each of a survey;
-    q + 5 for each page. Cost: a memory of 64 segments, one of 128 C words of P bits, one 16 x 24 multiplier.
+    Where the geometry or a block's number leads out of the address space, a page's ``addr`` and a group's ``record``
+    have their highest bit set, so that the guard refuses them.
+
+    Cycles, with a lookup's q: 4 elements, q + 3 for each segment of a load, and some 30 for the record of a group over
+    cells; 3 and one a context for each segment of a survey; for each page q + 3, and one for each bit of the block's
+    number but the first. Cost: 1,400 LUTs of an ECP5 (`ecp5`), a memory of 128 words of 65 bits, one of 128 C words of
+    P bits.
     """
 
     def __init__(self, config):
         self.config = config
         super().__init__({
             "plan": In(plan_layout(config)), "geometry": In(CacheGeometry),
-            "head": In(16), "count": In(8), "address": In(ADDRESS_BITS),
+            "head": In(16), "count": In(8),
             "load": In(1), "survey": In(1), "emit": In(1), "chunk": In(survey_layout(config)), "busy": Out(1),
             "i": In(stream.Signature(64)), "pages": Out(PAGE_BITS),
             "o_page": Out(stream.Signature(page_layout(config))),
             "o_group": Out(stream.Signature(cell_group_layout(config))),
             "lookup": Out(stream.Signature(LookupRequest)), "found": In(stream.Signature(LookupAnswer)),
             "appending": In(1), "mask_addr": In(mask_address(config)), "mask": Out(config.rows),
-            "fault": Out(data.StructLayout({"valid": 1, "field": 8, "address": ADDRESS_BITS})),
+            "fault": Out(data.StructLayout({"valid": 1, "field": 8, "index": range(SEGMENTS)})),
         })
 
     def elaborate(self, platform):
@@ -99,11 +107,12 @@ class SegmentWalk(wiring.Component):
         config, plan, geometry, chunk = self.config, self.plan, self.geometry, self.chunk
         log_lanes = config.lanes.bit_length() - 1
 
-        m.submodules.segments = memory = Memory(shape=kept_segment, depth=SEGMENTS, init=[])
+        seen_by, places = kept_layouts(config)
+        m.submodules.segments = memory = Memory(shape=max(seen_by.size, places.size), depth=2 * SEGMENTS, init=[])
         read, write = memory.read_port(), memory.write_port()
-        index = Signal(range(SEGMENTS))
-        segment = Signal(kept_segment)
-        m.d.comb += [read.addr.eq(index), read.en.eq(1), write.addr.eq(index), write.data.eq(segment)]
+        index, half = Signal(range(SEGMENTS)), Signal()     # half: of a segment, its places
+        rows, segment, looked_up = Signal(seen_by), Signal(places), Signal(places)
+        m.d.comb += [read.addr.eq(Cat(half, index)), read.en.eq(1), write.addr.eq(Cat(0, index)), write.data.eq(rows)]
         last_segment = index + 1 == self.count
 
         m.submodules.masks = masks = Memory(shape=config.rows, depth=1 << mask_address(config).size, init=[])
@@ -113,13 +122,22 @@ class SegmentWalk(wiring.Component):
         m.d.comb += [
             mask_read.addr.eq(self.mask_addr), mask_read.en.eq(1), self.mask.eq(mask_read.data),
             target.bank.eq(chunk.bank), target.segment.eq(index), target.context.eq(context),
-            mask_write.addr.eq(target), mask_write.data.eq(segment.rows[:config.rows]),
+            mask_write.addr.eq(target), mask_write.data.eq(rows.rows[:config.rows]),
         ]
 
-        # One multiplier, two cycles from its operands to the product.
-        factor, size, product = Signal(16), Signal(24), Signal(40)
-        m.d.sync += product.eq(factor * size)
-        head_offset = Signal(40)
+        # Addresses: of the group's head in block 0, of its record, of pages.
+        width = address_bits(config)
+        m.submodules.product = product = RunningProduct(width, FACTOR_BITS)
+        head_base, heading = Signal(width), Signal()
+        unit = BLOCK_UNIT.bit_length() - 1
+        page_size = Signal(width)
+        m.d.comb += [
+            page_size.eq(saturated(Cat(Const(0, unit), geometry.block_units), width)),
+            # What most begin with; head and record begin otherwise.
+            product.start.eq(head_base), product.size.eq(page_size), product.factor.eq(self.found.payload.block),
+        ]
+        with m.If(heading & ~product.busy):
+            m.d.sync += [head_base.eq(product.sum), heading.eq(0)]
 
         raw, part = Signal(Segment), Signal(range(SEGMENT_BYTES // BASE_BYTES))
         answer = Signal(LookupAnswer)
@@ -137,37 +155,44 @@ class SegmentWalk(wiring.Component):
         last_context = context + 1 == chunk.contexts
         exists = Signal(config.rows)
         m.d.comb += exists.eq(Mux(last_context, (Const(1) << chunk.last_rows) - 1, (1 << config.rows) - 1))
-        sees, some = Signal(SEGMENTS), Signal()
-        here = Signal()
+        some, here = Signal(), Signal()
         low_page = chunk.low >> log_lanes
-        first_page, end, end_page = Signal(INDEX_BITS), Signal(LENGTH_BITS), Signal(INDEX_BITS)
+        first_page, end_page, page = Signal.like(segment.first), Signal.like(segment.first), Signal.like(segment.first)
+        end, pages = Signal.like(segment.end), Signal(range(SEGMENTS * config.table_entries + 1))
         m.d.comb += [
             first_page.eq(Mux(segment.first > low_page, segment.first, low_page)),
             end.eq(Mux(segment.end < chunk.high, segment.end, chunk.high)),
             end_page.eq((end + (config.lanes - 1)) >> log_lanes),
-            here.eq(some & (end_page > first_page)),
+            here.eq(some & (end_page > first_page)), self.pages.eq(pages),
         ]
-        page = Signal(INDEX_BITS)
-        left = Signal(LENGTH_BITS + 1)
-        m.d.comb += left.eq(end - (page << log_lanes))
+        following = Signal.like(page)
+        last_page = following == end_page
         offer = self.o_page.payload
         m.d.comb += [
-            offer.keys.eq(Mux(left > config.lanes, config.lanes, left)), offer.position.eq(page << log_lanes),
-            offer.segment.eq(index),
+            following.eq(page + 1), offer.position.eq(page << log_lanes), offer.segment.eq(index),
+            offer.keys.eq(Mux(last_page, (end - 1)[:log_lanes] + 1, config.lanes)), offer.addr.eq(product.sum),
         ]
         emitting = Signal()
 
         bad, field = self._judge(m, raw, answer, written, hope, self._under_way(m, raw))
-        self._group(m, answer, product, raw)
+        self._group(m, answer, product.sum, raw)
+        m.d.comb += [
+            self.fault.index.eq(index),
+            *(looked_up[name].eq(raw[name]) for name in ("slot", "generation", "first", "end")),
+            looked_up.fence.eq(~plan.cells & (raw.end > answer.length)),
+            looked_up.fenced.eq(answer.length >> log_lanes),
+        ]
         with m.FSM() as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
             with m.State("IDLE"):
                 m.d.sync += [index.eq(0), part.eq(0)]
                 with m.If(self.load):
-                    m.d.sync += [factor.eq(self.head), size.eq(geometry.page_bytes)]
+                    m.d.comb += [product.load.eq(1), product.start.eq(saturated(geometry.base, width)),
+                                 product.size.eq(geometry.page_bytes), product.factor.eq(self.head)]
+                    m.d.sync += heading.eq(1)
                     m.next = "FETCH"
                 with m.If(self.survey):
-                    m.d.sync += [self.pages.eq(0), emitting.eq(0)]
+                    m.d.sync += [pages.eq(0), emitting.eq(0)]
                     m.next = "READ"
                 with m.If(self.emit):
                     m.d.sync += emitting.eq(1)
@@ -180,8 +205,6 @@ class SegmentWalk(wiring.Component):
                     m.d.sync += [raw.eq(Cat(raw.as_value()[64:], self.i.payload)), part.eq(part + 1)]
                     with m.If(part == SEGMENT_BYTES // BASE_BYTES - 1):
                         m.next = "LOOK"
-                    with m.If((index == 0) & (part == 3)):
-                        m.d.sync += head_offset.eq(product)
             with m.State("LOOK"):
                 m.d.comb += [self.lookup.valid.eq(1), asked.slot.eq(raw.slot), asked.generation.eq(raw.generation),
                              asked.index.eq(raw.first)]
@@ -189,7 +212,6 @@ class SegmentWalk(wiring.Component):
                     m.next = "ANSWER"
             with m.State("ANSWER"):
                 m.d.comb += self.found.ready.eq(1)
-                m.d.sync += [factor.eq(raw.slot), size.eq(geometry.heads)]
                 with m.If(self.found.valid):
                     m.next = "CHECK"
             with m.State("CHECK"):
@@ -197,13 +219,11 @@ class SegmentWalk(wiring.Component):
                 with m.If(waits):
                     m.next = "LOOK"
                 with m.Elif(bad):
-                    m.d.sync += [self.fault.valid.eq(1), self.fault.field.eq(field),
-                                 self.fault.address.eq(self.address + (index << 5))]
+                    m.d.sync += [self.fault.valid.eq(1), self.fault.field.eq(field)]
                     m.next = "STOP"
                 with m.Else():
-                    m.d.sync += [segment[name].eq(raw[name]) for name in ("slot", "generation", "first", "end", "rows")]
-                    m.d.sync += segment.fenced.eq(Mux(plan.cells | (raw.end <= answer.length), -1,
-                                                      answer.length >> log_lanes))
+                    m.d.comb += [write.en.eq(1), write.addr[0].eq(1), write.data.eq(looked_up)]
+                    m.d.sync += rows.rows.eq(raw.rows)
                     m.next = "KEEP"
             with m.State("KEEP"):
                 m.d.comb += write.en.eq(1)
@@ -212,42 +232,62 @@ class SegmentWalk(wiring.Component):
                 with m.If(last_segment):
                     m.next = "IDLE"
                     with m.If(plan.cells):
-                        m.next = "GROUP"
+                        m.next = "HEADING"
+            # A record's number, then its address.
+            with m.State("HEADING"):
+                m.d.comb += [product.load.eq(~heading), product.start.eq(self.head), product.size.eq(geometry.heads),
+                             product.factor.eq(raw.slot)]
+                with m.If(~heading):
+                    m.next = "NUMBER"
+            with m.State("NUMBER"):
+                m.d.comb += [product.load.eq(~product.busy), product.start.eq(saturated(geometry.records, width)),
+                             product.size.eq(product.sum), product.factor.eq(Const(RECORD_BYTES) << geometry.log_cells)]
+                with m.If(~product.busy):
+                    m.next = "RECORD"
+            with m.State("RECORD"):
+                with m.If(~product.busy):
+                    m.next = "GROUP"
             with m.State("GROUP"):
                 m.d.comb += self.o_group.valid.eq(1)
                 with m.If(self.o_group.ready):
                     m.next = "IDLE"
 
-            # Survey and emit: segment by segment.
+            # Survey and emit: segment by segment. The first word read is what is needed first.
             with m.State("READ"):
+                m.d.comb += half.eq(emitting)
                 m.next = "HELD"
             with m.State("HELD"):
-                m.d.sync += [segment.eq(read.data), context.eq(0), some.eq(0)]
+                m.d.comb += half.eq(~emitting)
+                m.d.sync += [context.eq(0), some.eq(0)]
                 m.next = "ROWS"
                 with m.If(emitting):
-                    m.d.sync += some.eq(1)
+                    m.d.sync += segment.eq(read.data)
                     m.next = "PAGES"
+                with m.Else():
+                    m.d.sync += rows.eq(read.data)
             with m.State("ROWS"):
                 m.d.comb += mask_write.en.eq(1)
                 m.d.sync += [
-                    some.eq(some | (segment.rows[:config.rows] & exists).any()), context.eq(context + 1),
+                    some.eq(some | (rows.rows[:config.rows] & exists).any()), context.eq(context + 1),
                     # The next chunk's rows move down, and these come again after 64.
-                    segment.rows.eq(Cat(segment.rows[config.rows:], segment.rows[:config.rows])),
+                    rows.rows.eq(Cat(rows.rows[config.rows:], rows.rows[:config.rows])),
                 ]
+                with m.If(context == 0):
+                    m.d.sync += segment.eq(read.data)
                 with m.If(last_context):
                     m.next = "COUNT"
             with m.State("COUNT"):
-                m.d.comb += write.en.eq(1)
-                m.d.sync += [sees.bit_select(index, 1).eq(here), index.eq(index + 1)]
+                m.d.comb += [write.en.eq(1), write.data[len(rows.rows)].eq(here)]
+                m.d.sync += index.eq(index + 1)
                 with m.If(here):
-                    m.d.sync += self.pages.eq(self.pages + (end_page - first_page))
+                    m.d.sync += pages.eq(pages + (end_page - first_page))
                 m.next = "READ"
                 with m.If(last_segment):
                     m.next = "IDLE"
             with m.State("PAGES"):
                 m.d.sync += page.eq(first_page)
                 m.next = "ASK"
-                with m.If(~sees.bit_select(index, 1)):
+                with m.If(~data.View(seen_by, read.data[:seen_by.size]).seen):
                     m.d.sync += index.eq(index + 1)
                     m.next = "READ"
                     with m.If(last_segment):
@@ -258,30 +298,26 @@ class SegmentWalk(wiring.Component):
                 with m.If(self.lookup.ready):
                     m.next = "TOLD"
             with m.State("TOLD"):
-                m.d.comb += self.found.ready.eq(1)
-                with m.If(self.found.valid):
-                    m.d.sync += [factor.eq(self.found.payload.block), size.eq(geometry.block_units)]
+                m.d.comb += [self.found.ready.eq(~heading), product.load.eq(answered)]
+                with m.If(answered):
                     m.next = "FENCE"
             with m.State("FENCE"):
-                # The product is there in the next cycle.
                 lost = (answer.status != CacheStatus.OK) | ~answer.present
-                early = (page >= segment.fenced) & ~written
+                early = segment.fence & (page >= segment.fenced) & ~written
                 m.next = "OFFER"
                 with m.If(lost | early & ~hope):
-                    m.d.sync += [self.fault.valid.eq(1), self.fault.address.eq(self.address + (index << 5)),
-                                 self.fault.field.eq(SEGMENT_FIELDS.index("end"))]
+                    m.d.sync += [self.fault.valid.eq(1), self.fault.field.eq(SEGMENT_FIELDS.index("end"))]
                     with m.If(lost):
                         m.d.sync += self.fault.field.eq(SEGMENT_FIELDS.index("first"))
                     m.next = "STOP"
                 with m.Elif(early):
                     m.next = "ASK"
             with m.State("OFFER"):
-                m.d.comb += [self.o_page.valid.eq(1), offer.addr.eq(
-                    geometry.base + (product << (BLOCK_UNIT.bit_length() - 1)) + head_offset)]
-                with m.If(self.o_page.ready):
-                    m.d.sync += page.eq(page + 1)
+                m.d.comb += self.o_page.valid.eq(~product.busy)
+                with m.If(self.o_page.valid & self.o_page.ready):
+                    m.d.sync += page.eq(following)
                     m.next = "ASK"
-                    with m.If(page + 1 == end_page):
+                    with m.If(last_page):
                         m.d.sync += index.eq(index + 1)
                         m.next = "READ"
                         with m.If(last_segment):
@@ -293,13 +329,15 @@ class SegmentWalk(wiring.Component):
     def _under_way(self, m, raw):
         """Whether the head's turn has come in spite of what the cache says: this job adds to the head before it just
         now, and not to this one. (Two groups are on chip, and the end of one more may be on its way to the cache.)"""
-        entry = data.StructLayout({"valid": 1, "slot": SLOT_BITS, "head": 16})
+        slot = raw.slot[:max((self.config.sequences - 1).bit_length(), 1)]      # of a sequence that there is
+        entry = data.StructLayout({"valid": 1, "slot": len(slot), "head": 16, "following": 16})
         latest = [Signal(entry, name=f"latest_{index}") for index in range(GROUPS - 1)]
         with m.If(self.o_group.valid & self.o_group.ready):
-            m.d.sync += [latest[0].valid.eq(1), latest[0].slot.eq(raw.slot), latest[0].head.eq(self.head)]
+            m.d.sync += [latest[0].valid.eq(1), latest[0].slot.eq(slot), latest[0].head.eq(self.head),
+                         latest[0].following.eq(self.head + 1)]
             m.d.sync += [after.eq(before) for before, after in zip(latest, latest[1:])]
-        same = [item.valid & (item.slot == raw.slot) for item in latest]
-        before = Cat(mine & (item.head + 1 == self.head) for mine, item in zip(same, latest)).any()
+        same = [item.valid & (item.slot == slot) for item in latest]
+        before = Cat(mine & (item.following == self.head) for mine, item in zip(same, latest)).any()
         again = Cat(mine & (item.head == self.head) for mine, item in zip(same, latest)).any()
         return before & ~again
 
@@ -308,14 +346,13 @@ class SegmentWalk(wiring.Component):
         plan, log_lanes = self.plan, self.config.lanes.bit_length() - 1
         readable = Signal(LENGTH_BITS)
         m.d.comb += readable.eq(answer.length + Mux(written | hope, answer.reserved, 0))
-        start = Signal(INDEX_BITS + log_lanes)
-        m.d.comb += start.eq(raw.first << log_lanes)
         cells_wrong = (raw.end != answer.filled) | ~written | Mux(
             plan.hitters, (answer.summed != self.head) & ~under_way, answer.summed > self.head)
+        end_page = (raw.end + (self.config.lanes - 1)) >> log_lanes
         conditions = [
             ("slot", answer.status == CacheStatus.NO_SEQUENCE),
             ("generation", answer.status != CacheStatus.OK),
-            ("first", (start >= raw.end) & (raw.end != 0) | plan.cells & (raw.first != 0)),
+            ("first", (raw.first >= end_page) & (raw.end != 0) | plan.cells & (raw.first != 0)),
             ("zero_first", raw.zero_first != 0),
             # Without cells a heavy-hitter sequence has no places that could be named by position.
             ("end", (raw.end == 0) | (plan.cells != (answer.policy == CachePolicy.HEAVY))
@@ -329,17 +366,15 @@ class SegmentWalk(wiring.Component):
                 m.d.comb += field.eq(SEGMENT_FIELDS.index(name))
         return Cat(condition for _, condition in conditions).any(), field
 
-    def _group(self, m, answer, product, raw):
-        """What the unit for heavy hitters is told; ``product`` is slot * heads."""
-        group, geometry = self.o_group.payload, self.geometry
-        budget, used, held = (Signal(LENGTH_BITS + 1, name=name) for name in ("budget", "used", "held"))
+    def _group(self, m, answer, record, raw):
+        """What the unit for heavy hitters is told."""
+        group = self.o_group.payload
+        # Cells that the step leaves beyond the budget; before it no more than the budget are used.
+        room, excess = Signal(signed(LENGTH_BITS + 2)), Signal(signed(LENGTH_BITS + 2))
         m.d.comb += [
-            budget.eq(answer.size + answer.recent), used.eq(Mux(answer.length < budget, answer.length, budget)),
-            held.eq(used + answer.reserved),
-            group.slot.eq(raw.slot), group.log_cells.eq(geometry.log_cells),
-            group.record.eq(geometry.records + ((product + self.head)
-                                                << (geometry.log_cells + (RECORD_BYTES.bit_length() - 1)))),
-            group.before.eq(answer.before), group.used.eq(used), group.tokens.eq(answer.reserved),
-            group.filled.eq(answer.filled), group.length.eq(answer.length), group.recent.eq(answer.recent),
-            group.drop.eq(Mux(held > budget, held - budget, 0)),
+            room.eq(answer.size + answer.recent - answer.length), excess.eq(answer.reserved - room),
+            group.slot.eq(raw.slot), group.log_cells.eq(self.geometry.log_cells), group.record.eq(record),
+            group.before.eq(answer.before), group.tokens.eq(answer.reserved), group.filled.eq(answer.filled),
+            group.length.eq(answer.length), group.recent.eq(answer.recent),
+            group.drop.eq(Mux(room < 0, answer.reserved, Mux(excess < 0, 0, excess))),
         ]

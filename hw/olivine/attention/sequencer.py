@@ -208,7 +208,7 @@ class Sequencer(wiring.Component):
             keys_after, values_after = Signal(PAGE_BITS), Signal(PAGE_BITS)
             m.d.comb += [keys_after.eq(keys_done + (~values)[0]), values_after.eq(values_done + values)]
             m.d.sync += [passes.eq(0), keys_done.eq(keys_after), values_done.eq(values_after),
-                         values.eq(~next_is_keys(chunk, keys_after, values_after, plan.score))]
+                         values.eq(~next_is_keys(chunk, keys_after, keys_after - values_after, plan.score))]
             with m.If(values):
                 m.d.sync += [value_slot.eq(following(value_slot)), page_slot.eq(following(value_slot))]
             with m.Else():

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import GUARD_BITS, PROBABILITY_BITS
 from ..numerics.exp2 import Exp2
+from ..stream import read_later
 from .layout import MAXIMUM_BITS, SCORE_BITS, SUM_BITS, block_sum_bits, score_tag
 from .score import score_word
 
@@ -85,10 +86,11 @@ class BlockSoftmax(wiring.Component):
         # The ring.
         word = data.StructLayout({"score": data.ArrayLayout(signed(SCORE_BITS), rows), "visible": rows})
         m.submodules.ring = ring = Memory(shape=word, depth=2 * lanes, init=[])
-        write, read = ring.write_port(), ring.read_port()
         head, tail = Signal(range(2 * lanes)), Signal(range(2 * lanes))
+        write = ring.write_port()
+        word_2 = read_later(m, ring, tail, write)
         m.d.comb += [write.addr.eq(head), write.data.score.eq(i.score), write.data.visible.eq(i.visible),
-                     write.en.eq(i.valid), read.addr.eq(tail), read.en.eq(1)]
+                     write.en.eq(i.valid)]
         sync += head.eq(head + i.valid)
 
         # The unit that is read, as it passes through: a register of cycle n holds it from the first word's cycle
@@ -118,7 +120,7 @@ class BlockSoftmax(wiring.Component):
         # Cycles 2 to 7: a register behind the slow output of the block RAM, distance to the maximum, power.
         word_3 = Signal(word)
         visible = [word_3.visible, *(Signal(rows, name=f"visible_{cycle}") for cycle in range(4, 8))]
-        sync += [word_3.eq(read.data), *(after.eq(before) for before, after in zip(visible, visible[1:]))]
+        sync += [word_3.eq(word_2), *(after.eq(before) for before, after in zip(visible, visible[1:]))]
         for pair in range(rows // 2):
             m.submodules[f"exp2_{pair}"] = exp2 = Exp2(DISTANCE_BITS, lanes=2)
             for lane in range(2):

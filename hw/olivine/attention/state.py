@@ -1,6 +1,6 @@
 """Running maximum and sum of every context, and what follows from them for the weighted values."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -22,12 +22,17 @@ from .layout import (
 )
 from .softmax import block_state
 
-__all__ = ["EMPTY_MAXIMUM", "StateParameters", "RunningState"]
+__all__ = ["EMPTY_MAXIMUM", "record_place", "StateParameters", "RunningState"]
 
 EMPTY_MAXIMUM = -128
 """m of a row that has seen no key."""
 
 EMPTY_LSE = -1 << LSE_BITS - 1
+
+def record_place(config):
+    """Whose a record is."""
+    return data.StructLayout({"context": range(config.contexts), "bank": range(CHUNKS)})
+
 
 StateParameters = data.StructLayout({"o_mult": 16})
 
@@ -61,7 +66,7 @@ class RunningState(wiring.Component):
               12  * o_mult
               13  (multiplier's second register)
               14  rsh 16
-              15  factors of the row written
+              15  shifts of the row written, its record
               16  (of row 0) readable
 
     The factors of a unit lie in the slot of its tag, in a final unit and in others; they stay until another unit
@@ -79,11 +84,11 @@ class RunningState(wiring.Component):
     ready : Out(1)
         Once a unit, in order, `latency` cycles after ``i``: whoever asks for its slot now or later reads its
         factors.
-    record_valid : Out(1), record : Out(record_layout)
+    record_valid : Out(1), record_place : Out(struct ``bank``, ``context``), record : Out(record_layout)
         The state of the context, in the cycle of a final unit's ``ready``.
 
-    Throughput: a unit every `spacing` cycles, one a page. Cost: two 32-bit shifters, one each of `Normalize`,
-    `Reciprocal` and `Log2`, one 17 x 17 multiplier; 41 bits for each context and row, 34 for each slot and row.
+    Throughput: a unit every `spacing` cycles, one a page. Cost: a 32-bit shifter, one each of `Normalize`,
+    `Reciprocal` and `Log2`, one 17 x 17 multiplier; 41 bits for each context and row, 12 for each slot and row.
     """
 
     def __init__(self, config):
@@ -97,6 +102,7 @@ class RunningState(wiring.Component):
             "i": In(block_state(config)), "params": In(data.ArrayLayout(StateParameters, CHUNKS)),
             "slot": In(range(slots(config))), "factors": Out(factors_layout(config)),
             "ready": Out(1), "record_valid": Out(1), "record": Out(record_layout(config)),
+            "record_place": Out(record_place(config)),
         })
 
     def elaborate(self, platform):
@@ -140,22 +146,25 @@ class RunningState(wiring.Component):
         with m.If(stage[1].first):
             sync += [so_far.m.eq(EMPTY_MAXIMUM), so_far.l.eq(0)]
 
-        # Stage 2 to 3: maximum and shifts. One of the shifts is 0.
+        # Stage 2 to 3: maximum, and the shift of whichever is below it.
         rise, most = Signal(signed(MAXIMUM_BITS + 1)), (1 << SHIFT_BITS) - 1
-        fall = Signal.like(rise)
-        largest, old, new = Signal(signed(MAXIMUM_BITS)), Signal(SHIFT_BITS), Signal(SHIFT_BITS)
-        m.d.comb += [rise.eq(block_2.m - so_far.m), fall.eq(so_far.m - block_2.m)]
+        rises, distance = Signal(), Signal(MAXIMUM_BITS)
+        largest, places, risen = Signal(signed(MAXIMUM_BITS)), Signal(SHIFT_BITS), Signal()
+        shifted_3, other_3 = Signal(SUM_BITS), Signal(SUM_BITS)
+        m.d.comb += [rise.eq(block_2.m - so_far.m), rises.eq(~rise[-1]),
+                     distance.eq(Mux(rises, rise, so_far.m - block_2.m))]
         sync += [
-            largest.eq(Mux(rise > 0, block_2.m, so_far.m)),
-            old.eq(Mux(rise < 0, 0, Mux(rise > most, most, rise))),
-            new.eq(Mux(fall < 0, 0, Mux(fall > most, most, fall))),
+            Cat(largest, shifted_3).eq(Mux(rises, Cat(block_2.m, so_far.l), Cat(so_far.m, block_2.l))),
+            other_3.eq(Mux(rises, block_2.l, so_far.l)), risen.eq(rises),
+            places.eq(Mux(distance[SHIFT_BITS:].any(), most, distance)),
         ]
 
-        # Stages 3 to 5: sum; state written.
-        kept, added, total = Signal(SUM_BITS), Signal(SUM_BITS), Signal(SUM_BITS)
-        so_far_l, block_l = Signal(SUM_BITS), Signal(SUM_BITS)
-        sync += [so_far_l.eq(so_far.l), block_l.eq(block_2.l), kept.eq(rsh(so_far_l, old)),
-                 added.eq(rsh(block_l, new)), total.eq(kept + added)]
+        # Stages 3 to 5: sum; state written. The bit that rounds, the last one shifted out, is the adder's carry.
+        shifted_4, round_4, other_4, total = Signal(SUM_BITS), Signal(), Signal(SUM_BITS), Signal(SUM_BITS)
+        old, new = Signal(SHIFT_BITS), Signal(SHIFT_BITS)
+        sync += [Cat(round_4, shifted_4).eq(Cat(Const(0, 1), shifted_3) >> places), other_4.eq(other_3),
+                 total.eq(shifted_4 + other_4 + round_4),
+                 old.eq(Mux(risen, places, 0)), new.eq(Mux(risen, 0, places))]
         largest_5 = delayed(largest, 2)
         m.d.comb += [write.addr.eq(Cat(stage[5].row, stage[5].context)), write.en.eq(stage[WRITE_BACK].valid),
                      write.data.m.eq(largest_5), write.data.l.eq(total)]
@@ -185,17 +194,18 @@ class RunningState(wiring.Component):
         answer, keep = memory.read_port(), memory.write_port(granularity=1)
         m.d.comb += [answer.addr.eq(self.slot), answer.en.eq(1), self.factors.eq(answer.data),
                      keep.addr.eq(stage[14].slot), keep.en.eq(stage[14].valid << stage[14].row)]
-        of_row = {"old": delayed(old, 11), "new": delayed(new, 11), "exponent": delayed(exponent, 7),
-                  "factor": factor}
+        of_row = {"old": delayed(old, 10), "new": delayed(new, 10)}
         for index in range(rows):
             m.d.comb += [keep.data[index][name].eq(value) for name, value in of_row.items()]
         record_row = Signal(record_layout(config).elem_shape)
         m.d.comb += [record_row.m.eq(delayed(largest_10, 4)), record_row.l.eq(delayed(total, 9)),
-                     record_row.lse.eq(delayed(lse, 3))]
+                     record_row.lse.eq(delayed(lse, 3)), record_row.exponent.eq(delayed(exponent, 7)),
+                     record_row.factor.eq(factor)]
         with m.If(stage[14].valid):
             # Row 0 is the first in, and has moved down to its place when the last one is in.
             sync += self.record.eq(Cat(self.record.as_value()[len(record_row.as_value()):], record_row))
         complete = Signal()
         m.d.comb += complete.eq(stage[14].valid & stage[14].last)
-        sync += [self.ready.eq(complete), self.record_valid.eq(complete & stage[14].final)]
+        sync += [self.ready.eq(complete), self.record_valid.eq(complete & stage[14].final),
+                 self.record_place.bank.eq(stage[14].bank), self.record_place.context.eq(stage[14].context)]
         return m

@@ -5,10 +5,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..memory.realign import words
-from ..stream import Queue, fork
 from .descriptor import BASE_BYTES, SEGMENTS
 from .layout import CHUNKS, GROUPS, POSITION_BITS
-from .plan import ADDRESS_BITS
+from .plan import address_bits
 
 __all__ = ["PAGE_BITS", "chunk_layout", "page_layout", "params_layout", "Elements", "ChunkFan"]
 
@@ -18,22 +17,25 @@ PAGE_BITS = 20
 
 def chunk_layout(config):
     """One chunk: up to C row groups of one group, and the pages that any of them sees."""
+    address = address_bits(config)
     return data.StructLayout({
         "bank": range(CHUNKS), "contexts": range(config.contexts + 1), "last_rows": range(config.rows + 1),
         "pages": PAGE_BITS,                     # at least 1
         "blank": 1,                             # no row sees any key: one page that is not fetched
         "lookahead": 1,                         # the next page's keys come before a page's values
         "last": 1,                              # no chunk follows in the job
-        "q": ADDRESS_BITS, "o": ADDRESS_BITS, "lse": ADDRESS_BITS,
+        "q": address, "o": address, "lse": address,
         "part": unsigned(32),                   # how far the chunk lies into each partial result, bytes
         "group": range(GROUPS),                 # number of its group
+        # Rows in a batch: lane of the first, words from one of its row groups to the next.
+        "batch": 1, "lane": range(config.rows), "q_words": 16, "o_words": 16,
     })
 
 
 def page_layout(config):
     """One page of a chunk, in order of use; or one partial result, of which only the address means anything. A blank
     chunk has one page of one key, which is not fetched."""
-    return data.StructLayout({"addr": ADDRESS_BITS, "keys": range(config.lanes + 1),
+    return data.StructLayout({"addr": address_bits(config), "keys": range(config.lanes + 1),
                               "position": signed(POSITION_BITS),    # of its first key
                               "segment": range(SEGMENTS)})
 
@@ -90,6 +92,10 @@ class ChunkFan(wiring.Component):
     Members
     -------
     i : In(stream(chunk_layout)), o : Out(stream(chunk_layout)), array of ``outputs``
+
+    Chunks are kept once, `CHUNKS` of them, until the last has taken: as many as there are on chip at all, so nobody
+    waits for somebody else. Latency: 1. Cost: two registers of a chunk, and a choice between them for each bit that
+    an output looks at.
     """
 
     def __init__(self, config, outputs):
@@ -99,10 +105,22 @@ class ChunkFan(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        queues = [Queue(chunk_layout(self.config), CHUNKS) for _ in range(self.outputs)]
-        for index, queue in enumerate(queues):
-            m.submodules[f"queue_{index}"] = queue
-            m.d.comb += queue.i.payload.eq(self.i.payload)
-            wiring.connect(m, queue.o, wiring.flipped(self.o[index]))
-        m.d.comb += self.i.ready.eq(fork(m, self.i.valid, *(queue.i for queue in queues)))
+        kept = [Signal(chunk_layout(self.config), name=f"kept_{place}") for place in range(CHUNKS)]
+        # Bit ``place`` of an output: it has not taken that chunk yet.
+        due = [Signal(CHUNKS, name=f"due_{index}") for index in range(self.outputs)]
+        place = Signal(range(CHUNKS))
+        entered = Signal(CHUNKS)
+        m.d.comb += [
+            self.i.ready.eq(~Cat(waits.bit_select(place, 1) for waits in due).any()),
+            entered.eq((self.i.valid & self.i.ready) << place),
+        ]
+        m.d.sync += place.eq(place + entered.any())
+        for index, chunk in enumerate(kept):
+            with m.If(entered[index]):
+                m.d.sync += chunk.eq(self.i.payload)
+        for index, (o, waits) in enumerate(zip(self.o, due)):
+            turn, taken = Signal(range(CHUNKS), name=f"turn_{index}"), Signal(CHUNKS, name=f"taken_{index}")
+            m.d.comb += [o.payload.eq(Mux(turn, kept[1].as_value(), kept[0].as_value())),
+                         o.valid.eq(waits.bit_select(turn, 1)), taken.eq((o.valid & o.ready) << turn)]
+            m.d.sync += [waits.eq((waits | entered) & ~taken), turn.eq(turn + taken.any())]
         return m

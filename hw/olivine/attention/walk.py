@@ -11,21 +11,18 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..control.job import StatusCode, command
-from ..kvcache.descriptor import LENGTH_BITS, CacheGeometry
+from ..kvcache.descriptor import CacheGeometry
 from ..kvcache.lookup import LookupAnswer, LookupRequest
-from .descriptor import BASE_BYTES, ENTRY_BYTES, SEGMENT_BYTES, AttentionGroup, CachedGroup
+from .descriptor import BASE_BYTES, ENTRY_BYTES, SEGMENT_BYTES, SEGMENTS, AttentionGroup, CachedGroup
 from .entries import EntryCheck
 from .hitters.layout import cell_chunk_layout, cell_group_layout
-from .layout import CHUNKS, POSITION_BITS, bounds_layout, mask_address, tree_address
-from .plan import ADDRESS_BITS, address_outside, plan_layout
+from .layout import CHUNKS, bounds_layout, mask_address, place_bits, tree_address
+from .plan import ADDRESS_BITS, STRIDE_BITS, address_bits, address_outside, plan_layout
 from .segments import SegmentWalk
-from .table import PAGE_BITS, chunk_layout, page_layout, params_layout
+from .table import chunk_layout, page_layout, params_layout
 from .trees import TreeMasks
 
 __all__ = ["TableWalk"]
-
-NO_BOUND = (1 << LENGTH_BITS) - 1
-"""A row that sees all keys of its segments sees those below this position."""
 
 
 class TableWalk(wiring.Component):
@@ -64,7 +61,7 @@ class TableWalk(wiring.Component):
         self.config = config
         super().__init__({
             "plan": In(plan_layout(config)), "geometry": In(CacheGeometry),
-            "o_command": Out(stream.Signature(command(ADDRESS_BITS))), "i": In(stream.Signature(64)),
+            "o_command": Out(stream.Signature(command(address_bits(config)))), "i": In(stream.Signature(64)),
             "o_page": Out(stream.Signature(page_layout(config))),
             "o_chunk": Out(stream.Signature(chunk_layout(config))),
             "o_group": Out(stream.Signature(cell_group_layout(config))),
@@ -83,7 +80,7 @@ class TableWalk(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, plan, chunk = self.config, self.plan, self.o_chunk.payload
-        groups, entry_addr = Signal(16), Signal(ADDRESS_BITS)
+        groups, entry_addr = Signal(16), Signal(address_bits(config))
         raw = Signal(8 * ENTRY_BYTES)
         entry, cached = data.View(AttentionGroup, raw), data.View(CachedGroup, raw)
         elements = Signal(range(ENTRY_BYTES // BASE_BYTES))
@@ -98,7 +95,7 @@ class TableWalk(wiring.Component):
         m.d.comb += [
             check.plan.eq(plan), check.geometry.eq(self.geometry), check.entry.eq(raw),
             segments.plan.eq(plan), segments.geometry.eq(self.geometry), segments.head.eq(cached.head),
-            segments.count.eq(cached.count), segments.address.eq(cached.segments),
+            segments.count.eq(cached.count),
             segments.appending.eq(self.appending), segments.mask_addr.eq(self.mask_addr), self.mask.eq(segments.mask),
             segments.chunk.bank.eq(chunk.bank), segments.chunk.contexts.eq(chunk.contexts),
             segments.chunk.last_rows.eq(chunk.last_rows),
@@ -108,6 +105,19 @@ class TableWalk(wiring.Component):
         for source, target in ((segments.lookup, self.lookup), (segments.o_group, self.o_group)):
             wiring.connect(m, source, wiring.flipped(target))
         wiring.connect(m, wiring.flipped(self.found), segments.found)
+
+        # Where the next row group lies; of a batch row groups lie as far apart as the entry says. In a merge job, which
+        # has no queries, ``q`` says how far it lies into each partial result.
+        log_rows = config.rows.bit_length() - 1
+        q, o, rows_before, first_row = (Signal.like(chunk.q), Signal.like(chunk.o), Signal(20), Signal(20))
+        q_stride, o_stride = Signal(STRIDE_BITS), Signal(STRIDE_BITS)
+        m.d.comb += [
+            chunk.batch.eq(cached.batch), chunk.lane.eq(cached.lane), chunk.q_words.eq(cached.q_words),
+            chunk.o_words.eq(cached.o_words), chunk.part.eq(chunk.q), chunk.lse.eq(entry.lse + (first_row << 2)),
+            q_stride.eq(Mux(chunk.batch, cached.q_words << (log_rows + 1),
+                            Mux(plan.merge, plan.part_stride, plan.q_stride))),
+            o_stride.eq(Mux(chunk.batch, cached.o_words << (log_rows + 1), plan.o_stride)),
+        ]
 
         context, row, last_row = Signal(range(config.contexts)), Signal(range(config.rows)), Signal()
         bound = self._rows(m, entry, context, row, last_row)
@@ -119,39 +129,48 @@ class TableWalk(wiring.Component):
         # Pages of the chunk.
         log_lanes = config.lanes.bit_length() - 1
         chunk_low, chunk_high = Signal.like(low), Signal.like(low)
-        first_row, last_chunk = Signal(init=1), Signal()
+        begins, last_chunk = Signal(init=1), Signal()   # the chunk's first row
         first_chunk = Signal()                  # of the group
         end_page = (chunk_high + (config.lanes - 1)) >> log_lanes
-        first_page, last_keys = Signal(PAGE_BITS), Signal(range(config.lanes + 1))
-        pages, left = Signal(PAGE_BITS), Signal(PAGE_BITS)
+        # Pages of a chunk are no more than those of all segments; the partial results of a merge job, than keys.
+        counts = range(max(config.max_sequence, SEGMENTS * config.table_entries) + 1)
+        pages, left, number, first_page = Signal(counts), Signal(counts), Signal(counts), Signal(counts)
+        last_keys = Signal(range(config.lanes + 1))
         m.d.comb += [
             segments.chunk.low.eq(Mux(plan.cells, 0, chunk_low)),
-            segments.chunk.high.eq(Mux(plan.cells | plan.tree | ~plan.causal, NO_BOUND, chunk_high)),
+            segments.chunk.high.eq(chunk_high | (plan.cells | plan.tree | ~plan.causal).replicate(len(chunk_high))),
         ]
 
-        self._pages(m, entry, pages, left, first_page, last_keys, segments)
+        crooked, crooked_addr = self._pages(m, entry, left, number, last_keys, segments)
         m.d.comb += [
             last_chunk.eq(rows_left == 0),
             *(self.o_cells.payload[name].eq(chunk[name]) for name in ("bank", "contexts", "last_rows", "lse")),
             self.o_cells.payload.first.eq(first_chunk), self.o_cells.payload.last.eq(last_chunk),
         ]
 
-        def ask(addr, size, then):
+        # What is read lies at a base plus an offset, and so does what is at fault.
+        base, asked = Signal(address_bits(config)), self.o_command.payload
+        offset = Signal(23)                     # of rows or pages, 8 bytes each
+        m.d.comb += [base.eq(entry_addr), asked.addr.eq(base + offset)]
+        fault = self.fault
+        m.d.comb += fault.address.eq(Mux(fault.code == StatusCode.BAD_BASE, crooked_addr, asked.addr))
+
+        def ask(size, then):
             """In a state: a command, and the state after it."""
-            m.d.comb += [self.o_command.valid.eq(1), self.o_command.payload.addr.eq(addr),
-                         self.o_command.payload.bytes.eq(size)]
+            m.d.comb += [self.o_command.valid.eq(1), asked.bytes.eq(size)]
             with m.If(self.o_command.ready):
                 m.next = then
 
-        with m.If(segments.fault.valid & ~self.fault.valid):
-            m.d.sync += [self.fault.valid.eq(1), self.fault.code.eq(StatusCode.BAD_SEGMENT),
-                         self.fault.field.eq(segments.fault.field), self.fault.address.eq(segments.fault.address)]
+        with m.If(segments.fault.valid):
+            m.d.comb += [base.eq(cached.segments), offset.eq(segments.fault.index << (SEGMENT_BYTES.bit_length() - 1))]
+        with m.If(segments.fault.valid & ~fault.valid):
+            m.d.sync += [fault.valid.eq(1), fault.code.eq(StatusCode.BAD_SEGMENT), fault.field.eq(segments.fault.field)]
         with m.FSM():
             with m.State("START"):
                 m.d.sync += [groups.eq(plan.groups), entry_addr.eq(plan.table)]
                 m.next = "ASK"
             with m.State("ASK"):
-                ask(entry_addr, ENTRY_BYTES, "ENTRY")
+                ask(ENTRY_BYTES, "ENTRY")
             with m.State("ENTRY"):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
@@ -160,34 +179,34 @@ class TableWalk(wiring.Component):
                         m.next = "CHECK"
             with m.State("CHECK"):
                 m.d.sync += [rows_left.eq(entry.rows), position.eq(entry.position), head.eq(0), first_chunk.eq(1),
-                             chunk.q.eq(entry.q), chunk.o.eq(entry.o), chunk.lse.eq(entry.lse), chunk.part.eq(0)]
+                             q.eq(Mux(plan.merge, 0, entry.q)), o.eq(entry.o), rows_before.eq(0)]
                 m.next = "BANK"
                 with m.If(plan.cached):
                     m.next = "SEGMENTS"
                 with m.If(check.bad):
-                    m.d.sync += [self.fault.valid.eq(1), self.fault.code.eq(StatusCode.BAD_ENTRY),
-                                 self.fault.field.eq(check.field), self.fault.address.eq(entry_addr)]
+                    m.d.sync += [fault.valid.eq(1), fault.code.eq(StatusCode.BAD_ENTRY), fault.field.eq(check.field)]
                     m.next = "STOP"
             with m.State("SEGMENTS"):
-                ask(cached.segments, cached.count << (SEGMENT_BYTES.bit_length() - 1), "LOAD")
-                m.d.comb += segments.load.eq(self.o_command.ready)
+                ask(cached.count << (SEGMENT_BYTES.bit_length() - 1), "LOAD")
+                m.d.comb += [base.eq(cached.segments), segments.load.eq(self.o_command.ready)]
             with m.State("LOAD"):
                 m.d.comb += [segments.i.payload.eq(self.i.payload), segments.i.valid.eq(self.i.valid),
                              self.i.ready.eq(segments.i.ready)]
                 with m.If(~segments.busy):
                     m.next = "BANK"
             with m.State("BANK"):
+                m.d.sync += [chunk.q.eq(q), chunk.o.eq(o), first_row.eq(rows_before)]
                 with m.If(free != 0):
                     m.d.comb += take_bank.eq(1)
-                    m.d.sync += [row.eq(0), context.eq(0), first_row.eq(1)]
+                    m.d.sync += [row.eq(0), context.eq(0), begins.eq(1)]
                     for index in range(CHUNKS):
                         with m.If(chunk.bank == index):
                             m.d.sync += [self.params[index][name].eq(entry[name]) for name, _ in params_layout]
                     m.next = "ROWS"
             with m.State("ROWS"):
                 m.d.comb += last_row.eq(row == config.rows - 1)
-                m.d.sync += [row.eq(row + 1), first_row.eq(0)]
-                with m.If(first_row):
+                m.d.sync += [row.eq(row + 1), begins.eq(0)]
+                with m.If(begins):
                     m.d.sync += chunk_low.eq(low)
                 with m.If(exists):
                     m.d.sync += [rows_left.eq(rows_left - 1), chunk_high.eq(high), chunk.last_rows.eq(row + 1),
@@ -195,7 +214,8 @@ class TableWalk(wiring.Component):
                     with m.If(head + 1 == plan.heads):
                         m.d.sync += [head.eq(0), position.eq(past)]
                 with m.If(last_row):
-                    m.d.sync += [row.eq(0), context.eq(context + 1), chunk.contexts.eq(context + 1)]
+                    m.d.sync += [row.eq(0), context.eq(context + 1), chunk.contexts.eq(context + 1), q.eq(q + q_stride),
+                                 o.eq(o + o_stride), rows_before.eq(rows_before + config.rows)]
                     with m.If((rows_left <= 1) | (context + 1 == plan.contexts)):
                         m.next = "PAGES"
                         with m.If(plan.cached):
@@ -223,11 +243,11 @@ class TableWalk(wiring.Component):
                     with m.If(plan.cells):
                         m.next = "CELLS"
             with m.State("TREE"):
-                # Its masks lie in memory row by row, as the log-sum-exp does, but twice as wide.
+                # Masks lie in memory row by row.
                 rows = Signal(range(config.chunk_rows + 1))
-                m.d.comb += rows.eq(((chunk.contexts - 1) << (config.rows.bit_length() - 1)) + chunk.last_rows)
-                ask(cached.tree + ((chunk.lse - cached.lse) << 1), rows << 3, "MASKS")
-                m.d.comb += trees.load.eq(self.o_command.ready)
+                m.d.comb += [rows.eq(((chunk.contexts - 1) << log_rows) + chunk.last_rows), base.eq(cached.tree),
+                             offset.eq(first_row << 3), trees.load.eq(self.o_command.ready)]
+                ask(rows << 3, "MASKS")
             with m.State("MASKS"):
                 m.d.comb += [trees.i.payload.eq(self.i.payload), trees.i.valid.eq(self.i.valid),
                              self.i.ready.eq(trees.i.ready)]
@@ -243,7 +263,7 @@ class TableWalk(wiring.Component):
                     chunk.lookahead.eq((chunk.contexts << 1) <= config.contexts),
                 ]
                 with m.If(self.o_chunk.ready):
-                    m.d.sync += [left.eq(pages), first_chunk.eq(0)]
+                    m.d.sync += [left.eq(pages), number.eq(first_page), first_chunk.eq(0)]
                     m.next = "LIST"
                     with m.If(chunk.blank):
                         m.next = "BASES"
@@ -251,25 +271,22 @@ class TableWalk(wiring.Component):
                         m.d.comb += segments.emit.eq(1)
                         m.next = "EMIT"
             with m.State("LIST"):
-                ask(entry.bases + (first_page << 3), left << 3, "BASES")
+                m.d.comb += [base.eq(entry.bases), offset.eq(first_page << 3)]
+                ask(left << 3, "BASES")
             with m.State("BASES"):
                 m.d.comb += self._listing.eq(1)
-                with m.If(self._crooked & self._offered):
-                    m.d.sync += [self.fault.valid.eq(1), self.fault.code.eq(StatusCode.BAD_BASE),
-                                 self.fault.field.eq(0), self.fault.address.eq(self.o_page.payload.addr)]
+                with m.If(crooked):
+                    m.d.sync += [fault.valid.eq(1), fault.code.eq(StatusCode.BAD_BASE), fault.field.eq(0)]
                     m.next = "STOP"
                 with m.Elif(self.o_page.valid & self.o_page.ready):
-                    m.d.sync += left.eq(left - 1)
+                    m.d.sync += [left.eq(left - 1), number.eq(number + 1)]
                     with m.If(left == 1):
                         m.next = "NEXT"
             with m.State("EMIT"):
                 with m.If(~segments.busy):
                     m.next = "NEXT"
             with m.State("NEXT"):
-                m.d.sync += [chunk.bank.eq(chunk.bank + 1), chunk.q.eq(chunk.q + plan.q_chunk),
-                             chunk.o.eq(chunk.o + plan.o_chunk),
-                             chunk.lse.eq(chunk.lse + (plan.chunk_rows << 2)),
-                             chunk.part.eq(chunk.part + plan.part_chunk)]
+                m.d.sync += chunk.bank.eq(chunk.bank + 1)
                 m.next = "BANK"
                 with m.If(last_chunk):
                     m.d.sync += [groups.eq(groups - 1), entry_addr.eq(entry_addr + ENTRY_BYTES),
@@ -287,51 +304,57 @@ class TableWalk(wiring.Component):
         """The bounds of the row of this cycle, and the memory that keeps those of a context."""
         config, plan, chunk = self.config, self.plan, self.o_chunk.payload
         position, head = Signal(signed(26)), Signal(9)
-        low, high = Signal(LENGTH_BITS), Signal(LENGTH_BITS)
+        # Places, and past all of them: what lies beyond counts as that.
+        places = place_bits(config)
+        low, high, no_bound = Signal(places), Signal(places), (1 << places) - 1
         past, low_edge = Signal(signed(27)), Signal(signed(27))
-        limit, upper = Signal(LENGTH_BITS), Signal(signed(27))
+        limit, upper = Signal(places), Signal(signed(27))
         m.d.comb += [
             past.eq(position + 1), low_edge.eq(past - plan.window),
             low.eq(Mux((plan.window == 0) | (low_edge < 0), 0, Mux(low_edge >> len(low) != 0, -1, low_edge))),
             # Of a tree the committed keys; the mask says the rest.
-            limit.eq(Mux(plan.cached, NO_BOUND, entry.keys)), upper.eq(Mux(plan.tree, entry.position, past)),
+            limit.eq(Mux(plan.cached, no_bound, entry.keys)), upper.eq(Mux(plan.tree, entry.position, past)),
             high.eq(Mux(~(plan.causal | plan.tree) | (upper > limit), limit, Mux(upper < 0, 0, upper))),
         ]
-        m.submodules.memory = memory = Memory(shape=bounds_layout(config), depth=CHUNKS * config.contexts, init=[])
+        kept = data.StructLayout({"low": places, "high": places})
+        of_rows = data.ArrayLayout(kept, config.rows)
+        m.submodules.memory = memory = Memory(shape=of_rows, depth=CHUNKS * config.contexts, init=[])
         write, read = memory.write_port(), memory.read_port()
-        bounds = Signal(bounds_layout(config))
-        seen = Signal(data.StructLayout({"low": signed(POSITION_BITS), "high": signed(POSITION_BITS)}))
+        bounds, seen = Signal(of_rows), Signal(kept)
+        for index in range(config.rows):
+            m.d.comb += [self.bounds[index][name].eq(read.data[index][name]) for name in ("low", "high")]
         m.d.comb += [
             read.addr.eq(self.bounds_addr.bank * config.contexts + self.bounds_addr.context), read.en.eq(1),
-            self.bounds.eq(read.data), write.en.eq(last_row),
+            write.en.eq(last_row),
             write.addr.eq(chunk.bank * config.contexts + context), write.data.eq(bounds),
         ]
         # The row of this cycle enters the word that is written with the context's last row.
         for index in range(config.rows):
             with m.If(row == index):
                 m.d.sync += bounds[index].eq(seen)
-        m.d.comb += write.data.as_value()[(config.rows - 1) * seen.shape().size:].eq(seen)
+        m.d.comb += write.data[-1].eq(seen)
         return {"position": position, "head": head, "low": low, "past": past, "high": high, "seen": seen}
 
-    def _pages(self, m, entry, pages, left, first_page, last_keys, segments):
-        """Pages, from where they come: the list, the segments, or one that is not fetched."""
+    def _pages(self, m, entry, left, number, last_keys, segments):
+        """Pages, from where they come: the list, the segments, or one that is not fetched. Returns whether the list
+        offers one that is illegal, and its address from the next cycle on."""
         config, plan, chunk, page = self.config, self.plan, self.o_chunk.payload, self.o_page.payload
-        self._listing, self._crooked, self._offered = Signal(), Signal(), Signal()
-        base, start = self.i.payload, Signal(ADDRESS_BITS)
-        number = Signal(PAGE_BITS)
+        self._listing, wrong = Signal(), Signal()
+        base, start, kept = self.i.payload, Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
         m.d.comb += [
-            start.eq(base[:48] + entry.page_offset), number.eq(first_page + (pages - left)),
-            self._offered.eq(self.i.valid & ~chunk.blank),
-            self._crooked.eq(base[48:].any() | address_outside(config, base[:48])
-                             | Mux(plan.merge, start[0], start[:config.bus_bytes.bit_length() - 1].any())),
+            start.eq(base[:48] + entry.page_offset),
+            wrong.eq(base[48:].any() | address_outside(config, base[:48])
+                     | Mux(plan.merge, start[0], start[:config.bus_bytes.bit_length() - 1].any())),
         ]
         with m.If(self._listing):
+            m.d.sync += kept.eq(start)
             m.d.comb += [
                 page.addr.eq(Mux(chunk.blank, 0, start)), page.position.eq(number << config.lanes.bit_length() - 1),
                 page.keys.eq(Mux(left == 1, last_keys, config.lanes)),
-                self.o_page.valid.eq(chunk.blank | self.i.valid & ~self._crooked),
-                self.i.ready.eq(self.o_page.ready & ~chunk.blank & ~self._crooked),
+                self.o_page.valid.eq(chunk.blank | self.i.valid & ~wrong),
+                self.i.ready.eq(self.o_page.ready & ~chunk.blank & ~wrong),
             ]
         with m.Else():
             m.d.comb += [page.eq(segments.o_page.payload), self.o_page.valid.eq(segments.o_page.valid),
                          segments.o_page.ready.eq(self.o_page.ready)]
+        return wrong & self.i.valid & ~chunk.blank, kept

@@ -38,6 +38,8 @@ class StatusCode(enum.Enum, shape=8):
     is the field's index, ``address`` the row's."""
     REFUSED = 13
     """An operation on the cache was refused; ``detail`` is its `CacheStatus`. Nothing changed."""
+    ABORTED = 14
+    """The job was given up, by the host or because a job that it waited for failed."""
 
 
 COUNTERS = {

@@ -1,6 +1,9 @@
 """A job's life, the same for every engine: accepted, planned, run, drained, reported; and its counters."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -23,10 +26,13 @@ fault_layout = data.StructLayout({"valid": 1, "code": StatusCode, "detail": unsi
 
 def first_fault(m, faults, o):
     """Drive ``o``, a `fault_layout`, from a list of (condition, code, address[, detail]); the first that holds."""
-    m.d.comb += o.valid.eq(Cat(condition for condition, *_ in faults).any())
-    for condition, code, address, *detail in reversed(faults):
-        with m.If(condition):
-            m.d.comb += [o.code.eq(code), o.address.eq(address), o.detail.eq(detail[0] if detail else 0)]
+    conditions, first = Cat(condition for condition, *_ in faults), Signal(len(faults))
+    m.d.comb += [o.valid.eq(conditions.any()), first.eq(conditions & (~conditions + 1))]
+    # At most one: an AND and an OR for each bit cost less than a chain of choices.
+    for index, name in enumerate(("code", "address", "detail"), start=1):
+        told = [Value.cast(fault[index] if index < len(fault) else 0) for fault in faults]
+        m.d.comb += Value.cast(o[name]).eq(reduce(or_, (
+            value & bit.replicate(len(value)) for value, bit in zip(told, first))))
 
 
 def check_fields(m, conditions, fields, bad, field):
@@ -65,13 +71,13 @@ class JobControl(wiring.Component):
         The descriptor is illegal, and its field; looked at two cycles after ``held`` changed.
     running : Out(1)
         The engine works; low resets all that starts afresh with each job, and aborts what is on the bus.
-    fault : In(fault_layout), expired : In(1), finished : In(1)
-        While running: something failed; the bus was silent for too long; everything is done.
+    fault : In(fault_layout), expired : In(1), finished : In(1), abort : In(1)
+        While running: something failed; the bus was silent for too long; everything is done; the job is given up.
     events : In(events_layout), read_beat, write_beat : In(2)
         For counters and tallies; beats of this cycle.
     activity : Out(Activity)
 
-    A job that fails stops, lets what is outstanding on the bus end, and then reports; on silence it
+    A job that fails or is given up stops, lets what is outstanding on the bus end, and then reports; on silence it
     reports at once.
     """
 
@@ -80,7 +86,7 @@ class JobControl(wiring.Component):
         super().__init__({
             "job": In(stream.Signature(descriptor)), "done": Out(stream.Signature(JobStatus)),
             "held": Out(descriptor), "idle": In(1), "bad": In(1), "field": In(8), "running": Out(1),
-            "fault": In(fault_layout), "expired": In(1), "finished": In(1),
+            "fault": In(fault_layout), "expired": In(1), "finished": In(1), "abort": In(1),
             "events": In(events_layout()), "read_beat": In(2), "write_beat": In(2), "activity": Out(Activity),
         })
 
@@ -112,6 +118,9 @@ class JobControl(wiring.Component):
                     m.next = "DRAIN"
                 with m.Elif(self.finished):
                     m.next = "REPORT"
+                with m.Elif(self.abort):
+                    m.d.sync += status.code.eq(StatusCode.ABORTED)
+                    m.next = "DRAIN"
             with m.State("DRAIN"):
                 with m.If(self.idle | self.expired):
                     m.next = "REPORT"

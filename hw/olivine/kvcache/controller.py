@@ -4,14 +4,15 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .addresses import LOG_BLOCK_UNIT, address_clip, address_sum, unit_bits
 from .descriptor import TREE_PLACES, CacheAnswer, CacheCommand, CacheGeometry, CacheOp, CachePolicy, CacheStatus
 from .formats import PoolOp
 from .lookup import CacheEvent, LookupAnswer, LookupRequest
 from .moves import MoveAnswer, MoveCommand, MoveKind
-from .op_check import OperationCheck
+from .op_check import OperationCheck, clip_count, count_bits
 from .op_move import MoveAddresses
 from .pool import BlockPool
-from .slots import HOST_BITS, SlotTables, entry_bits, progress_layout, slot_bits, slot_layout
+from .slots import SlotTables, entry_bits, progress_layout, slot_bits, slot_layout
 
 __all__ = ["CacheController"]
 
@@ -84,15 +85,15 @@ class CacheController(wiring.Component):
         self.job = job = Signal(CacheCommand)
         self.slot, self.new_slot = Signal(slot_bits(config)), Signal(slot_bits(config))
         self.state, progress = Signal(slot_layout(config)), Signal(progress_layout)
-        opened, broken = Signal(), Signal()
+        opened, broken, self.unwritten = Signal(), Signal(), Signal()
         self.status, self.address = Signal(CacheStatus), Signal(48)
         # A walk through entries ``index`` to before ``stop``, and perhaps another.
         self.index, self.stop = Signal(entries), Signal(entries)
         self.next_index, self.next_stop = Signal(entries), Signal(entries)
         self.source, self.target = Signal.like(slots.block), Signal.like(slots.block)
-        self.shared, self.host = Signal(), Signal(48)
+        self.shared, self.host = Signal(), Signal(unit_bits(config))
         # A walk along a path: places in a table, of the next bit and of the next that is kept.
-        self.path, self.keep, stray = Signal(TREE_PLACES), Signal.like(job.count), Signal()
+        self.path, self.keep, stray = Signal(TREE_PLACES), Signal(count_bits(config)), Signal()
         self.place, self.kept = Signal(range(config.max_sequence + TREE_PLACES + 1)), Signal.like(self.state.length)
         self.heavy = self.state.policy == CachePolicy.HEAVY
 
@@ -110,6 +111,7 @@ class CacheController(wiring.Component):
             m.d.comb += [self.answer.payload.slot.eq(self.new_slot),
                          self.answer.payload.generation.eq(self.state.generation)]
 
+        self._new_state(m)
         tree = (job.op == CacheOp.COMMIT) & job.tree
         opening = job.op == CacheOp.OPEN
         with m.FSM():
@@ -121,7 +123,8 @@ class CacheController(wiring.Component):
             with m.State("READ"):
                 self._read(m, Mux(opening, slots.free_slot, self.slot), 0)
                 m.d.sync += [self.new_slot.eq(slots.free_slot), self.path.eq(job.path), stray.eq(0),
-                             self.keep.eq(Mux(tree, 0, job.count)), self.place.eq(0), self.shared.eq(0)]
+                             self.keep.eq(Mux(tree, 0, clip_count(config, job.count))), self.place.eq(0),
+                             self.shared.eq(0)]
                 m.next = "LOAD"
             with m.State("LOAD"):
                 m.d.sync += [self.state.eq(slots.state), progress.eq(slots.progress), opened.eq(slots.open),
@@ -199,6 +202,11 @@ class CacheController(wiring.Component):
         return go
 
     @property
+    def _host(self):
+        """The window of host memory that the command names, in units."""
+        return address_clip(self.job.host >> LOG_BLOCK_UNIT, len(self.host))
+
+    @property
     def _log_lanes(self):
         return self.config.lanes.bit_length() - 1
 
@@ -219,10 +227,10 @@ class CacheController(wiring.Component):
             with m.Case(CacheOp.FORK):
                 m.next = "FORK"
             with m.Case(CacheOp.SWAP_OUT):
-                m.d.sync += self.host.eq(job.host)
+                m.d.sync += self.host.eq(self._host)
                 m.next = "OUT"
             with m.Case(CacheOp.SWAP_IN):
-                m.d.sync += self.host.eq(state.host << 48 - HOST_BITS)
+                m.d.sync += self.host.eq(state.host)
                 m.next = "IN"
         with m.If(self.check.status != CacheStatus.OK):
             m.next = "ANSWER"
@@ -293,7 +301,7 @@ class CacheController(wiring.Component):
             m.next = "PATH_MOVE"
         # Places may be overwritten whose contents were to move on: the step is to be appended again.
         with m.State("UNWRITTEN"):
-            m.d.comb += [self.slots.write.eq(1), self.slots.to.eq(self.slot), self.slots.new_state.eq(self.state),
+            m.d.comb += [self.slots.write.eq(1), self.slots.to.eq(self.slot), self.unwritten.eq(1),
                          self.slots.new_open.eq(1), self.slots.restart.eq(1)]
             with m.If(self.slots.written):
                 m.next = "ANSWER"
@@ -326,7 +334,7 @@ class CacheController(wiring.Component):
         return Mux(rest < self.config.lanes, rest, self.config.lanes)
 
     def _onward(self):
-        return [self.index.eq(self.index + 1), self.host.eq(self.host + (self.geometry.block_units << 48 - HOST_BITS))]
+        return [self.index.eq(self.index + 1), self.host.eq(address_sum(self.host, self.geometry.block_units))]
 
     def _swap_out(self, m):
         """Copy all blocks to host memory."""
@@ -357,41 +365,55 @@ class CacheController(wiring.Component):
                    self._go(m, "DROP", self.index.eq(self.state.holes), self.stop.eq(self.index + 1)),
                    kind=MoveKind.COPY, from_host=1, target=self.target, host=self.host, places=self._places())
 
+    def _new_state(self, m):
+        """What becomes of the state; looked at in WRITE only, and in UNWRITTEN."""
+        job, state, after, new = self.job, self.state, self.check.after, self.slots.new_state
+        m.d.comb += new.eq(state)
+        with m.Switch(job.op):
+            with m.Case(CacheOp.OPEN):
+                m.d.comb += [new[name].eq(job[name]) for name in ("policy", "size", "recent", "chunk")]
+                m.d.comb += [new[name].eq(0) for name in (
+                    "swapped", "length", "reserved", "before", "filled", "entries", "holes")]
+            with m.Case(CacheOp.APPEND):
+                m.d.comb += [new.reserved.eq(job.count), new.before.eq(state.filled),
+                             new.filled.eq(after.filled), new.entries.eq(after.entries)]
+            with m.Case(CacheOp.COMMIT):
+                with m.If(~self.unwritten):
+                    m.d.comb += [new.length.eq(after.length), new.reserved.eq(0), new.holes.eq(after.holes),
+                                 new.entries.eq(self.next_index)]
+            with m.Case(CacheOp.TRUNCATE):
+                m.d.comb += [new.length.eq(after.length), new.filled.eq(after.filled),
+                             new.entries.eq(self.next_index)]
+            with m.Case(CacheOp.CLOSE):
+                m.d.comb += new.generation.eq(state.generation + 1)
+            with m.Case(CacheOp.SWAP_OUT):
+                m.d.comb += [new.swapped.eq(1), new.host.eq(self._host)]
+            with m.Case(CacheOp.SWAP_IN):
+                m.d.comb += new.swapped.eq(0)
+
     def _write(self, m):
         """Write the new state: from here on the operation is done. Then release what it gave up."""
         slots, job, state, after = self.slots, self.job, self.state, self.check.after
-        new = slots.new_state
         with m.State("WRITE"):
-            m.d.comb += [slots.write.eq(1), slots.to.eq(self.slot), new.eq(state), slots.new_open.eq(1),
-                         slots.restart.eq(1)]
+            m.d.comb += [slots.write.eq(1), slots.to.eq(self.slot), slots.new_open.eq(1), slots.restart.eq(1)]
             # Of the walk from the first entry that is no hole, nothing is left by default.
             m.d.sync += self.stop.eq(self.index)
             with m.Switch(job.op):
-                with m.Case(CacheOp.OPEN):
-                    m.d.comb += [slots.to.eq(self.new_slot), new.eq(0), new.generation.eq(state.generation)]
-                    m.d.comb += [new[name].eq(job[name]) for name in ("policy", "size", "recent", "chunk")]
+                with m.Case(CacheOp.OPEN, CacheOp.FORK):
+                    m.d.comb += slots.to.eq(self.new_slot)
                 with m.Case(CacheOp.APPEND):
-                    m.d.comb += [new.reserved.eq(job.count), new.before.eq(state.filled),
-                                 new.filled.eq(after.filled), new.entries.eq(after.entries)]
                     with m.If(self.shared):
                         self._new_entry(m, self.slot, state.entries - 1, self.target)
                 with m.Case(CacheOp.COMMIT):
-                    m.d.comb += [new.length.eq(after.length), new.reserved.eq(0), new.holes.eq(after.holes),
-                                 new.entries.eq(self.next_index)]
                     m.d.sync += self.stop.eq(after.holes)
-                with m.Case(CacheOp.FORK):
-                    m.d.comb += slots.to.eq(self.new_slot)
-                with m.Case(CacheOp.TRUNCATE):
-                    m.d.comb += [new.length.eq(after.length), new.filled.eq(after.filled),
-                                 new.entries.eq(self.next_index), slots.restart.eq(0)]
+                with m.Case(CacheOp.TRUNCATE, CacheOp.SWAP_IN):
+                    m.d.comb += slots.restart.eq(0)
                 with m.Case(CacheOp.CLOSE):
-                    m.d.comb += [slots.new_open.eq(0), new.eq(0), new.generation.eq(state.generation + 1)]
+                    m.d.comb += slots.new_open.eq(0)
                     m.d.sync += self.stop.eq(Mux(state.swapped, self.index, state.entries))
                 with m.Case(CacheOp.SWAP_OUT):
-                    m.d.comb += [new.swapped.eq(1), new.host.eq(job.host >> 48 - HOST_BITS), slots.restart.eq(0)]
+                    m.d.comb += slots.restart.eq(0)
                     m.d.sync += [self.index.eq(state.holes), self.stop.eq(state.entries)]
-                with m.Case(CacheOp.SWAP_IN):
-                    m.d.comb += [new.swapped.eq(0), slots.restart.eq(0)]
             m.next = "DROP"
             with m.If(~slots.written):
                 m.next = "WRITE"

@@ -5,7 +5,6 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..control.job import Window, command
-from ..linear.plan import ADDRESS_BITS
 from ..memory.axi import AXI4
 from ..memory.guard import AddressGuard
 from ..memory.monitor import BusMonitor
@@ -14,6 +13,7 @@ from ..memory.watchdog import Watchdog
 from ..memory.writer import BurstWriter
 from ..stream import connect, fork
 from ..stream.queue import Queue
+from .addresses import address_bits
 from .descriptor import CacheGeometry
 from .mover_runs import MoveRuns, RunKind, run_layout
 from .moves import MoveAnswer, MoveCommand
@@ -52,12 +52,12 @@ class BlockMover(wiring.Component):
 
     Cycle budget, from the transfer of a command to ``o.valid`` without stalls: beats written + beats of the longest
     burst (it is gathered before it is sent; 1 to 16) + cycles from AR to R + cycles from the last W to its response
-    + 11; one more if COPY has fewer than B ``places``, and without the read's cycles if it has none.
+    + 11; one more in PLACE, and if COPY has fewer than B ``places``; without the read's cycles if it has none.
 
     * COPY writes ``ceil(places / B) * k + places * v`` beats of a page, with ``zero`` all its ``L / B * k + L * v``: k
       beats of a sub-block of keys, v of one place's values, over all dims. A page takes no less than 4 cycles for its
       keys, and for each L dims of its values.
-    * PLACE writes ``k + v`` beats of a page, in no less than 2 cycles for its keys, and for each L dims of its values.
+    * PLACE writes ``k + v`` beats of a page, in no less than 3 cycles for its keys, and for each L dims of its values.
 
     Measured: a block of 12 layers, 12 heads, 64 dims in 8 bit (144 pages of 512 beats; L = 64, B = 16) on a
     bus of 30 cycles each way: 73,815 cycles, 20 of its places 30,039, one place 9,879.
@@ -106,8 +106,10 @@ class BlockMover(wiring.Component):
         config = self.config
         addr_width, bus_bytes = config.addr_width, config.bus_bytes
         running, move = Signal(), Signal(MoveCommand)
-        m.submodules.reader = reader = BurstReader(addr_width, bus_bytes, realign=False, id_width=ID_WIDTH)
-        m.submodules.writer = writer = BurstWriter(addr_width, bus_bytes, id_width=ID_WIDTH, columns=True)
+        m.submodules.reader = reader = BurstReader(
+            addr_width, bus_bytes, realign=False, id_width=ID_WIDTH, max_outstanding=config.outstanding)
+        m.submodules.writer = writer = BurstWriter(
+            addr_width, bus_bytes, id_width=ID_WIDTH, columns=True, realign=False)
         for channel in ("ar", "aw", "w"):
             connect(m, getattr((reader if channel == "ar" else writer).port, channel),
                     wiring.flipped(getattr(self.bus, channel)))
@@ -118,12 +120,15 @@ class BlockMover(wiring.Component):
         path = Module()
         m.submodules.path = ResetInserter(~running)(path)
         path.submodules.runs = runs = MoveRuns(config)
-        path.submodules.read_guard = read_guard = AddressGuard(ADDRESS_BITS, config.windows, write=False)
-        path.submodules.write_guard = write_guard = AddressGuard(ADDRESS_BITS, config.windows, write=True)
+        path.submodules.read_guard = read_guard = AddressGuard(
+            address_bits(config), config.windows, write=False, window_width=addr_width)
+        path.submodules.write_guard = write_guard = AddressGuard(
+            address_bits(config), config.windows, write=True, window_width=addr_width)
         # Runs whose reads are asked for; and of those whose writes are, what becomes of their words.
-        path.submodules.ahead = ahead = Queue(run_layout(config), AHEAD)
+        fields = {name: run_layout(config)[name].shape for name in ("kind", "beats", "target")}
+        path.submodules.ahead = ahead = Queue(data.StructLayout(fields), AHEAD)
         path.submodules.words = words = Queue(data.StructLayout({
-            name: run_layout(config)[name].shape for name in ("kind", "beats")}), 4)
+            name: fields[name] for name in ("kind", "beats")}), 4)
         path.d.comb += [runs.geometry.eq(self.geometry), runs.command.eq(move)]
         for guard in (read_guard, write_guard):
             for index in range(config.windows):
@@ -151,10 +156,10 @@ class BlockMover(wiring.Component):
         run = runs.o.payload
         log_bus = self.config.bus_bytes.bit_length() - 1
         zero = run.kind == RunKind.ZERO
-        read = stream.Signature(command(ADDRESS_BITS)).create()
+        read = stream.Signature(command(address_bits(self.config))).create()
         m.d.comb += [
             runs.o.ready.eq(fork(m, runs.o.valid, read, ahead.i)),
-            ahead.i.payload.eq(run),
+            *(ahead.i.payload[name].eq(run[name]) for name in ("kind", "beats", "target")),
             guard.i.payload.addr.eq(run.source), guard.i.payload.bytes.eq(run.beats << log_bus),
             guard.i.valid.eq(read.valid & ~zero), read.ready.eq(guard.i.ready | zero),
             reader.i.payload.addr.eq(guard.o.payload.addr), reader.i.payload.bytes.eq(guard.o.payload.bytes),
@@ -165,7 +170,7 @@ class BlockMover(wiring.Component):
         """Each run to the writer, and to what makes its words."""
         run, target = ahead.o.payload, writer.i_command
         log_bus = self.config.bus_bytes.bit_length() - 1
-        asked = stream.Signature(command(ADDRESS_BITS)).create()
+        asked = stream.Signature(command(address_bits(self.config))).create()
         column = Signal()                       # of the command in the guard
         with m.If(guard.i.ready):
             m.d.sync += column.eq(run.kind == RunKind.COLUMN)

@@ -4,16 +4,13 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..linear.plan import ADDRESS_BITS, times
+from ..linear.plan import times
 from ..olive.formats import LaneFormat
+from .addresses import address_bits, address_clip, address_sum
 from .descriptor import CacheGeometry
 from .moves import MoveCommand, MoveKind
 
 __all__ = ["RunKind", "run_layout", "MoveRuns"]
-
-PAGE_BEATS = 22
-"""Bits of a beat's number in a page: as many as pages of 2**24 bytes need."""
-
 
 class RunKind(enum.Enum, shape=2):
     """How the beats that are written come about."""
@@ -31,9 +28,9 @@ class RunKind(enum.Enum, shape=2):
 def run_layout(config):
     """A run: as many beats from ``source`` on as from ``target`` on."""
     # A section has L/B times d beats (keys), or L times at most L/B.
-    beats = config.lanes // config.bus_bytes * max(512, config.lanes)
-    return data.StructLayout({"kind": RunKind, "source": ADDRESS_BITS, "target": ADDRESS_BITS,
-                              "beats": range(beats + 1)})
+    beats = config.lanes // config.bus_bytes * max(config.max_head_dim, config.lanes)
+    address = address_bits(config)
+    return data.StructLayout({"kind": RunKind, "source": address, "target": address, "beats": range(beats + 1)})
 
 
 class MoveRuns(wiring.Component):
@@ -44,8 +41,8 @@ class MoveRuns(wiring.Component):
     takes three runs: the units that are moved in full, the sub-block that holds some of the places (``PART`` with
     ``zero``, else ``COPY``), and with ``zero`` the units behind; empty ones are left out. PLACE takes one run: a unit.
 
-    Cycle budget: the first run is offered 2 cycles after the reset. A section takes 4 cycles in COPY and 2 in PLACE, or
-    as long as its runs wait.
+    Cycle budget: the first run is offered 2 cycles after the reset, in PLACE 3. A section takes 4 cycles in COPY and 3
+    in PLACE, or as long as its runs wait.
 
     Parameters
     ----------
@@ -59,7 +56,7 @@ class MoveRuns(wiring.Component):
     done : Out(1)
         The last run was taken.
 
-    Cost: two products with a number of ``log2(L/B) + 1`` bits, two adders of an address.
+    Cost: a product with a number of ``log2(L/B) + 1`` bits, four adders of an address.
     """
 
     def __init__(self, config):
@@ -69,99 +66,87 @@ class MoveRuns(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config, geometry, command = self.config, self.geometry, self.command
+        config, geometry, command, run = self.config, self.geometry, self.command, self.o.payload
         log_bus, log_lanes = config.bus_bytes.bit_length() - 1, config.lanes.bit_length() - 1
         log_blocks = log_lanes - log_bus        # sub-blocks
-        beats = self.o.payload.beats.shape()
-        place = command.kind == MoveKind.PLACE
+        width, place = address_bits(config), command.kind == MoveKind.PLACE
+        source_page, target_page, heads = Signal(width), Signal(width), Signal(16)
 
-        # Sections: the keys, then passes over the values.
-        keys, passes, head = Signal(init=1), Signal(9), Signal(16)
-        last = (passes + 1) << log_lanes >= geometry.head_dim
-        unit = Signal(beats)
-        m.d.comb += unit.eq(Mux(keys, self._key_beats(), self._value_beats(last)))
+        # Sections: the keys, then passes over the values of ``left`` dims. Where they begin in the page, in beats.
+        keys, left = Signal(init=1), Signal.like(geometry.head_dim)
+        last = left <= config.lanes
+        section = Signal(range(config.lanes * (2 * config.max_head_dim // config.bus_bytes + 2)))
+        source_at, target_at, unit = Signal.like(section), Signal.like(section), Signal(run.beats.shape())
+        m.d.comb += unit.eq(Mux(keys, self._key_beats(), self._value_beats(last, left)))
 
-        # COPY: units of the first run, and of the last. PLACE: units before the source, and before the target.
-        whole, rest = command.places >> log_bus, command.places[:log_bus].any()
-        one, other = Signal(log_lanes + 1), Signal(log_lanes + 1)
+        # COPY: places of the first run, and of the last. PLACE: places before the source, and before the target. From
+        # them units, and from those beats: of keys their number is small, of values the unit.
+        other, places, number = Signal(), Signal(log_lanes + 1), Signal(log_lanes + 1)
         with m.If(place):
-            m.d.comb += [one.eq(Mux(keys, command.source_place >> log_bus, command.source_place)),
-                         other.eq(Mux(keys, command.target_place >> log_bus, command.target_place))]
+            m.d.comb += places.eq(Mux(other, command.target_place, command.source_place))
         with m.Else():
-            m.d.comb += [one.eq(Mux(keys, whole, command.places)),
-                         other.eq(Mux(keys, (1 << log_blocks) - whole - rest, config.lanes - command.places))]
+            m.d.comb += places.eq(Mux(other, config.lanes - command.places, command.places))
+        small, beats = Signal(log_blocks + 1), Signal(run.beats.shape())
+        m.d.comb += [number.eq(Mux(keys, places >> log_bus, places)), small.eq(Mux(keys, number, unit)),
+                     beats.eq(times(Mux(keys, unit, number), small))]
 
-        def product(number):
-            """Beats of so many units: of keys the number is small, of values the unit."""
-            small = Signal(log_blocks + 1, name="small")
-            m.d.comb += small.eq(Mux(keys, number, unit))
-            return times(Mux(keys, unit, number), small)
-
-        before, behind = product(one), product(other)
-        first, middle, rear = (Signal(beats, name=name) for name in ("first", "middle", "rear"))     # beats of the runs
-        page, section = Signal(ADDRESS_BITS), Signal(PAGE_BEATS)    # from the block's start; from the page's, in beats
-        source_at, target_at = Signal.like(section), Signal.like(section)
-
-        run, offered = Signal(run_layout(config)), Signal()
-        free = ~offered | self.o.ready
-        m.d.comb += [self.o.payload.eq(run), self.o.valid.eq(offered)]
-        with m.If(self.o.ready):
-            m.d.sync += offered.eq(0)
-
-        def offer(kind, count, wanted=1):
-            m.d.sync += [
-                offered.eq((count != 0) & wanted), run.kind.eq(kind), run.beats.eq(count),
-                run.source.eq(command.source + page + (source_at << log_bus)),
-                run.target.eq(command.target + page + (target_at << log_bus)),
-                source_at.eq(source_at + count), target_at.eq(target_at + count),
-            ]
-
-        def close():
-            """On to the next section, the next page, or the end."""
-            m.d.sync += [section.eq(section + Mux(keys, unit << log_blocks, unit << log_lanes)), keys.eq(0)]
-            m.next = "SECTION"
-            with m.If(~keys):
-                m.d.sync += passes.eq(passes + 1)
-                with m.If(last):
-                    m.d.sync += [section.eq(0), keys.eq(1), passes.eq(0), head.eq(head + 1),
-                                 page.eq(page + geometry.page_bytes)]
-                    with m.If(head + 1 == geometry.heads):
-                        m.next = "END"
-
+        part, moves = Signal(range(3)), Signal()
+        m.d.comb += [run.source.eq(address_sum(source_page, source_at << log_bus)),
+                     run.target.eq(address_sum(target_page, target_at << log_bus))]
         with m.FSM():
+            with m.State("START"):
+                m.d.sync += [source_page.eq(address_clip(command.source, width)), heads.eq(geometry.heads),
+                             target_page.eq(address_clip(command.target, width)), left.eq(geometry.head_dim)]
+                m.next = "SECTION"
             with m.State("SECTION"):
                 m.d.sync += [
-                    first.eq(Mux(place, unit, before)), middle.eq(Mux(keys & rest, unit, 0)), rear.eq(behind),
-                    source_at.eq(section + Mux(place, before, 0)),
-                    target_at.eq(section + Mux(place, behind, 0)),
+                    run.kind.eq(Mux(place & keys, RunKind.COLUMN, RunKind.COPY)), run.beats.eq(Mux(place, unit, beats)),
+                    source_at.eq(section + Mux(place, beats, 0)), target_at.eq(section),
                 ]
-                m.next = "FIRST"
-            with m.State("FIRST"):
-                with m.If(free):
-                    offer(Mux(place & keys, RunKind.COLUMN, RunKind.COPY), first)
-                    m.next = "MIDDLE"
-                    with m.If(place):
-                        close()
-            with m.State("MIDDLE"):
-                with m.If(free):
-                    offer(Mux(command.zero, RunKind.PART, RunKind.COPY), middle)
-                    m.next = "REAR"
-            with m.State("REAR"):
-                with m.If(free):
-                    offer(RunKind.ZERO, rear, command.zero)
-                    close()
+                m.next = "RUN"
+                with m.If(place):
+                    m.next = "TARGET"
+            with m.State("TARGET"):
+                m.d.comb += other.eq(1)
+                m.d.sync += target_at.eq(section + beats)
+                m.next = "RUN"
+            with m.State("RUN"):
+                m.d.comb += [other.eq(1), self.o.valid.eq(run.beats != 0), moves.eq(self.o.ready | ~self.o.valid)]
+                with m.If(moves):
+                    m.d.sync += [part.eq(part + 1), source_at.eq(source_at + run.beats),
+                                 target_at.eq(target_at + run.beats)]
+                    with m.If(part == 0):
+                        m.d.sync += [run.kind.eq(Mux(command.zero, RunKind.PART, RunKind.COPY)),
+                                     run.beats.eq(Mux(keys & command.places[:log_bus].any(), unit, 0))]
+                    with m.Else():
+                        m.d.sync += [run.kind.eq(RunKind.ZERO), run.beats.eq(Mux(command.zero, beats, 0))]
+                    with m.If(place | (part == 2)):
+                        # On to the next section, the next page, or the end.
+                        m.d.sync += [part.eq(0), keys.eq(0),
+                                     section.eq(section + Mux(keys, unit << log_blocks, unit << log_lanes))]
+                        m.next = "SECTION"
+                        with m.If(~keys):
+                            m.d.sync += left.eq(left - config.lanes)
+                            with m.If(last):
+                                m.d.sync += [
+                                    section.eq(0), keys.eq(1), left.eq(geometry.head_dim), heads.eq(heads - 1),
+                                    source_page.eq(address_sum(source_page, geometry.page_bytes)),
+                                    target_page.eq(address_sum(target_page, geometry.page_bytes)),
+                                ]
+                                with m.If(heads == 1):
+                                    m.next = "END"
             with m.State("END"):
-                m.d.comb += self.done.eq(~offered)
+                m.d.comb += self.done.eq(1)
         return m
 
     def _key_beats(self):
         """Of a sub-block."""
         return Mux(self.geometry.key_format == LaneFormat.INT8, self.geometry.head_dim, self.geometry.head_dim >> 1)
 
-    def _value_beats(self, last):
+    def _value_beats(self, last, left):
         """Of one place, in the last pass or another."""
         bus_bytes, lanes = self.config.bus_bytes, self.config.lanes
         log_bus, log_lanes = bus_bytes.bit_length() - 1, lanes.bit_length() - 1
-        dims = Mux(last, (self.geometry.head_dim - 1)[:log_lanes] + 1, lanes)
+        dims = Mux(last, left[:log_lanes + 1], lanes)
         return Mux(self.geometry.value_format == LaneFormat.INT8, (dims + (bus_bytes - 1)) >> log_bus,
                    (dims + (2 * bus_bytes - 1)) >> (log_bus + 1))

@@ -8,10 +8,18 @@ from .descriptor import BLOCK_UNIT, FREE_CELL, LENGTH_BITS, CacheCommand, CacheG
 from .descriptor import CacheStatus as S
 from .slots import progress_layout, slot_layout
 
-__all__ = ["after_layout", "OperationCheck"]
+__all__ = ["count_bits", "clip_count", "after_layout", "OperationCheck"]
 
-_SUM_BITS = LENGTH_BITS + 2
-"""No sum of three lengths wraps around."""
+
+def count_bits(config):
+    """Of a number of places; all ones are more than any sequence has."""
+    return min((config.max_sequence + 1).bit_length(), LENGTH_BITS)
+
+
+def clip_count(config, value):
+    """A number of places as far as it can matter: what is too large for any sequence becomes all ones."""
+    bits = count_bits(config)
+    return value[:bits] | value[bits:].any().replicate(bits)
 
 
 def after_layout(config):
@@ -45,7 +53,8 @@ class OperationCheck(wiring.Component):
         self.config = config
         super().__init__({
             "geometry": In(CacheGeometry), "command": In(CacheCommand), "state": In(slot_layout(config)),
-            "progress": In(progress_layout), "open": In(1), "broken": In(1), "keep": In(LENGTH_BITS), "stray": In(1),
+            "progress": In(progress_layout), "open": In(1), "broken": In(1), "keep": In(count_bits(config)),
+            "stray": In(1),
             "any_free": In(1), "free": In(range(config.blocks + 1)),
             "status": Out(S), "after": Out(after_layout(config)),
         })
@@ -54,35 +63,40 @@ class OperationCheck(wiring.Component):
         m = Module()
         config, command, state, after = self.config, self.command, self.state, self.after
         log_lanes = config.lanes.bit_length() - 1
+        # No sum of three numbers wraps around.
+        sum_bits = count_bits(config) + 2
+        count, size, window_size = (clip_count(config, value) for value in (command.count, command.size, state.size))
         op = {name: Signal(name=f"is_{name.lower()}") for name in CacheOp.__members__}
         m.d.comb += [op[name].eq(command.op == CacheOp[name]) for name in op]
         heavy, window = Signal(), Signal()
         m.d.comb += [heavy.eq(state.policy == CachePolicy.HEAVY), window.eq(state.policy == CachePolicy.WINDOW)]
 
         # Cycle 1: sums.
-        longer, limit, cells = Signal(_SUM_BITS), Signal(_SUM_BITS), Signal(_SUM_BITS)
+        longer, limit, cells = Signal(sum_bits), Signal(sum_bits), Signal(sum_bits)
         m.d.sync += [
-            longer.eq(state.length + Mux(op["COMMIT"], self.keep, command.count)),
-            limit.eq(state.size + state.recent), cells.eq(command.size + command.recent + command.chunk),
+            longer.eq(state.length + Mux(op["COMMIT"], self.keep, count)),
+            # Of heavy hitters, which have few.
+            limit.eq(state.size[:sum_bits] + state.recent[:sum_bits]),
+            cells.eq(size + clip_count(config, command.recent) + clip_count(config, command.chunk)),
         ]
 
         # Cycle 2: cells used after it; where the window of the next query begins.
-        used, edge, evicted = Signal(_SUM_BITS), Signal(signed(_SUM_BITS + 1)), Signal()
-        length = Mux(op["TRUNCATE"], command.count, longer)
+        used, edge, evicted = Signal(sum_bits), Signal(signed(sum_bits + 1)), Signal()
+        length = Mux(op["TRUNCATE"], count, longer)
         m.d.sync += [
             evicted.eq(state.length > limit),
-            used.eq(Mux(state.length > limit, limit, state.length) + command.count),
-            edge.eq(length + 1 - state.size),
+            used.eq(Mux(state.length > limit, limit, state.length) + count),
+            edge.eq(length + 1 - window_size),
         ]
 
         # Cycle 3.
         gone = Mux(edge < 0, 0, edge.as_unsigned() >> log_lanes)
-        crossing = Mux(heavy, evicted, (state.holes != 0) & (gone < state.holes)) & (command.count != state.length)
-        filled = Signal(_SUM_BITS)
+        crossing = Mux(heavy, evicted, (state.holes != 0) & (gone < state.holes)) & (count != state.length)
+        filled = Signal(sum_bits)
         with m.If(op["APPEND"]):
             m.d.comb += filled.eq(Mux(used > state.filled, used, state.filled))
-        with m.Elif(op["TRUNCATE"] & (command.count < state.length)):
-            m.d.comb += filled.eq(command.count)
+        with m.Elif(op["TRUNCATE"] & (count < state.length)):
+            m.d.comb += filled.eq(count)
         with m.Else():
             m.d.comb += filled.eq(state.filled)
         places = Mux(heavy, filled, length)
@@ -98,9 +112,9 @@ class OperationCheck(wiring.Component):
             with m.Case(CachePolicy.NONE):
                 m.d.comb += sizes.eq(1)
             with m.Case(CachePolicy.WINDOW):
-                m.d.comb += sizes.eq(command.size != 0)
+                m.d.comb += sizes.eq(size != 0)
             with m.Case(CachePolicy.HEAVY):
-                m.d.comb += sizes.eq((command.size != 0) & (command.recent != 0) & (command.chunk != 0)
+                m.d.comb += sizes.eq((size != 0) & (command.recent != 0) & (command.chunk != 0)
                                      & (cells <= config.max_sequence)
                                      & (cells <= (Const(1, 1) << self.geometry.log_cells)))
         longest = Mux(heavy, min(config.max_sequence, FREE_CELL), config.max_sequence)
@@ -109,10 +123,10 @@ class OperationCheck(wiring.Component):
         usable = ~op["OPEN"] & ~op["CLOSE"]
         bad = {
             "OPEN": ~sizes,
-            "APPEND": (command.count == 0) | (heavy & (command.count > state.chunk)),
+            "APPEND": (count == 0) | (heavy & (count > state.chunk[:len(count)])),
             "COMMIT": self.stray | (self.keep > state.reserved) | (heavy & (self.keep != state.reserved)),
-            "TRUNCATE": command.count > state.length,
-            "SWAP_OUT": command.host[:BLOCK_UNIT.bit_length() - 1].any() | (present > command.count),
+            "TRUNCATE": count > state.length,
+            "SWAP_OUT": command.host[:BLOCK_UNIT.bit_length() - 1].any() | (present > count),
         }
         refusals = [
             (S.NO_SEQUENCE, ~op["OPEN"] & (command.slot >= config.sequences)),

@@ -6,13 +6,11 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from .descriptor import BLOCK_UNIT, GENERATION_BITS, LENGTH_BITS, CachePolicy, CacheStatus
+from .addresses import unit_bits
+from .descriptor import GENERATION_BITS, LENGTH_BITS, CachePolicy, CacheStatus
 from .lookup import CacheEvent, EventKind, LookupAnswer, LookupRequest
 
-__all__ = ["HOST_BITS", "slot_bits", "entry_bits", "block_bits", "slot_layout", "progress_layout", "SlotTables"]
-
-HOST_BITS = 48 - ceil_log2(BLOCK_UNIT)
-"""Of an address of host memory, in units."""
+__all__ = ["slot_bits", "entry_bits", "block_bits", "slot_layout", "progress_layout", "SlotTables"]
 
 
 def slot_bits(config):
@@ -31,14 +29,14 @@ def slot_layout(config):
     """State of a slot, apart from its progress and from whether it is open or broken.
 
     ``entries`` of the block table, of which the first ``holes`` have been given up; the others as
-    `olivine.kvcache.lookup.LookupAnswer`. ``host`` is where the contents were last swapped out to.
+    `olivine.kvcache.lookup.LookupAnswer`. ``host`` is where the contents were last swapped out to, in units.
     """
     places, entries = range(config.max_sequence + 1), range(config.table_entries + 1)
     return data.StructLayout({
         "generation": unsigned(GENERATION_BITS), "swapped": 1, "policy": CachePolicy,
         "size": unsigned(LENGTH_BITS), "recent": unsigned(LENGTH_BITS), "chunk": unsigned(LENGTH_BITS),
         "length": places, "reserved": places, "before": places, "filled": places,
-        "entries": entries, "holes": entries, "host": unsigned(HOST_BITS),
+        "entries": entries, "holes": entries, "host": unsigned(unit_bits(config)),
     })
 
 
@@ -58,7 +56,8 @@ class SlotTables(wiring.Component):
                1  answer decided                     progress written
                2  answer offered
 
-    After a reset all slots are cleared, one a cycle; until then nothing is taken.
+    After a reset the generations of all slots are cleared, one a cycle; until then nothing is taken. What else a slot
+    holds that is not open, means nothing.
 
     Members
     -------
@@ -139,8 +138,7 @@ class SlotTables(wiring.Component):
             to_block.en.eq(self.write_entry),
         ]
         with m.If(~self.clear):
-            comb += [to_state.addr.eq(sweep), to_state.data.eq(0), to_state.en.eq(1),
-                     to_step.addr.eq(sweep), to_step.en.eq(1)]
+            comb += [to_state.addr.eq(sweep), to_state.data.generation.eq(0), to_state.en.eq(1)]
             sync += [sweep.eq(sweep + 1), self.clear.eq(sweep == slots - 1)]
         with m.Elif(counting):
             comb += [

@@ -1,10 +1,10 @@
 """The border of the array: a word of L bytes becomes L lane operands."""
 
-from amaranth.hdl import Module, Mux
+from amaranth.hdl import Cat, Module, Mux
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..olive.decoder import element_term, folded_element
+from ..olive.decoder import element_term, folded_code, identifiers
 from ..olive.element import lane_shape
 from ..olive.formats import LaneFormat
 
@@ -48,23 +48,33 @@ class Border(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        split = (self.weight_format == LaneFormat.INT8) if self.element == "exponent" else 0
-        for lane in range(self.lanes):
-            byte = self.word.word_select(lane, 8)
-            if self.element == "folded":
-                odd = self.odd
-                if self.across:
-                    other = Mux(self.odd, self.word.word_select((self.lanes + lane) // 2, 8),
-                                self.word.word_select(lane // 2, 8))
-                    byte, odd = Mux(self.pairs_across, other, byte), Mux(self.pairs_across, lane % 2, self.odd)
-                operand, illegal = folded_element(byte, odd, self.weight_format)
-                m.d.comb += self.o[lane].eq(operand)
-            else:
+        int8 = self.weight_format == LaneFormat.INT8
+        bytes_ = [self.word.word_select(lane, 8) for lane in range(self.lanes)]
+        if self.element == "exponent":
+            for lane, byte in enumerate(bytes_):
                 # Two neighbouring lanes share a byte of INT8: its high and its low nibble.
-                shared = Mux(self.half, self.word.word_select(self.lanes // 2 + lane // 2, 8),
-                             self.word.word_select(lane // 2, 8))
-                term, illegal = element_term(Mux(split, shared, byte), Mux(split, lane % 2, self.odd),
+                shared = Mux(self.half, bytes_[(self.lanes + lane) // 2], bytes_[lane // 2])
+                term, illegal = element_term(Mux(int8, shared, byte), Mux(int8, lane % 2, self.odd),
                                              self.weight_format)
-                m.d.comb += [self.o[lane].exponent.eq(term.exponent), self.o[lane].integer.eq(term.integer)]
-            m.d.comb += self.illegal[lane].eq(illegal)
+                m.d.comb += [self.o[lane].exponent.eq(term.exponent), self.o[lane].integer.eq(term.integer),
+                             self.illegal[lane].eq(illegal)]
+            return m
+
+        # What a lane looks at: its own byte's first element or its second, or across lanes one of two bytes' first in
+        # even lanes, second in odd ones. Nibbles are chosen, not bytes, and of their neighbours only what matters.
+        flags = [identifiers(byte, self.weight_format) for byte in bytes_]
+        second = self.odd | int8
+        for lane, byte in enumerate(bytes_):
+            def of(index, second):
+                """Nibble of a byte, and whether its neighbour is the identifier."""
+                return Cat(bytes_[index][:4] if second else bytes_[index][4:], flags[index][0 if second else 1])
+
+            choice, illegal = Mux(second, of(lane, 1), of(lane, 0)), flags[lane][2]
+            if self.across:
+                upper, lower = (self.lanes + lane) // 2, lane // 2
+                choice = Mux(self.pairs_across,
+                             Mux(self.odd, of(upper, lane % 2), of(lower, lane % 2)), choice)
+                illegal = Mux(self.pairs_across, Mux(self.odd, flags[upper][2], flags[lower][2]), illegal)
+            m.d.comb += [self.o[lane].eq(folded_code(choice[:4], choice[4], byte[4:], self.weight_format)),
+                         self.illegal[lane].eq(illegal)]
         return m

@@ -18,6 +18,12 @@ __all__ = ["LinearCore"]
 class LinearCore(wiring.Component):
     """A `LinearEngine` with an array of its own and one bus.
 
+    Parameters
+    ----------
+    config : AcceleratorConfig
+    controlled : bool
+        With ports ``abort`` and ``rows_ready``; without, no job is given up and rows are always ready.
+
     Members
     -------
     job, done, windows, bus_timeout, activity
@@ -26,13 +32,14 @@ class LinearCore(wiring.Component):
         Reads with two IDs, 0 weights and 1 rows; writes with one.
     """
 
-    def __init__(self, config):
-        self.config = config
+    def __init__(self, config, controlled=False):
+        self.config, self.controlled = config, controlled
         super().__init__({
             "job": In(stream.Signature(LinearDescriptor)), "done": Out(stream.Signature(JobStatus)),
             "windows": In(data.ArrayLayout(Window(config.addr_width), config.windows)),
             "bus_timeout": In(TIMEOUT_BITS), "activity": Out(Activity),
             "bus": Out(AXI4(config.addr_width, config.bus_bits, id_width=1)),
+            **({"abort": In(1), "rows_ready": In(1)} if controlled else {}),
         })
 
     def elaborate(self, platform):
@@ -51,5 +58,6 @@ class LinearCore(wiring.Component):
         for channel in ("aw", "w", "b"):
             wiring.connect(m, getattr(engine.rows, channel), wiring.flipped(getattr(self.bus, channel)))
         m.d.comb += [engine.windows.eq(self.windows), engine.bus_timeout.eq(self.bus_timeout),
-                     engine.rows_ready.eq(1), self.activity.eq(engine.activity)]
+                     engine.abort.eq(self.abort if self.controlled else 0),
+                     engine.rows_ready.eq(self.rows_ready if self.controlled else 1), self.activity.eq(engine.activity)]
         return m

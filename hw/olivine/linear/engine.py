@@ -16,7 +16,7 @@ from ..memory.writer import BurstWriter
 from ..olive.shared import ArrayPort, lend
 from .datapath import Datapath
 from .descriptor import LinearDescriptor
-from .plan import ADDRESS_BITS, Planner
+from .plan import Planner, address_bits
 from .results import ResultBlocks
 from .rows import RowAddresses
 from .sequencer import tile_tag
@@ -46,6 +46,8 @@ class LinearEngine(wiring.Component):
         Memory that the host opened; constant while a job runs.
     bus_timeout : In(24)
         Silent cycles after which a job ends with TIMEOUT; 0 is never.
+    abort : In(1)
+        The job at work is given up, and ends with ABORTED when the bus owes nothing; without one, nothing happens.
     rows_ready : In(1)
         The rows are in memory; until then the job fetches weights only. Stays high to the job's end.
     activity : Out(Activity)
@@ -53,7 +55,7 @@ class LinearEngine(wiring.Component):
         Weights; rows and results.
     array : Out(ArrayPort)
 
-    A job that fails stops issuing, lets what is outstanding on the bus end, and then reports; on
+    A job that fails or is given up stops issuing, lets what is outstanding on the bus end, and then reports; on
     TIMEOUT it reports at once. Results already written stay; nothing outside the job's results is
     touched.
 
@@ -68,7 +70,7 @@ class LinearEngine(wiring.Component):
             "job": In(stream.Signature(LinearDescriptor)), "done": Out(stream.Signature(JobStatus)),
             "windows": In(data.ArrayLayout(Window(config.addr_width), config.windows)),
             "bus_timeout": In(TIMEOUT_BITS),
-            "rows_ready": In(1), "activity": Out(Activity),
+            "abort": In(1), "rows_ready": In(1), "activity": Out(Activity),
             "weights": Out(ReadPort(config.addr_width, config.bus_bits)),
             "rows": Out(AXI4(config.addr_width, config.bus_bits)), "array": Out(ArrayPort(config, tile_tag(config))),
         })
@@ -81,9 +83,11 @@ class LinearEngine(wiring.Component):
 
         # The bus side outlives a job: it ends what it began. Everything else starts afresh with each.
         m.submodules.weight_reader = weight_reader = BurstReader(
-            addr_width, bus_bytes, 0, WEIGHT_QUEUE_BEATS, WEIGHT_BURST_BEATS, realign=False)
+            addr_width, bus_bytes, 0, WEIGHT_QUEUE_BEATS, WEIGHT_BURST_BEATS, realign=False,
+            max_outstanding=config.outstanding)
         m.submodules.row_reader = row_reader = BurstReader(
-            addr_width, bus_bytes, 1, ROW_QUEUE_BEATS, ROW_BURST_BEATS, realign=True)
+            addr_width, bus_bytes, 1, ROW_QUEUE_BEATS, ROW_BURST_BEATS, realign=True,
+            max_outstanding=config.outstanding, serial=config.vector_cycles > 1)
         m.submodules.writer = writer = BurstWriter(addr_width, bus_bytes)
         m.submodules.weight_monitor = weight_monitor = BusMonitor()
         m.submodules.monitor = monitor = BusMonitor()
@@ -95,9 +99,9 @@ class LinearEngine(wiring.Component):
 
         weight_addresses, row_addresses = WeightAddresses(config), RowAddresses(config)
         result_blocks, datapath = ResultBlocks(config), Datapath(config)
-        weight_guard = AddressGuard(ADDRESS_BITS, config.windows, write=False)
-        row_guard = AddressGuard(ADDRESS_BITS, config.windows, write=False)
-        write_guard = AddressGuard(ADDRESS_BITS, config.windows, write=True)
+        weight_guard = AddressGuard(address_bits(config), config.windows, write=False, window_width=addr_width)
+        row_guard = AddressGuard(address_bits(config), config.windows, write=False, window_width=addr_width)
+        write_guard = AddressGuard(address_bits(config), config.windows, write=True, window_width=addr_width)
         for name, part in (("weight_addresses", weight_addresses), ("row_addresses", row_addresses),
                            ("result_blocks", result_blocks), ("datapath", datapath), ("weight_guard", weight_guard),
                            ("row_guard", row_guard), ("write_guard", write_guard)):
@@ -142,7 +146,8 @@ class LinearEngine(wiring.Component):
             self.job.ready.eq(control.job.ready), planner.job.eq(control.held),
             control.bad.eq(planner.bad), control.field.eq(planner.field), running.eq(control.running),
             control.idle.eq(weight_reader.idle & row_reader.idle & writer.idle), control.expired.eq(watchdog.expired),
-            control.finished.eq(result_blocks.done & ~write_guard.o.valid & writer.idle),
+            control.abort.eq(self.abort),
+            control.finished.eq(result_blocks.done & ~write_guard.busy & writer.idle),
             control.read_beat.eq(monitor.read_beat + weight_monitor.read_beat),
             control.write_beat.eq(monitor.write_beat),
             self.activity.eq(control.activity),

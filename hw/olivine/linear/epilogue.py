@@ -1,14 +1,16 @@
 """What happens to a sum once it leaves the array: group multiplier, partial sum, requantization."""
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..config import ACCUMULATOR_BITS, PARTIAL_SUM_BITS, REQUANT_BITS
+from ..config import PARTIAL_SUM_BITS, REQUANT_BITS
+from ..numerics.narrow import shift_right
 from ..numerics.popcount import popcount
-from ..numerics.rounding import rsh, sat, saturates
+from ..numerics.rounding import sat, saturates
 from .descriptor import RowFormat
+from .parts import SUM_BITS, DrainParts, part_layout
 from .plan import plan_layout
 from .sequencer import tile_tag
 from .weights import MULTIPLIER_SLOTS, RECORD_SLOTS, Record, channel_address
@@ -16,6 +18,8 @@ from .weights import MULTIPLIER_SLOTS, RECORD_SLOTS, Record, channel_address
 __all__ = ["RESULT_BITS", "result_layout", "Epilogue"]
 
 RESULT_BITS = 16
+FACTOR_BITS = 16
+"""Width of a channel's multiplier."""
 
 
 def result_layout(config):
@@ -24,21 +28,25 @@ def result_layout(config):
 
 
 class Epilogue(wiring.Component):
-    """P-lane SIMD over the words that drain from the array, one a cycle.
+    """SIMD over the words that drain from the array, ``vector_lanes`` rows a cycle.
 
     ::
 
-        cycle  0  word from the array          group multipliers addressed
+        cycle  0  rows of a word              group multipliers addressed
                1  * multiplier (u8)
                2  (multiplier's second register)
-               3  rsh group_shift              partial sum addressed
-               4  + partial sum (40 bits)      records addressed
-               5  write back, or + bias, sat36
-               6  * mult (u16)
-               7  (multiplier's second register)
-               8  rsh shift
-               9  sat to the result's width
-              10  o
+               3  >> group_shift              partial sum addressed
+               4  + partial sum (40 bits), rounded
+               5  write back, + bias          (records addressed in cycle 4)
+               6  sat36
+               7  * mult (u16)
+               8  (multiplier's second register)
+               9  >> shift, 17 bits of it
+              10  rounded, sat to the result's width
+              11  o
+
+    With ``vector_cycles`` above 1, a word's rows come one part after the other out of `DrainParts`, a cycle later, and
+    ``o_valid`` comes with the last.
 
     Members
     -------
@@ -48,19 +56,20 @@ class Epilogue(wiring.Component):
     multiplier_addr, multiplier, multiplier_release; record_addr, record, record_release
         The numbers of the channels (`WeightLoader`).
     o_valid : Out(1), o : Out(result_layout)
-        Finished words whose first channel exists. Never waits: the sequencer keeps room.
+        Finished words whose first channel exists. Never waits: the sequencer keeps room. Rows without a token hold
+        anything.
     sum_saturated, output_saturated : Out
         How many sums, results of existing rows and channels saturated, by the cycle.
 
-    Latency: `latency` cycles. Throughput: one word a cycle; a partial sum may be used again after 3.
-    Cost, for each of P * columns: a 32 x 9 and a 36 x 17 multiplier, and 40 bits for each context and
-    channel.
+    Latency: `latency` cycles from a word to its first part's results. Throughput: a part a cycle; a partial sum may be
+    used again after 3 cycles.
+    Cost, for each of vector_lanes * columns: a 27 x 9 and a 36 x 17 multiplier, two shifters; for each of P * columns
+    40 bits for each context and channel.
     """
-
-    latency = 10
 
     def __init__(self, config, drain_shape):
         self.config = config
+        self.latency = 11 + (config.vector_cycles > 1)
         events = range(config.rows * config.drain_columns + 1)
         super().__init__({
             "plan": In(plan_layout(config)), "i": In(drain_shape),
@@ -75,17 +84,19 @@ class Epilogue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, plan = self.config, self.plan
-        columns, rows, lanes = config.drain_columns, config.rows, config.lanes
+        columns, rows, lanes = config.drain_columns, config.vector_lanes, config.lanes
         each = [(column, row) for column in range(columns) for row in range(rows)]
+        sums = self._sums(m)
 
-        # Tags travel with the data: stage[n] holds those of the word in cycle n.
-        place = data.StructLayout({"valid": 1, "last": 1, "tag": tile_tag(config),
+        # Tags travel with the data: stage[n] holds those of the rows in cycle n.
+        place = data.StructLayout({"valid": 1, "last": 1, "final": 1, "tag": tile_tag(config),
                                    "lane": range(lanes),        # channel in the panel
-                                   "index": range(lanes)})      # channel in this drain
-        stage = [Signal(place, name=f"stage_{cycle}") for cycle in range(self.latency + 1)]
-        m.d.comb += [stage[0].valid.eq(self.i.valid), stage[0].last.eq(self.i.last), stage[0].tag.eq(self.i.tag),
-                     stage[0].index.eq(self.i.lane),
-                     stage[0].lane.eq(self.i.lane + Mux(self.i.tag.half, lanes // 2, 0))]
+                                   "index": range(lanes),       # channel in this drain
+                                   "part": range(config.vector_cycles)})
+        stage = [Signal(place, name=f"stage_{cycle}") for cycle in range(12)]
+        m.d.comb += [*(stage[0][name].eq(sums[name]) for name in ("valid", "last", "final", "tag", "part")),
+                     stage[0].index.eq(sums.lane),
+                     stage[0].lane.eq(sums.lane + Mux(sums.tag.half, lanes // 2, 0))]
         for before, after in zip(stage, stage[1:]):
             m.d.sync += after.eq(before)
 
@@ -97,62 +108,100 @@ class Epilogue(wiring.Component):
         m.d.comb += [self.multiplier_addr.slot.eq(stage[0].tag.multiplier_slot),
                      self.multiplier_addr.lane.eq(stage[0].lane),
                      self.multiplier_release.eq(stage[0].valid & stage[0].last & stage[0].tag.release_run)]
-        acc = lanes_of(signed(ACCUMULATOR_BITS), 1)
-        product, product_held = (lanes_of(signed(PARTIAL_SUM_BITS), cycle) for cycle in (2, 3))
+        acc = lanes_of(signed(SUM_BITS), 1)
+        product, product_held = (lanes_of(signed(SUM_BITS + 8), cycle) for cycle in (2, 3))
         for at in each:
             factor = Mux(plan.grouped, self.multiplier[at[0]], 1)
-            m.d.sync += [acc[at].eq(self.i.data[at[0]][at[1]]), product[at].eq(acc[at] * factor),
+            m.d.sync += [acc[at].eq(sums.data[at[0]][at[1]]), product[at].eq(acc[at] * factor),
                          product_held[at].eq(product[at])]
 
-        # Cycles 3 to 5: partial sum.
-        depth = config.contexts * lanes // columns
+        # Cycles 3 to 5: partial sum. What the shift leaves below the point rounds in the same addition.
+        depth = config.contexts * lanes // columns * config.vector_cycles
         m.submodules.psums = psums = Memory(shape=unsigned(PARTIAL_SUM_BITS * rows * columns), depth=depth, init=[])
         read, write = psums.read_port(), psums.write_port()
 
         def psum_addr(stage):
-            return stage.tag.context * (lanes // columns) + stage.lane // columns
+            return ((stage.tag.context * (lanes // columns) + stage.lane // columns) * config.vector_cycles
+                    + stage.part)
 
-        scaled, total = lanes_of(signed(PARTIAL_SUM_BITS), 4), lanes_of(signed(PARTIAL_SUM_BITS), 5)
+        shifted, total = lanes_of(signed(SUM_BITS + 9), 4), lanes_of(signed(PARTIAL_SUM_BITS), 5)
         m.d.comb += [read.addr.eq(psum_addr(stage[3])), read.en.eq(1), write.addr.eq(psum_addr(stage[5])),
                      write.en.eq(stage[5].valid & ~stage[5].tag.last_run)]
         for index, at in enumerate(each):
-            kept = read.data.word_select(index, PARTIAL_SUM_BITS).as_signed()
-            m.d.sync += [scaled[at].eq(rsh(product_held[at], plan.group_shift)),
-                         total[at].eq(scaled[at] + Mux(stage[4].tag.first_run, 0, kept))]
+            before = Mux(stage[4].tag.first_run, 0, read.data.word_select(index, PARTIAL_SUM_BITS))
+            m.d.sync += [shifted[at].eq(Cat(Const(0, 1), product_held[at]).as_signed() >> plan.group_shift),
+                         # The lowest bit is added to itself: its carry is what rounds.
+                         total[at].eq(shifted[at] + Cat(shifted[at][0], before).as_signed() >> 1)]
             m.d.comb += write.data.word_select(index, PARTIAL_SUM_BITS).eq(total[at])
 
-        # Cycles 5 to 10: bias, requantization.
+        # Cycles 5 to 11: bias, requantization.
         m.d.comb += [self.record_addr.slot.eq(stage[4].tag.record_slot), self.record_addr.lane.eq(stage[4].lane),
                      self.record_release.eq(stage[5].valid & stage[5].last & stage[5].tag.release_panel)]
-        mult = [Signal(unsigned(16), name=f"mult_{column}") for column in range(columns)]
+        mult = [[Signal(unsigned(FACTOR_BITS), name=f"mult_{cycle}_{column}") for column in range(columns)]
+                for cycle in (6, 7)]
         shift = [[Signal(unsigned(6), name=f"shift_{cycle}_{column}") for column in range(columns)]
-                 for cycle in (6, 7, 8)]
+                 for cycle in (6, 7, 8, 9)]
         for column in range(columns):
-            m.d.sync += [mult[column].eq(self.record[column].mult), shift[0][column].eq(self.record[column].shift),
-                         shift[1][column].eq(shift[0][column]), shift[2][column].eq(shift[1][column])]
-        finished = lanes_of(signed(REQUANT_BITS), 6)
-        scaled_out, scaled_held, rounded = (lanes_of(signed(REQUANT_BITS + 17), cycle) for cycle in (7, 8, 9))
+            m.d.sync += [mult[0][column].eq(self.record[column].mult), mult[1][column].eq(mult[0][column]),
+                         shift[0][column].eq(self.record[column].shift),
+                         *(after[column].eq(before[column]) for before, after in zip(shift, shift[1:]))]
+        biased, finished = lanes_of(signed(PARTIAL_SUM_BITS + 1), 6), lanes_of(signed(REQUANT_BITS), 7)
+        scaled, scaled_held = (lanes_of(signed(REQUANT_BITS + FACTOR_BITS), cycle) for cycle in (8, 9))
+        near, far = lanes_of(signed(RESULT_BITS + 1), 10), lanes_of(1, 10)
+        sign = lanes_of(1, 10)
         sum_over, output_over = Signal(len(each)), Signal(len(each))
         for index, at in enumerate(each):
             column, row = at
-            biased = total[at] + self.record[column].bias
 
             def exists(stage, row=row, column=column):
-                return (stage.valid & stage.tag.last_run & (row < stage.tag.rows)
+                return (stage.valid & stage.tag.last_run & (stage.part * rows + row < stage.tag.rows)
                         & (stage.index + column < stage.tag.lanes))
 
+            floor, half, beyond = shift_right(scaled_held[at], shift[3][column], RESULT_BITS)
             m.d.sync += [
-                finished[at].eq(sat(biased, REQUANT_BITS)),
-                sum_over[index].eq(saturates(biased, REQUANT_BITS) & exists(stage[5])),
-                scaled_out[at].eq(finished[at] * mult[column]), scaled_held[at].eq(scaled_out[at]),
-                rounded[at].eq(rsh(scaled_held[at], shift[2][column])),
+                biased[at].eq(total[at] + self.record[column].bias),
+                finished[at].eq(sat(biased[at], REQUANT_BITS)),
+                sum_over[index].eq(saturates(biased[at], REQUANT_BITS) & exists(stage[6])),
+                scaled[at].eq(finished[at] * mult[1][column]), scaled_held[at].eq(scaled[at]),
+                near[at].eq(Cat(half, floor)), far[at].eq(beyond), sign[at].eq(scaled_held[at][-1]),
             ]
-            narrow = {width: (sat(rounded[at], width.bits), saturates(rounded[at], width.bits)) for width in RowFormat}
-            with m.Switch(plan.y_format):
-                for width, (value, over) in narrow.items():
-                    with m.Case(width):
-                        m.d.sync += [self.o[column][row].eq(value), output_over[index].eq(over & exists(stage[9]))]
-        final = stage[self.latency]
-        m.d.comb += self.o_valid.eq(final.valid & final.tag.last_run & (final.index < final.tag.lanes))
+            value, over = _result(m, near[at], far[at], sign[at], plan.y_format, f"{column}_{row}")
+            m.d.sync += output_over[index].eq(over & exists(stage[10]))
+            with m.Switch(stage[10].part):
+                for part in range(config.vector_cycles):
+                    with m.Case(part):
+                        m.d.sync += self.o[column][part * rows + row].eq(value)
+        final = stage[11]
+        m.d.comb += self.o_valid.eq(final.valid & final.final & final.tag.last_run & (final.index < final.tag.lanes))
         m.d.sync += [self.sum_saturated.eq(popcount(sum_over)), self.output_saturated.eq(popcount(output_over))]
         return m
+
+    def _sums(self, m):
+        """The sums of cycle 0, as `part_layout` says."""
+        config, i = self.config, self.i
+        if config.vector_cycles > 1:
+            m.submodules.parts = parts = DrainParts(config, i.shape())
+            words = config.lanes // config.drain_columns
+            m.d.comb += [parts.i.eq(i), parts.words.eq(
+                Mux(self.plan.int8, words // 2, words) if config.element == "exponent" else words)]
+            return parts.o
+        sums = Signal(part_layout(config, i.tag.shape()))
+        m.d.comb += [*(sums[name].eq(i[name]) for name in ("valid", "last", "tag", "lane")), sums.final.eq(1),
+                     *(sums.data[column][row].eq(i.data[column][row])
+                       for column in range(config.drain_columns) for row in range(config.rows))]
+        return sums
+
+
+def _result(m, near, far, sign, y_format, name):
+    """``near``, whose lowest bit lies below the point, rounded and saturated to a format: (value, whether it
+    saturated)."""
+    rounded, over = Signal(signed(RESULT_BITS + 1), name=f"rounded_{name}"), Signal(name=f"over_{name}")
+    limit = Signal(RESULT_BITS, name=f"limit_{name}")
+    m.d.comb += rounded.eq(near + near[0] >> 1)
+    with m.Switch(y_format):
+        for width in RowFormat:
+            with m.Case(width):
+                m.d.comb += [
+                    over.eq(far | saturates(rounded, width.bits)),
+                    limit.eq(Cat((~sign).replicate(width.bits - 1), sign.replicate(RESULT_BITS - width.bits + 1)))]
+    return Mux(over, limit, rounded[:RESULT_BITS]), over

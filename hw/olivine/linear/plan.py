@@ -3,17 +3,38 @@
 from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from ..config import CHANNEL_RUN, GROUPS
 from ..control.lifecycle import check_fields
 from ..olive.formats import LaneFormat
 from .descriptor import FIELDS, OPCODE_LINEAR, RECORD_BYTES, Group, LinearDescriptor, RowFormat
 
-__all__ = ["ADDRESS_BITS", "plan_layout", "check", "Planner", "times"]
+__all__ = ["ADDRESS_BITS", "SIZE_BITS", "address_bits", "parts_bits", "stride_bits", "plan_layout", "check", "Planner",
+           "times"]
 
 ADDRESS_BITS = 49
 """Width of address arithmetic: no sum of a legal descriptor's address and sizes wraps around, so a job
 that runs off the end of the address space meets the guard."""
+
+SIZE_BITS = 20
+"""Width of a job's m, k and n."""
+
+
+def stride_bits(config, index):
+    """Width of the bytes of a row group of ``index`` bits of int16."""
+    return index + config.rows.bit_length()
+
+
+def parts_bits(size):
+    """Width of the number of parts of ``size`` (a power of two) that m or n has."""
+    return SIZE_BITS - exact_log2(size) + 1
+
+
+def address_bits(config):
+    """Width of a linear job's addresses: one step from the last address that there is does not wrap around, so the
+    guard meets the first address past it."""
+    return max(config.addr_width, stride_bits(config, SIZE_BITS)) + 1
 
 
 def times(value, small):
@@ -33,11 +54,12 @@ def plan_layout(config):
         "grouped": 1, "group_shift": 6, "long_run": 1,
         "k": reduction, "runs": reduction, "run_steps": range(CHANNEL_RUN + 1),
         "last_run_steps": range(CHANNEL_RUN + 1),
-        "panels": 20, "last_lanes": range(config.lanes + 1), "panel_bytes": 32,
-        "row_groups": 20, "last_rows": range(config.rows + 1),
+        "panels": parts_bits(config.lanes), "last_lanes": range(config.lanes + 1),
+        "panel_bytes": range(config.lanes * (2 * config.max_reduction + RECORD_BYTES)),
+        "row_groups": parts_bits(config.rows), "last_rows": range(config.rows + 1),
         "x_wide": 1, "y_wide": 1, "y_format": RowFormat,
-        "x": ADDRESS_BITS, "w": ADDRESS_BITS, "y": ADDRESS_BITS,
-        "x_stride": 40, "y_stride": 40,
+        "x": config.addr_width, "w": config.addr_width, "y": config.addr_width,
+        "x_stride": stride_bits(config, config.max_reduction.bit_length()), "y_stride": stride_bits(config, SIZE_BITS),
     })
 
 
@@ -102,24 +124,25 @@ class Planner(wiring.Component):
 
         # Cycle 1: sizes of the pieces.
         int8, long_run, grouped = Signal(), Signal(), Signal()
-        words, multipliers = Signal(20), Signal(20)
+        words, multipliers = Signal.like(plan.k), Signal.like(plan.runs)
+        k, before, runs = Signal.like(plan.k), Signal.like(plan.k), Signal.like(plan.runs)
         m.d.comb += [
             int8.eq(job.weight_format == LaneFormat.INT8),
             long_run.eq(job.group != Group.G64.value), grouped.eq(job.group != Group.CHANNEL.value),
+            k.eq(job.k), before.eq(k - 1), runs.eq(Mux(long_run, before[log_run[1]:], before[log_run[0]:]) + 1),
         ]
-        runs = Mux(long_run, _ceil(job.k, log_run[1]), _ceil(job.k, log_run[0]))
         m.d.sync += [
-            words.eq(Mux(int8, job.k, _ceil(job.k, 1))), multipliers.eq(Mux(grouped, runs, 0)),
+            words.eq(Mux(int8, k, _ceil(k, 1))), multipliers.eq(Mux(grouped, runs, 0)),
             plan.int8.eq(int8), plan.weight_format.eq(job.weight_format),
             plan.grouped.eq(grouped), plan.group_shift.eq(job.group_shift), plan.long_run.eq(long_run),
-            plan.k.eq(job.k), plan.runs.eq(runs), plan.run_steps.eq(Mux(long_run, GROUPS[1], GROUPS[0])),
-            plan.last_run_steps.eq(Mux(long_run, _last(job.k, log_run[1]), _last(job.k, log_run[0]))),
+            plan.k.eq(k), plan.runs.eq(runs), plan.run_steps.eq(Mux(long_run, GROUPS[1], GROUPS[0])),
+            plan.last_run_steps.eq(Mux(long_run, _last(k, log_run[1]), _last(k, log_run[0]))),
             plan.panels.eq(_ceil(job.n, log_lanes)), plan.last_lanes.eq(_last(job.n, log_lanes)),
             plan.row_groups.eq(_ceil(job.m, log_rows)), plan.last_rows.eq(_last(job.m, log_rows)),
             plan.x_wide.eq(job.x_format != RowFormat.INT8.value),
             plan.y_wide.eq(job.y_format != RowFormat.INT8.value), plan.y_format.eq(job.y_format),
             plan.x.eq(job.x), plan.w.eq(job.w), plan.y.eq(job.y),
-            plan.x_stride.eq(job.k << log_rows << plan.x_wide), plan.y_stride.eq(job.n << log_rows << plan.y_wide),
+            plan.x_stride.eq(k << log_rows << plan.x_wide), plan.y_stride.eq(job.n << log_rows << plan.y_wide),
             # Cycle 2: a panel is a record, the weights' words and the multipliers of L channels.
             plan.panel_bytes.eq((words + multipliers + RECORD_BYTES) << log_lanes),
         ]

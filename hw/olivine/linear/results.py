@@ -5,10 +5,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..control.job import command
-from ..stream import Gearbox, Queue, fork
+from ..stream import Gearbox, Queue, SerialGearbox, fork
 from .descriptor import RowFormat
 from .epilogue import RESULT_BITS, result_layout
-from .plan import ADDRESS_BITS, plan_layout, times
+from .plan import address_bits, plan_layout, times
 from .walk import BlockWalk
 
 __all__ = ["ResultBlocks", "ResultPacker"]
@@ -33,7 +33,7 @@ class ResultBlocks(wiring.Component):
         self.config = config
         super().__init__({
             "plan": In(plan_layout(config)),
-            "o_command": Out(stream.Signature(command(ADDRESS_BITS))),
+            "o_command": Out(stream.Signature(command(address_bits(config)))),
             "o_block": Out(stream.Signature(block_layout(config))),
             "done": Out(1),
         })
@@ -42,7 +42,8 @@ class ResultBlocks(wiring.Component):
         m = Module()
         config, plan = self.config, self.plan
         log_rows, log_lanes = config.rows.bit_length() - 1, config.lanes.bit_length() - 1
-        m.submodules.walk = walk = BlockWalk(config)
+        piece_bits = (config.rows * config.lanes * 2).bit_length()
+        m.submodules.walk = walk = BlockWalk(config, len(plan.y_stride), piece_bits, len(plan.panels))
         block = walk.block
         lanes = Mux(block.pieces == 1, plan.last_lanes, config.lanes)
         m.d.comb += [
@@ -97,7 +98,8 @@ class ResultPacker(wiring.Component):
         columns = config.drain_columns
         m.submodules.queue = queue = Queue(result_layout(config), self.depth)
         m.submodules.blocks = blocks = Queue(block_layout(config), 4)
-        m.submodules.gearbox = gearbox = Gearbox(8, 2 * config.rows, config.bus_bytes)
+        m.submodules.gearbox = gearbox = (SerialGearbox if config.vector_cycles > 1 else Gearbox)(
+            8, 2 * config.rows, config.bus_bytes)
         wiring.connect(m, wiring.flipped(self.i_block), blocks.i)
         wiring.connect(m, gearbox.o, wiring.flipped(self.o))
 

@@ -4,13 +4,14 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
-from ..config import CHANNEL_RUN, ROW_BITS
+from ..config import CHANNEL_RUN, GROUPS, ROW_BITS
 from ..control.job import command
 from ..numerics.popcount import popcount
 from ..numerics.rounding import sat, saturates
-from ..stream import Gearbox, Queue, fork
-from .plan import ADDRESS_BITS, plan_layout, times
+from ..stream import Gearbox, Queue, SerialGearbox, fork
+from .plan import address_bits, plan_layout, times
 from .walk import BlockWalk
 
 __all__ = ["RowAddresses", "RowLoader"]
@@ -43,7 +44,7 @@ class RowAddresses(wiring.Component):
         self.config = config
         super().__init__({
             "plan": In(plan_layout(config)),
-            "o_command": Out(stream.Signature(command(ADDRESS_BITS))),
+            "o_command": Out(stream.Signature(command(address_bits(config)))),
             "o_block": Out(stream.Signature(block_layout(config))),
         })
 
@@ -51,7 +52,8 @@ class RowAddresses(wiring.Component):
         m = Module()
         config, plan = self.config, self.plan
         log_rows = config.rows.bit_length() - 1
-        m.submodules.walk = walk = BlockWalk(config)
+        piece_bits = (config.rows * CHANNEL_RUN * 2).bit_length()
+        m.submodules.walk = walk = BlockWalk(config, len(plan.x_stride), piece_bits, len(plan.runs))
         block = walk.block
         # Words of a context are consecutive in the scratchpad, contexts follow each other.
         start, run_start = Signal(range(config.row_words)), Signal(range(config.row_words))
@@ -60,7 +62,8 @@ class RowAddresses(wiring.Component):
             walk.base.eq(plan.x), walk.stride.eq(plan.x_stride),
             walk.row_groups.eq(plan.row_groups), walk.last_rows.eq(plan.last_rows), walk.pieces.eq(plan.runs),
             walk.piece_bytes.eq(plan.run_steps << log_rows << plan.x_wide),
-            walk.last_piece_bytes.eq(times(plan.run_steps, plan.last_rows) << plan.x_wide),
+            walk.last_piece_bytes.eq(Mux(plan.long_run, plan.last_rows << exact_log2(GROUPS[1]),
+                                         plan.last_rows << exact_log2(GROUPS[0])) << plan.x_wide),
             self.o_command.payload.addr.eq(block.addr),
             self.o_command.payload.bytes.eq(times(steps, block.rows) << plan.x_wide),
             self.o_block.payload.take.eq(block.rows << plan.x_wide), self.o_block.payload.wide.eq(plan.x_wide),
@@ -121,7 +124,8 @@ class RowLoader(wiring.Component):
         m = Module()
         config = self.config
         word_bytes = 2 * config.rows
-        m.submodules.gearbox = gearbox = Gearbox(8, config.bus_bytes, word_bytes)
+        m.submodules.gearbox = gearbox = (SerialGearbox if config.vector_cycles > 1 else Gearbox)(
+            8, config.bus_bytes, word_bytes)
         m.submodules.memory = memory = Memory(shape=unsigned(ROW_BITS * config.rows), depth=self.depth, init=[])
         # Blocks whose bytes are still to come, and blocks on their way through the gearbox.
         m.submodules.coming = coming = Queue(block_layout(config, self.depth), 4)

@@ -8,15 +8,17 @@
                 for context of the chunk:       P rows
                     for step of the run:        one rank-1 update
 
-Budget: a step every cycle once its operands are here. A run of at least L / columns steps hides the
-drain of the one before. What can keep a step waiting is counted by cause (`Stall`).
+Budget: a step every cycle once its operands are here. A run of at least L / columns steps hides the drain of the one
+before; with ``vector_cycles`` above 1 it takes so many for each part of a word that holds rows, up to vector_cycles * L
+/ columns. What can keep a step waiting is counted by cause (`Stall`).
 """
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..control.job import Stall
+from .parts import last_part
 from .plan import plan_layout
 from .weights import MULTIPLIER_SLOTS, RECORD_SLOTS
 
@@ -87,9 +89,9 @@ class Sequencer(wiring.Component):
         config, plan = self.config, self.plan
         drain_cycles = config.lanes // config.drain_columns
 
-        groups = Signal(20)                                 # row groups left
+        groups = Signal.like(plan.row_groups)               # row groups left
         contexts = Signal(range(config.contexts + 1))       # in this chunk
-        panels, runs = Signal(20), Signal.like(plan.runs)   # left, this one included
+        panels, runs = Signal.like(plan.panels), Signal.like(plan.runs)     # left, this one included
         context = Signal(range(config.contexts))
         step = Signal.like(plan.run_steps)
         run_addr, block_addr = Signal(range(config.row_words)), Signal(range(config.row_words))
@@ -98,11 +100,11 @@ class Sequencer(wiring.Component):
         # Where we are.
         steps = Mux(runs == 1, plan.last_run_steps, plan.run_steps)
         lanes = Mux(panels == 1, plan.last_lanes, config.lanes)
-        first_panel, last_panel = panels == plan.panels, panels == 1
+        first_panel, last_panel, first_run, last_chunk = Signal(init=1), panels == 1, Signal(init=1), Signal()
         last_run, last_context = runs == 1, context + 1 == contexts
         last_step, last_half = Signal(), Signal(init=1)
-        m.d.comb += [last_step.eq(step + 1 == steps),
-                     contexts.eq(Mux(groups > config.contexts, config.contexts, groups))]
+        m.d.comb += [last_step.eq(step + 1 == steps), last_chunk.eq(groups <= config.contexts),
+                     contexts.eq(Mux(last_chunk, groups, config.contexts))]
         lanes_here = lanes
         pairs = 0
         if config.element == "exponent":
@@ -116,7 +118,7 @@ class Sequencer(wiring.Component):
         word = Mux(plan.int8, step, step >> 1)
         final_replay = last_context & last_half
         complete = Signal(range(config.tile_words + 1))     # whole runs ahead of the array
-        drain_wait = Signal(range(max(drain_cycles, PSUM_SPACING)))
+        drain_wait = Signal(range(max(drain_cycles * config.vector_cycles, PSUM_SPACING)))
         credits = Signal(range(self.credits + 1), init=self.credits)
         words_out = (lanes_here + (config.drain_columns - 1)) // config.drain_columns
         m.d.comb += [
@@ -154,21 +156,27 @@ class Sequencer(wiring.Component):
             self.take_row.eq(self.issue & first_panel & ~self.half),
             self.chunk_done.eq(chunk_end),
             self.tag.context.eq(context),
-            self.tag.first_run.eq(runs == plan.runs), self.tag.last_run.eq(last_run), self.tag.half.eq(self.half),
+            self.tag.first_run.eq(first_run), self.tag.last_run.eq(last_run), self.tag.half.eq(self.half),
             self.tag.release_run.eq(final_replay & plan.grouped),
             self.tag.release_panel.eq(final_replay & last_run),
             self.tag.multiplier_slot.eq(multiplier_slot), self.tag.record_slot.eq(record_slot),
             self.tag.lanes.eq(lanes_here),
-            self.tag.rows.eq(Mux(groups == context + 1, plan.last_rows, config.rows)),
+            self.tag.rows.eq(Mux(last_chunk & last_context, plan.last_rows, config.rows)),
         ]
         m.d.sync += [
             complete.eq(complete + self.run_complete - run_end),
             credits.eq(credits + self.credit_return - Mux(tile_end & last_run, words_out, 0)),
         ]
-        spacing = max(drain_cycles, PSUM_SPACING) - 1
-        pair_spacing = max(drain_cycles // 2, PSUM_SPACING) - 1
+
+        def spacing(words):
+            """Cycles between two drains, less one: a word takes one for each of its parts."""
+            last, cycles = last_part(config, self.tag.rows), Const(max(words, PSUM_SPACING) - 1)
+            for part in range(1, config.vector_cycles):
+                cycles = Mux(last == part, max(words * (part + 1), PSUM_SPACING) - 1, cycles)
+            return cycles
+
         with m.If(tile_end):
-            m.d.sync += drain_wait.eq(Mux(pairs, pair_spacing, spacing))
+            m.d.sync += drain_wait.eq(Mux(pairs, spacing(drain_cycles // 2), spacing(drain_cycles)))
         with m.Elif(drain_wait != 0):
             m.d.sync += drain_wait.eq(drain_wait - 1)
 
@@ -187,14 +195,15 @@ class Sequencer(wiring.Component):
                     with m.If(last_half):
                         m.d.sync += [context.eq(context + 1), block_addr.eq(block_addr + plan.k)]
                 with m.If(run_end):
-                    m.d.sync += [context.eq(0), runs.eq(runs - 1), multiplier_slot.eq(multiplier_slot + plan.grouped),
+                    m.d.sync += [context.eq(0), runs.eq(runs - 1), first_run.eq(0),
+                                 multiplier_slot.eq(multiplier_slot + plan.grouped),
                                  run_addr.eq(run_addr + plan.run_steps), block_addr.eq(run_addr + plan.run_steps)]
                 with m.If(panel_end):
-                    m.d.sync += [runs.eq(plan.runs), panels.eq(panels - 1), run_addr.eq(0), block_addr.eq(0),
-                                 record_slot.eq(record_slot + 1)]
+                    m.d.sync += [runs.eq(plan.runs), first_run.eq(1), panels.eq(panels - 1), first_panel.eq(0),
+                                 run_addr.eq(0), block_addr.eq(0), record_slot.eq(record_slot + 1)]
                 with m.If(chunk_end):
-                    m.d.sync += [panels.eq(plan.panels), groups.eq(groups - contexts)]
-                    with m.If(groups == contexts):
+                    m.d.sync += [panels.eq(plan.panels), first_panel.eq(1), groups.eq(groups - config.contexts)]
+                    with m.If(last_chunk):
                         m.next = "DONE"
             with m.State("DONE"):
                 m.d.comb += self.done.eq(1)

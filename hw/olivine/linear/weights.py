@@ -7,14 +7,14 @@ from amaranth.lib.wiring import In, Out
 from ..control.job import command
 from ..memory.tile_buffer import BeatMemory, TileBuffer
 from .descriptor import RECORD_BYTES
-from .plan import ADDRESS_BITS, plan_layout
+from .plan import address_bits, plan_layout
 
 __all__ = ["RECORD_SLOTS", "MULTIPLIER_SLOTS", "Record", "channel_address", "WeightAddresses", "WeightLoader"]
 
-RECORD_SLOTS = 2
-"""Panels whose epilogue records are on chip."""
+RECORD_SLOTS = 8
+"""Panels whose epilogue records are on chip: of short reductions as many as the tile buffer holds, and more."""
 
-MULTIPLIER_SLOTS = 8
+MULTIPLIER_SLOTS = 16
 """Runs whose group multipliers are on chip."""
 
 Record = data.StructLayout({"bias": signed(32), "mult": unsigned(16), "shift": unsigned(8), "zero": unsigned(8)})
@@ -41,13 +41,13 @@ class WeightAddresses(wiring.Component):
 
     def __init__(self, config):
         self.config = config
-        super().__init__({"plan": In(plan_layout(config)), "o": Out(stream.Signature(command(ADDRESS_BITS)))})
+        super().__init__({"plan": In(plan_layout(config)), "o": Out(stream.Signature(command(address_bits(config))))})
 
     def elaborate(self, platform):
         m = Module()
         plan = self.plan
-        groups, panels = Signal(20), Signal(20)
-        addr = Signal(ADDRESS_BITS)
+        groups, panels = Signal.like(plan.row_groups), Signal.like(plan.panels)
+        addr = Signal(address_bits(self.config))
         m.d.comb += [self.o.payload.addr.eq(addr), self.o.payload.bytes.eq(plan.panel_bytes)]
         with m.FSM():
             with m.State("START"):
@@ -112,16 +112,18 @@ class WeightLoader(wiring.Component):
         m.submodules.multipliers = multipliers = BeatMemory(MULTIPLIER_SLOTS * multiplier_words, bus, bus)
 
         beats = Signal(range(max(config.word_beats, config.lanes * RECORD_BYTES // bus)))   # beat of the piece
-        words = Signal.like(plan.k)             # words left in the run
+        words = Signal.like(plan.run_steps)     # words left in the run
         runs = Signal.like(plan.runs)           # runs left in the panel
         record_slot, multiplier_slot = Signal(range(RECORD_SLOTS)), Signal(range(MULTIPLIER_SLOTS))
         record_free = Signal(range(RECORD_SLOTS + 1), init=RECORD_SLOTS)
         multiplier_free = Signal(range(MULTIPLIER_SLOTS + 1), init=MULTIPLIER_SLOTS)
         record_filled, multiplier_filled = Signal(), Signal()
 
-        def run_words(runs_left):
-            steps = Mux(runs_left == 1, plan.last_run_steps, plan.run_steps)
-            return Mux(plan.int8, steps, (steps + 1) >> 1)
+        # Of the next run: the panel's first, or the one behind this one.
+        next_runs, next_words, filling = Signal.like(runs), Signal.like(words), Signal()
+        steps = Mux(next_runs == 1, plan.last_run_steps, plan.run_steps)
+        m.d.comb += [next_runs.eq(Mux(filling, plan.runs, runs - 1)),
+                     next_words.eq(Mux(plan.int8, steps, (steps + 1) >> 1))]
 
         taken = self.i.valid & self.i.ready
         record_beats = config.lanes * RECORD_BYTES // bus
@@ -134,13 +136,13 @@ class WeightLoader(wiring.Component):
         ]
         with m.FSM():
             with m.State("RECORDS"):
-                m.d.comb += [self.i.ready.eq(record_free != 0), records.write_enable.eq(taken)]
+                m.d.comb += [self.i.ready.eq(record_free != 0), records.write_enable.eq(taken), filling.eq(1)]
                 with m.If(taken):
                     m.d.sync += beats.eq(beats + 1)
                     with m.If(beats == record_beats - 1):
                         m.d.comb += record_filled.eq(1)
                         m.d.sync += [beats.eq(0), record_slot.eq(record_slot + 1),
-                                     runs.eq(plan.runs), words.eq(run_words(plan.runs))]
+                                     runs.eq(next_runs), words.eq(next_words)]
                         m.next = "WORDS"
             with m.State("WORDS"):
                 m.d.comb += [self.i.ready.eq(tile.i.ready), tile.i.valid.eq(self.i.valid)]
@@ -153,7 +155,7 @@ class WeightLoader(wiring.Component):
                                 m.next = "MULTIPLIERS"
                             with m.Else():
                                 m.d.comb += self.run_complete.eq(1)
-                                m.d.sync += [runs.eq(runs - 1), words.eq(run_words(runs - 1))]
+                                m.d.sync += [runs.eq(next_runs), words.eq(next_words)]
                                 with m.If(runs == 1):
                                     m.next = "RECORDS"
             with m.State("MULTIPLIERS"):
@@ -163,7 +165,7 @@ class WeightLoader(wiring.Component):
                     with m.If(beats == multiplier_words - 1):
                         m.d.comb += [self.run_complete.eq(1), multiplier_filled.eq(1)]
                         m.d.sync += [beats.eq(0), multiplier_slot.eq(multiplier_slot + 1),
-                                     runs.eq(runs - 1), words.eq(run_words(runs - 1))]
+                                     runs.eq(next_runs), words.eq(next_words)]
                         m.next = "WORDS"
                         with m.If(runs == 1):
                             m.next = "RECORDS"

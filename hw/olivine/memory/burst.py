@@ -6,7 +6,7 @@ unaligned transfer may so need one burst more than the fewest, which costs an ad
 pipelined bus hides.
 """
 
-from amaranth.hdl import Cat, Const, Module, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -15,7 +15,7 @@ from ..control.job import command
 from .axi import BOUNDARY
 from .checks import check_integer, check_power_of_two
 
-__all__ = ["chunk_beats", "span", "span_of", "burst", "BurstSplitter"]
+__all__ = ["chunk_beats", "is_last", "burst", "BurstSplitter"]
 
 
 def chunk_beats(bus_bytes, max_burst_beats):
@@ -23,28 +23,20 @@ def chunk_beats(bus_bytes, max_burst_beats):
     return min(max_burst_beats, BOUNDARY // bus_bytes)
 
 
-def span(addr_width, bus_bytes):
-    """The beats that hold a transfer: the first and the last beat's number (address / bus bytes), the
-    first byte's place in the first beat (``head``) and the last byte's in the last beat (``tail``)."""
-    lane_bits = exact_log2(bus_bytes)
-    beat = unsigned(addr_width - lane_bits)
-    return data.StructLayout({"first": beat, "last": beat, "head": unsigned(lane_bits),
-                              "tail": unsigned(lane_bits)})
-
-
-def span_of(payload, addr_width, bus_bytes):
-    """Bits of the `span` of a command; one addition of ``addr_width`` bits."""
-    lane_bits = exact_log2(bus_bytes)
-    end = (payload.addr + payload.bytes - 1)[:addr_width]
-    return Cat(payload.addr[lane_bits:], end[lane_bits:], payload.addr[:lane_bits], end[:lane_bits])
+def is_last(number, after, end):
+    """Whether the byte before address ``end`` lies in block ``number`` (a beat, a chunk) of the memory; the next block
+    is ``after``. Two comparisons for equality cost less than a subtraction of one from the address."""
+    size = len(end) - len(number)
+    return Mux(end[:size].any(), end[size:] == number, end[size:] == after)
 
 
 def burst(addr_width, bus_bytes):
-    """One burst: the number of its first ``beat``, ``len`` (beats minus one), whether it is the ``first``
-    and the ``last`` of its command, and the command's ``head`` and ``tail``."""
-    shape = span(addr_width, bus_bytes)
-    return data.StructLayout({"beat": shape["first"].shape, "len": unsigned(8), "first": unsigned(1),
-                              "last": unsigned(1), "head": shape["head"].shape, "tail": shape["tail"].shape})
+    """One burst: the number of its first ``beat`` (address / bus bytes), ``len`` (beats minus one), whether it is the
+    ``first`` and the ``last`` of its command; the places of the command's first byte in its first beat (``head``) and
+    of its last byte in its last beat (``tail``)."""
+    lane_bits = exact_log2(bus_bytes)
+    return data.StructLayout({"beat": unsigned(addr_width - lane_bits), "len": unsigned(8), "first": unsigned(1),
+                              "last": unsigned(1), "head": unsigned(lane_bits), "tail": unsigned(lane_bits)})
 
 
 class BurstSplitter(wiring.Component):
@@ -87,27 +79,33 @@ class BurstSplitter(wiring.Component):
         chunk = chunk_beats(self.bus_bytes, self.max_burst_beats)
         low = exact_log2(chunk)
 
-        held = Signal(span(self.addr_width, self.bus_bytes))
+        lane_bits = exact_log2(self.bus_bytes)
+        beat = Signal(self.addr_width - lane_bits)
+        head, end = Signal(lane_bits), Signal(self.addr_width)      # ``end``: the byte after the last
         busy, started = Signal(), Signal()
         final = Signal()
+        chunk_number, after = beat[low:], Signal(len(beat) - low)
+        # Beats of the last chunk from its start, minus one: the end's, less one if no byte of that beat is wanted.
+        last_low = end[lane_bits:lane_bits + low]
         m.d.comb += [
-            # The burst reaches the command's last beat if that lies in the same chunk.
-            final.eq(held.first[low:] == held.last[low:]),
+            after.eq(chunk_number + 1),
+            final.eq(is_last(chunk_number, after, end)),
             self.o.valid.eq(busy),
-            self.o.payload.beat.eq(held.first),
-            self.o.payload.len.eq(((held.last[:low] | Const(chunk - 1, 8) & ~final.replicate(8))
-                                   - held.first[:low])[:low] if low else 0),
+            self.o.payload.beat.eq(beat),
+            self.o.payload.len.eq((Mux(final, last_low, chunk - 1) + ~beat[:low]
+                                   + (~final | end[:lane_bits].any()))[:low] if low else 0),
             self.o.payload.first.eq(~started),
             self.o.payload.last.eq(final),
-            self.o.payload.head.eq(held.head),
-            self.o.payload.tail.eq(held.tail),
+            self.o.payload.head.eq(head),
+            self.o.payload.tail.eq(end[:lane_bits] - 1),
             self.i.ready.eq(~busy | self.o.ready & final),
         ]
         with m.If(self.o.valid & self.o.ready):
-            m.d.sync += [held.first.eq(Cat(Const(0, low), held.first[low:] + 1)), started.eq(1)]
+            m.d.sync += [beat.eq(Cat(Const(0, low), after)), started.eq(1)]
         with m.If(self.i.ready):
-            m.d.sync += [busy.eq(self.i.valid), started.eq(0),
-                         held.eq(span_of(self.i.payload, self.addr_width, self.bus_bytes))]
+            asked = self.i.payload
+            m.d.sync += [busy.eq(self.i.valid), started.eq(0), beat.eq(asked.addr[lane_bits:]),
+                         head.eq(asked.addr[:lane_bits]), end.eq(asked.addr + asked.bytes)]
         with m.If(self.flush):
             m.d.sync += busy.eq(0)
         return m

@@ -1,5 +1,8 @@
 """Several AXI4 masters on one AXI4 bus."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -9,10 +12,22 @@ from ..stream.queue import Queue
 from .axi import AXI4, address_channel
 from .checks import check_integer
 
-__all__ = ["BusJoin"]
+__all__ = ["attach", "BusJoin"]
 
 AHEAD = 8
 """Bursts whose address is granted before their last beat is sent. Two would do on a bus that takes both at once."""
+
+
+def attach(m, port, master):
+    """Connect a master that may have fewer ID bits, or read channels only, to one of a `BusJoin`'s."""
+    for channel in ("ar", "r", "aw", "w", "b"):
+        inner = getattr(port, channel, None)
+        if inner is None:
+            continue
+        outer = getattr(master, channel)
+        source, target = (outer, inner) if channel in ("r", "b") else (inner, outer)
+        m.d.comb += [target.valid.eq(source.valid), source.ready.eq(target.ready),
+                     *(target.payload[name].eq(source.payload[name]) for name, _ in inner.payload.shape())]
 
 
 class BusJoin(wiring.Component):
@@ -38,6 +53,8 @@ class BusJoin(wiring.Component):
         2 to 16.
     id_width : int
         ID bits of each master. The bus has ``ceil(log2(masters))`` more, at most 16 in all.
+    favoured : bool
+        Reads of the first master go before those of all others; else all take turns.
 
     Attributes
     ----------
@@ -52,7 +69,8 @@ class BusJoin(wiring.Component):
     Cost: two registers of an address; a choice of one of ``masters`` for each bit of AR, AW and W.
     """
 
-    def __init__(self, addr_width, bus_bits, masters, id_width=1):
+    def __init__(self, addr_width, bus_bits, masters, id_width=1, favoured=False):
+        self.favoured = favoured
         self.addr_width = check_integer("addr_width", addr_width, 13, 64)
         self.bus_bits = check_integer("bus_bits", bus_bits, 8, 1024)
         self.master_count = check_integer("masters", masters, 2, 16)
@@ -79,10 +97,11 @@ class BusJoin(wiring.Component):
         ]
         for index, master in enumerate(masters):
             mine = self._source_of(bus.r.payload.id) == index
+            may = ~masters[0].ar.valid if self.favoured and index else 1
             m.d.comb += [
                 arbiter.i[index].payload.eq(master.ar.payload),
-                arbiter.i[index].valid.eq(master.ar.valid),
-                master.ar.ready.eq(arbiter.i[index].ready),
+                arbiter.i[index].valid.eq(master.ar.valid & may),
+                master.ar.ready.eq(arbiter.i[index].ready & may),
                 master.r.payload.data.eq(bus.r.payload.data),
                 master.r.payload.resp.eq(bus.r.payload.resp),
                 master.r.payload.last.eq(bus.r.payload.last),
@@ -109,6 +128,7 @@ class BusJoin(wiring.Component):
             order.o.ready.eq(bus.w.valid & bus.w.ready & bus.w.payload.last),
             bus.b.ready.eq(1),
         ]
+        turns = []
         for index, master in enumerate(masters):
             sends = order.o.valid & (order.o.payload == index)
             mine = self._source_of(bus.b.payload.id) == index
@@ -124,10 +144,16 @@ class BusJoin(wiring.Component):
             ]
             with m.If(master.aw.valid & master.aw.ready):
                 m.d.comb += order.i.payload.eq(index)
-            with m.If(sends):
-                m.d.comb += [bus.w.payload.eq(master.w.payload), bus.w.valid.eq(master.w.valid)]
+            turns.append(sends)
             with m.If(mine):
                 m.d.comb += bus.b.ready.eq(master.b.ready)
+        # At most one: an AND and an OR for each master and bit, none for a master that never writes.
+        m.d.comb += [
+            bus.w.valid.eq(reduce(or_, (turn & master.w.valid for turn, master in zip(turns, masters)))),
+            bus.w.payload.as_value().eq(reduce(or_, (
+                turn.replicate(bus.w.payload.shape().size) & master.w.payload.as_value()
+                for turn, master in zip(turns, masters)))),
+        ]
 
     def _id_of(self, address, master):
         return Cat(address.id, master)

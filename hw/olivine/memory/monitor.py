@@ -6,14 +6,17 @@ from amaranth.lib.wiring import In, Out
 
 __all__ = ["BusMonitor"]
 
+COUNT_BITS = 10
+"""Of the bursts that are outstanding."""
+
 
 class BusMonitor(wiring.Component):
     """Listens to ports of AXI4 (`listen`).
 
     Members
     -------
-    ar_valid, ar_ready, r_valid, ... : In(1), ar_len : In(8)
-        The handshakes of the five channels, and AxLEN of AR.
+    ar_valid, ar_ready, r_valid, ... : In(1), r_last : In(1)
+        The handshakes of the five channels, and RLAST.
     waiting : Out(1)
         Something is offered and not taken, or outstanding.
     progress : Out(1)
@@ -21,13 +24,13 @@ class BusMonitor(wiring.Component):
     read_beat, write_beat : Out(1)
         A transfer on R, on W.
 
-    Counts up to 65,535 read beats and 255 write bursts outstanding.
+    Counts up to 1,023 bursts of reads and as many of writes.
     """
 
     def __init__(self):
         super().__init__({
             **{f"{channel}_{side}": In(1) for channel in ("ar", "r", "aw", "w", "b") for side in ("valid", "ready")},
-            "ar_len": In(8),
+            "r_last": In(1),
             "waiting": Out(1), "progress": Out(1), "read_beat": Out(1), "write_beat": Out(1),
         })
 
@@ -35,7 +38,7 @@ class BusMonitor(wiring.Component):
         """Statements that connect the monitor to a `ReadPort` and a `WritePort`, or to an `AXI4` that is both."""
         channels = [(name, getattr(port, name)) for port, names in ((read, ("ar", "r")), (write, ("aw", "w", "b")))
                     if port is not None for name in names]
-        return [self.ar_len.eq(read.ar.payload.len),
+        return [self.r_last.eq(read.r.payload.last),
                 *(getattr(self, f"{name}_{side}").eq(getattr(channel, side))
                   for name, channel in channels for side in ("valid", "ready"))]
 
@@ -43,8 +46,10 @@ class BusMonitor(wiring.Component):
         m = Module()
         ar, r, aw, w, b = (getattr(self, f"{channel}_valid") & getattr(self, f"{channel}_ready")
                            for channel in ("ar", "r", "aw", "w", "b"))
-        reads, writes = Signal(16), Signal(8)
-        m.d.sync += [reads.eq(reads + Mux(ar, self.ar_len + 1, 0) - r), writes.eq(writes + aw - b)]
+        reads, writes = Signal(COUNT_BITS), Signal(COUNT_BITS)
+        for count, begins, ends in ((reads, ar, r & self.r_last), (writes, aw, b)):
+            with m.If(begins ^ ends):
+                m.d.sync += count.eq(count + Mux(begins, 1, -1))
         m.d.comb += [
             self.waiting.eq(self.ar_valid | self.aw_valid | self.w_valid | (reads != 0) | (writes != 0)),
             self.progress.eq(ar | r | aw | w | b), self.read_beat.eq(r), self.write_beat.eq(w),

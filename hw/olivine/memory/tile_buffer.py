@@ -5,6 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..stream.later import read_later
+
 __all__ = ["BeatMemory", "TileBuffer"]
 
 
@@ -23,8 +25,7 @@ class BeatMemory(wiring.Component):
     write_enable, write_addr, write_beat, write_data
         Put ``write_data`` into beat ``write_beat`` of word ``write_addr``.
     addr : In, o : Out
-        ``o`` is word ``addr`` of the cycle before. A word written in the cycle of its address is
-        not seen.
+        ``o`` is word ``addr`` of the cycle before; it is undefined if that word was written in the same cycle.
 
     Cost: 8 * depth * word_bytes memory bits, one write and one read port.
     """
@@ -43,12 +44,11 @@ class BeatMemory(wiring.Component):
         m = Module()
         m.submodules.memory = memory = Memory(shape=8 * self.word_bytes, depth=self.depth, init=[])
         write = memory.write_port(granularity=8 * self.beat_bytes)
-        read = memory.read_port()
         m.d.comb += [
             write.addr.eq(self.write_addr),
             write.data.eq(self.write_data.replicate(self.beats)),
             write.en.eq(self.write_enable << self.write_beat),
-            read.addr.eq(self.addr), read.en.eq(1), self.o.eq(read.data),
+            self.o.eq(read_later(m, memory, self.addr, write)),
         ]
         return m
 

@@ -1,11 +1,12 @@
 """The softmax's last step: a weighted sum divided by the sum of its weights, by their reciprocal."""
 
-from amaranth.hdl import EnableInserter, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from .narrow import rounded, shifted
 from .reciprocal import RECIPROCAL_BITS
-from .rounding import rsh, sat, saturates
+from .rounding import saturates
 
 __all__ = ["Quotient", "MIN_EXPONENT", "RESULT_BITS", "FORMAT_BITS"]
 
@@ -36,7 +37,7 @@ class Quotient(wiring.Component):
     exact quotient with `Reciprocal`: 0.5 by the last rounding, 0.292 by the reciprocal, 0.002 by the first shift.
 
     ``latency`` 5 cycles in which `en` is high, one result a cycle. Cost: one 25 x 18 signed multiplier
-    (two of an ECP5, one DSP48), a 40-bit and a 43-bit shifter.
+    (two of an ECP5, one DSP48), two shifters (`narrow`).
 
     Members
     -------
@@ -74,27 +75,37 @@ class Quotient(wiring.Component):
                 value = held
             return value
 
-        # Cycle 0 -> 1: shift.
-        shifted_1 = Signal(signed(NUMERATOR_BITS))
-        sync += shifted_1.eq(rsh(self.i.numerator, places))
+        def registered(values):
+            """A register for each."""
+            held = [Signal.like(Value.cast(value)) for value in values]
+            m.d.sync += [after.eq(before) for after, before in zip(held, values)]
+            return held
 
-        # Cycle 1 -> 2: saturate to the multiplier's width.
+        # Cycle 0 -> 1: shift.
+        shifted_1 = registered(shifted(self.i.numerator, places, OPERAND_BITS))
+
+        # Cycle 1 -> 2: round, saturate to the multiplier's width.
         operand_2, beyond_2 = Signal(signed(OPERAND_BITS)), Signal()
-        sync += [operand_2.eq(sat(shifted_1, OPERAND_BITS)), beyond_2.eq(saturates(shifted_1, OPERAND_BITS))]
+        whole, over = rounded(*shifted_1, OPERAND_BITS)
+        sign = shifted_1[2]
+        sync += [operand_2.eq(Mux(over, Cat((~sign).replicate(OPERAND_BITS - 1), sign), whole)), beyond_2.eq(over)]
 
         # Cycle 2 -> 3: multiply.
         product_3 = Signal(signed(OPERAND_BITS + RECIPROCAL_BITS + 1))
         sync += product_3.eq(operand_2 * delayed(self.i.factor, 2))
 
-        # Cycle 3 -> 4: round.
-        rounded_4 = Signal.like(product_3)
-        sync += rounded_4.eq(rsh(product_3, delayed(self.i.shift, 3)))
+        # Cycle 3 -> 4: shift.
+        shifted_4 = registered(shifted(product_3, delayed(self.i.shift, 3), RESULT_BITS))
 
-        # Cycle 4 -> 5: saturate to the result's width.
-        beyond_4, format_4 = delayed(beyond_2, 2), delayed(self.i.format, 4)
-        with m.Switch(format_4):
-            for format, bits in enumerate(FORMAT_BITS):
-                with m.Case(format) if format < len(FORMAT_BITS) - 1 else m.Default():
-                    sync += [self.o.value.eq(sat(rounded_4, bits)),
-                             self.o.saturated.eq(beyond_4 | saturates(rounded_4, bits))]
+        # Cycle 4 -> 5: round, saturate to the result's width.
+        beyond_4, format_4, sign = delayed(beyond_2, 2), delayed(self.i.format, 4), shifted_4[2]
+        whole, over = rounded(*shifted_4, RESULT_BITS)
+        limit, over_4 = Signal(RESULT_BITS), Signal()
+        m.d.comb += limit.eq(Cat((~sign).replicate(RESULT_BITS - 1), sign))
+        m.d.comb += over_4.eq(over)
+        for format, bits in enumerate(FORMAT_BITS[:-1]):
+            with m.If(format_4 == format):
+                m.d.comb += [limit[bits - 1:].eq(sign.replicate(RESULT_BITS + 1 - bits)),
+                             over_4.eq(over | saturates(whole, bits))]
+        sync += [self.o.value.eq(Mux(over_4, limit, whole)), self.o.saturated.eq(beyond_4 | over_4)]
         return EnableInserter(self.en)(m)

@@ -5,7 +5,7 @@
     step tags ─┐   row[P] ─┐   lane[L] ─┐
                v           v            v          cycle 0 -> 1: operand registers
             ┌──────────────────────────────┐
-            │  product[p][l]               │       cycle 2
+            │  product[p][l]               │       cycle 2 (on ECP5 3: the multiplier has registers of its own)
             │  accumulator[p][l]           │       cycle 3: first tag loads, others add
             │  shadow[p][l]  ── shifts ──> │──> o  cycle 4: after the last tag, L columns leave
             └──────────────────────────────┘
@@ -15,14 +15,18 @@ There is no handshake inside: the tags ``valid``, ``first`` and ``last`` travel 
 keeps two ``last`` steps at least `drain_cycles` apart; a tile that long hides its drain entirely.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ACCUMULATOR_BITS, ROW_BITS
-from .element import lane_shape, product, product_shape
+from ..config import ACCUMULATOR_BITS, CHANNEL_RUN, LANE_MAX, ROW_BITS
+from . import ecp5
+from .element import in_cells, lane_shape, product, product_shape
 
-__all__ = ["array_shapes", "ArrayRow", "OliveArray"]
+__all__ = ["GROUP", "array_shapes", "sum_bits", "ArrayRow", "OliveArray"]
+
+GROUP = 8
+"""Lanes of a row that share a copy of its controls on ECP5."""
 
 
 def array_shapes(rows, lanes, element, columns, tag):
@@ -37,6 +41,11 @@ def array_shapes(rows, lanes, element, columns, tag):
     }
 
 
+def sum_bits(steps):
+    """Width of a signed sum of this many products of the largest operands."""
+    return min(ACCUMULATOR_BITS, 1 + (steps * LANE_MAX << ROW_BITS - 1).bit_length())
+
+
 class ArrayRow(wiring.Component):
     """One row of L elements with its shadow accumulators.
 
@@ -47,57 +56,81 @@ class ArrayRow(wiring.Component):
         ``"folded"`` or ``"exponent"``.
     columns : int
         Lanes that leave per cycle.
+    width : int
+        Bits of a sum.
 
     Members
     -------
     row : In(signed(12)), lane : In(ArrayLayout(lane_shape, lanes))
-        Operands of this cycle's step.
-    accumulate, clear : In(1)
-        A product stands at the adder; it starts a new sum.
-    load, shift, pairs : In(1)
-        Copy the sums to the shadow set; shift it on by ``columns`` lanes, twice that for ``pairs``.
+        Operands of a step.
+    accumulate, clear, load : In(1)
+        In the next cycle a product stands at the adder; it starts a new sum; the sums go to the shadow set.
+    pairs : In(1)
+        The shadow set moves on by ``2 * columns`` lanes a cycle, not by ``columns``.
     o : Out(ArrayLayout(signed(32), columns))
         The leading lanes of the shadow set; with ``pairs`` each the sum of two.
 
-    Cost: L multipliers (``folded``), 2 * 32 * L accumulator bits.
+    Latency: a product stands at the adder a cycle after its operands, on ECP5 `MULTIPLY_CYCLES` after them.
+
+    Cost: L multipliers (``folded``), 2 * width * L flip-flops; on ECP5 a LUT for each of these and a flip-flop for each
+    control of `GROUP` lanes. Nothing of it has a reset: what counts is in the controls.
     """
 
-    def __init__(self, lanes, element, columns):
-        self.lanes, self.element, self.columns = lanes, element, columns
+    def __init__(self, lanes, element, columns, width):
+        self.lanes, self.element, self.columns, self.width = lanes, element, columns, width
         super().__init__({
             "row": In(signed(ROW_BITS)),
             "lane": In(data.ArrayLayout(lane_shape(element), lanes)),
-            "accumulate": In(1), "clear": In(1), "load": In(1), "shift": In(1), "pairs": In(1),
+            "accumulate": In(1), "clear": In(1), "load": In(1), "pairs": In(1),
             "o": Out(data.ArrayLayout(signed(ACCUMULATOR_BITS), columns)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        shadow = Signal(data.ArrayLayout(signed(ACCUMULATOR_BITS), self.lanes))
-        sums = []
-        for lane in range(self.lanes):
-            # Cycle 2: product. Cycle 3: accumulator.
-            factor = Signal(product_shape(self.element), name=f"product_{lane}")
-            total = Signal(signed(ACCUMULATOR_BITS), name=f"sum_{lane}")
-            m.d.sync += factor.eq(product(self.element, self.row, self.lane[lane]))
-            with m.If(self.accumulate):
-                m.d.sync += total.eq(Mux(self.clear, 0, total) + factor)
-            sums.append(total)
-        # Cycle 4: the shadow set. Lanes enter from above as it shifts; what enters is never read.
-        whole = shadow.as_value()
-        with m.If(self.load):
-            m.d.sync += shadow.eq(Cat(sums))
-        with m.Elif(self.shift):
-            m.d.sync += shadow.eq(whole >> ACCUMULATOR_BITS * self.columns)
+        sums = (self._cells if in_cells(self.element, platform) else self._plain)(m)
+        # The shadow set. It always moves: lanes enter from above that are never read.
+        shadow = [Signal.like(total, name=f"shadow_{lane}") for lane, (total, _) in enumerate(sums)]
+        for lane, (total, load) in enumerate(sums):
+            after = shadow[lane + self.columns] if lane + self.columns < self.lanes else 0
             if self.element == "exponent":
-                with m.If(self.pairs):
-                    m.d.sync += shadow.eq(whole >> ACCUMULATOR_BITS * self.columns * 2)
+                later = lane + 2 * self.columns
+                after = Mux(self.pairs, shadow[later] if later < self.lanes else 0, after)
+            m.d.sync += shadow[lane].eq(Mux(load, total, after))
         for column in range(self.columns):
             m.d.comb += self.o[column].eq(shadow[column])
             if self.element == "exponent":
                 with m.If(self.pairs):
                     m.d.comb += self.o[column].eq(shadow[2 * column] + shadow[2 * column + 1])
         return m
+
+    def _plain(self, m):
+        """Each lane's sum, and when it goes to the shadow set."""
+        accumulate, clear, load = Signal(), Signal(), Signal()
+        m.d.sync += [accumulate.eq(self.accumulate), clear.eq(self.clear), load.eq(self.load)]
+        sums = []
+        for lane in range(self.lanes):
+            factor = Signal(product_shape(self.element), name=f"product_{lane}", reset_less=True)
+            total = Signal(signed(self.width), name=f"sum_{lane}", reset_less=True)
+            m.d.sync += factor.eq(product(self.element, self.row, self.lane[lane]))
+            with m.If(accumulate):
+                m.d.sync += total.eq(Mux(clear, 0, total) + factor)
+            sums.append((total, load))
+        return sums
+
+    def _cells(self, m):
+        """As `_plain`, in cells of ECP5."""
+        copies = -(-self.lanes // GROUP)
+        accumulate, clear, load = (ecp5.spread(m, getattr(self, name), copies, name)
+                                   for name in ("accumulate", "clear", "load"))
+        sums = []
+        for lane in range(self.lanes):
+            group = lane // GROUP
+            factor = ecp5.multiply(m, self.row, self.lane[lane], f"product_{lane}")
+            total = Signal(signed(self.width), name=f"sum_{lane}", reset_less=True)
+            with m.If(accumulate[group]):
+                m.d.sync += total.eq(ecp5.add_or_load(m, clear[group], total, factor, f"sum_{lane}"))
+            sums.append((total, load[group]))
+        return sums
 
 
 class OliveArray(wiring.Component):
@@ -112,6 +145,8 @@ class OliveArray(wiring.Component):
         Lanes that leave per cycle, 1 or 2.
     tag : Shape
         What accompanies a tile from its last step to its drain.
+    steps : int
+        Steps of the longest tile: sums are as wide as those of `LANE_MAX` times the largest row operand need.
 
     Members
     -------
@@ -125,18 +160,19 @@ class OliveArray(wiring.Component):
         output channel, ``data``: ``[columns][P]`` sums. L / columns consecutive cycles a tile (half as
         many with ``pairs``).
 
-    Latency: `latency` cycles from the last step to the first drained word. Throughput: one step a
-    cycle; a tile every `drain_cycles` cycles. Nothing stalls it.
+    Latency: `latency` cycles from the last step to the first drained word, `ecp5_latency` where it is made of cells of
+    ECP5 (`olivine.olive.ecp5`). Throughput: one step a cycle; a tile every `drain_cycles` cycles. Nothing stalls it.
     """
 
-    def __init__(self, rows, lanes, element="folded", columns=1, tag=unsigned(1)):
+    def __init__(self, rows, lanes, element="folded", columns=1, tag=unsigned(1), steps=CHANNEL_RUN):
         lane_shape(element)
         if columns not in (1, 2):
             raise ValueError(f"columns is {columns!r}: allowed are 1 and 2")
         if lanes % (2 * columns):
             raise ValueError(f"lanes is {lanes!r}: must be a multiple of {2 * columns}")
-        self.rows, self.lanes, self.element, self.columns = rows, lanes, element, columns
+        self.rows, self.lanes, self.element, self.columns, self.steps = rows, lanes, element, columns, steps
         self.latency = 4 if element == "folded" else 5
+        self.ecp5_latency = self.latency + (ecp5.MULTIPLY_CYCLES - 1 if in_cells(element, ecp5.TARGET) else 0)
         self.drain_cycles = lanes // columns
         shapes = array_shapes(rows, lanes, element, columns, tag)
         super().__init__({name: Out(shape) if name == "o" else In(shape) for name, shape in shapes.items()})
@@ -147,7 +183,13 @@ class OliveArray(wiring.Component):
         operand, factor, total = (Signal.like(self.step, name=f"{stage}_tags")
                                   for stage in ("operand", "product", "sum"))
         row, lane = Signal.like(self.row, name="row_operand"), Signal.like(self.lane, name="lane_operand")
-        m.d.sync += [operand.eq(self.step), factor.eq(operand), total.eq(factor)]
+        m.d.sync += operand.eq(self.step)
+        before = operand
+        for stage in range(ecp5.MULTIPLY_CYCLES - 1 if in_cells(self.element, platform) else 0):
+            later = Signal.like(self.step, name=f"multiplier_tags_{stage}")
+            m.d.sync += later.eq(before)
+            before = later
+        m.d.sync += [factor.eq(before), total.eq(factor)]
         with m.If(self.step.valid):
             m.d.sync += [row.eq(self.row), lane.eq(self.lane)]
         load = Signal()
@@ -164,12 +206,13 @@ class OliveArray(wiring.Component):
                          left.eq(Mux(total.pairs, self.drain_cycles // 2, self.drain_cycles)
                                  if self.element == "exponent" else self.drain_cycles)]
 
+        width = sum_bits(self.steps)
         for index in range(self.rows):
-            m.submodules[f"row_{index}"] = part = ArrayRow(self.lanes, self.element, self.columns)
+            m.submodules[f"row_{index}"] = part = ArrayRow(self.lanes, self.element, self.columns, width)
             m.d.comb += [
                 part.row.eq(row[index]), part.lane.eq(lane),
-                part.accumulate.eq(factor.valid), part.clear.eq(factor.first),
-                part.load.eq(load), part.shift.eq(drain.valid), part.pairs.eq(pairs),
+                part.accumulate.eq(before.valid), part.clear.eq(before.first),
+                part.load.eq(factor.valid & factor.last), part.pairs.eq(pairs),
                 *(drain.data[column][index].eq(part.o[column]) for column in range(self.columns)),
             ]
         # The sum of two lanes takes a cycle of its own.

@@ -19,11 +19,11 @@ from amaranth.hdl import Cat, Const, Module, Mux, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .element import ELEMENTS, FOLDED_BITS, INTEGER_BITS, lane_shape
-from .formats import LaneFormat
+from .element import ELEMENTS, INTEGER_BITS, lane_shape
+from .formats import FLINT4_MAGNITUDES, LaneFormat
 
-__all__ = ["Term", "PairTerms", "FoldedPair", "pair_terms", "folded_pair", "element_term", "folded_element",
-           "fold", "PairDecoder"]
+__all__ = ["Term", "PairTerms", "FoldedPair", "pair_terms", "identifiers", "folded_code", "folded_pair",
+           "element_term", "folded_element", "PairDecoder"]
 
 
 class Term(NamedTuple):
@@ -79,11 +79,8 @@ def _term(code, outlier, fmt):
 
 def _nibbles(byte, fmt):
     """High nibble, low nibble, whether each is an outlier, and whether the byte is illegal."""
-    byte, (ovp, _, _) = Value.cast(byte), _modes(fmt)
-    high, low = byte[4:], byte[:4]
-    high_zero, low_zero = ~high[:3].any(), ~low[:3].any()
-    illegal = ovp & high_zero & low_zero & (high[3] | low[3])
-    return high, low, ovp & low_zero & low[3], ovp & high_zero & high[3], illegal
+    high_is, low_is, illegal = identifiers(byte, fmt)
+    return byte[4:], byte[:4], low_is, high_is, illegal
 
 
 def _four_bit_terms(byte, fmt):
@@ -113,9 +110,67 @@ def pair_terms(byte, fmt):
     return PairTerms(first, second, illegal)
 
 
-def fold(term):
-    """``integer << exponent`` of a term as a signed 9-bit Value: every element of a 4-bit format fits."""
-    return (term.integer << term.exponent)[:FOLDED_BITS].as_signed()
+def _bit(code, table):
+    """Bit of a nibble's 16-entry table: one LUT4."""
+    return Const(table, 16).bit_select(code, 1)
+
+
+def _bits(code, value_of, bits):
+    """``bits`` bits of the signed value that each of the 16 codes has."""
+    return Cat(_bit(code, sum((value_of(index) >> bit & 1) << index for index in range(16))) for bit in range(bits))
+
+
+def _flint(code):
+    magnitude = FLINT4_MAGNITUDES[code & 7]
+    return -magnitude if code & 8 else magnitude
+
+
+def _outlier(code):
+    """E2M1 with bias 0."""
+    magnitude = (2 + (code & 1)) << (code >> 1 & 3) if code & 7 else 0
+    return -magnitude if code & 8 else magnitude
+
+
+def folded_code(code, outlier, high, fmt):
+    """Decode one nibble into a signed 9-bit integer, combinational.
+
+    Parameters
+    ----------
+    code : Value, 4 bits
+        In INT8 the byte's low nibble.
+    outlier : Value, 1 bit
+        Its neighbour is the identifier; 0 in formats that have none.
+    high : Value, 4 bits
+        In INT8 the byte's high nibble.
+    fmt : LaneFormat or its two bits
+
+    About 33 LUTs: every bit of flint4, and of an outlier without its bias, is a table of the code's four bits.
+    """
+    ovp, flint, int8 = _modes(fmt)
+    sign = code[3] & (code[:3].any() | ~ovp)
+    small, large = _bits(code, _flint, 5), _bits(code, _outlier, 5)
+    upper = [Mux(int8, high[bit], sign) for bit in range(4)]
+    return Cat(
+        code[0] & ~outlier & ~(flint & code[2]),
+        ~outlier & Mux(flint, small[1], code[1]),
+        Mux(outlier, ~flint & large[0], Mux(flint, small[2], code[2])),
+        Mux(outlier, Mux(flint, large[0], large[1]), Mux(flint, small[3], Mux(int8, code[3], sign))),
+        Mux(outlier, Mux(flint, large[1], large[2]), Mux(flint, small[4], upper[0])),
+        Mux(outlier, Mux(flint, large[2], large[3]), upper[1]),
+        Mux(outlier, Mux(flint, large[3], large[4]), upper[2]),
+        Mux(outlier & flint, large[4], upper[3]),
+        upper[3],
+    ).as_signed()
+
+
+def identifiers(byte, fmt):
+    """Of an outlier-victim format: whether the high and the low nibble are identifiers, and whether the byte is
+    illegal."""
+    byte, (ovp, _, _) = Value.cast(byte), _modes(fmt)
+    high, low = byte[4:], byte[:4]
+    high_zero, low_zero = ~high[:3].any(), ~low[:3].any()
+    return (ovp & high_zero & high[3], ovp & low_zero & low[3],
+            ovp & high_zero & low_zero & (high[3] | low[3]))
 
 
 def folded_pair(byte, fmt):
@@ -131,11 +186,10 @@ def folded_pair(byte, fmt):
     FoldedPair
         In 4-bit formats the elements of the even and the odd step; in INT8 twice the byte.
     """
-    byte = Value.cast(byte)
-    _, _, int8 = _modes(fmt)
-    first, second, illegal = _four_bit_terms(byte, fmt)
-    first, second = (Mux(int8, byte.as_signed(), fold(term)).as_signed() for term in (first, second))
-    return FoldedPair(first, second, illegal)
+    byte, (_, _, int8) = Value.cast(byte), _modes(fmt)
+    high, low, illegal = identifiers(byte, fmt)
+    return FoldedPair(folded_code(Mux(int8, byte[:4], byte[4:]), low, byte[4:], fmt),
+                      folded_code(byte[:4], high, byte[4:], fmt), illegal)
 
 
 def _chosen_term(byte, odd, fmt):
@@ -179,9 +233,10 @@ def folded_element(byte, odd, fmt):
     (Value, Value)
         The element, signed 9 bits, and whether the byte is illegal.
     """
-    _, _, int8 = _modes(fmt)
-    term, illegal = _chosen_term(byte, odd, fmt)
-    return Mux(int8, Value.cast(byte).as_signed(), fold(term)).as_signed(), illegal
+    byte, (_, _, int8) = Value.cast(byte), _modes(fmt)
+    high, low, illegal = identifiers(byte, fmt)
+    second = odd | int8
+    return folded_code(Mux(second, byte[:4], byte[4:]), Mux(second, high, low), byte[4:], fmt), illegal
 
 
 class PairDecoder(wiring.Component):

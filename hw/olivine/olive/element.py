@@ -12,8 +12,10 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
 from ..config import LANE_MAX, ROW_BITS
+from . import ecp5
 
-__all__ = ["ELEMENTS", "FOLDED_BITS", "INTEGER_BITS", "MAX_EXPONENT", "lane_shape", "product_shape", "product"]
+__all__ = ["ELEMENTS", "FOLDED_BITS", "INTEGER_BITS", "MAX_EXPONENT", "lane_shape", "product_shape", "product",
+           "in_cells"]
 
 ELEMENTS = ("folded", "exponent")
 
@@ -47,3 +49,8 @@ def product(element, row, lane):
         return row * lane
     # The exponent is never 7: the decoders' largest is 6.
     return (row * lane.integer) << lane.exponent
+
+
+def in_cells(element, platform):
+    """Whether the element is made of cells of the target, see `olivine.olive.ecp5`, and not of plain Amaranth."""
+    return element == "folded" and ecp5.is_target(platform)

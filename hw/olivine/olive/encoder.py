@@ -16,12 +16,13 @@ Source: OliVe, ISCA'23. Its paper lets the larger outlier survive, its published
 
 from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..numerics.rounding import rsh, sat, saturates
 from .formats import FLINT4_MAGNITUDES, IDENTIFIER, LaneFormat
 
-__all__ = ["PairEncoder"]
+__all__ = ["PairEncoder", "SerialPairEncoder"]
 
 # Decision points in half units.
 INT_OUTLIER, FLINT_OUTLIER = 19, 40
@@ -119,19 +120,92 @@ class PairEncoder(wiring.Component):
         first, second = elements
         sync += first_larger.eq(1 if self.first_wins else first.magnitude >= second.magnitude)
 
-        # Cycle 2 -> 3: the pair. Without an outlier both elements are stored. An outlier is always
-        # larger than a normal.
-        ovp, int8 = ~format_2[1], format_2.all()
-        keep_first = ovp & first.outlier & first_larger
-        keep_second = ovp & second.outlier & ~keep_first
-        high = Mux(keep_second, IDENTIFIER, Mux(keep_first, first.outlier_code, first.integer[:4]))
-        low = Mux(keep_first, IDENTIFIER, Mux(keep_second, second.outlier_code, second.integer[:4]))
-        # Normals saturate in the plain formats only, so a victim does not.
-        saturated = [Mux(keep, element.outlier_saturates, element.normal_saturates)
-                     for element, keep in ((first, keep_first), (second, keep_second))]
-        sync += [self.o.codes.eq(Mux(int8, Cat(first.integer, second.integer), Cat(low, high))),
-                 self.o.saturated.eq(saturated[0] + saturated[1])]
+        # Cycle 2 -> 3: the pair.
+        codes, saturated = _pair(first, second, first_larger, format_2)
+        sync += [self.o.codes.eq(Mux(format_2.all(), Cat(first.integer, second.integer), codes)),
+                 self.o.saturated.eq(saturated)]
         return EnableInserter(self.en)(m)
+
+
+class SerialPairEncoder(wiring.Component):
+    """Encode pairs of which the first elements come first: those of up to ``pairs`` pairs, then the second ones.
+
+    `latency` 3 cycles, an element a cycle. The same bytes as `PairEncoder`. Cost on an ECP5: 230 LUTs for four pairs
+    of 16 bits (`PairEncoder`: 320), one element's circuits and a memory of ``pairs`` first elements, encoded (LUT RAM).
+
+    Parameters
+    ----------
+    pairs : int
+        Pairs that may be begun at once.
+    width : int
+        Bits of an input element, 10 to 32.
+
+    Members
+    -------
+    i_valid : In(1), i : In(struct)
+        ``value``: signed, in half units; ``second`` of its pair; ``pair``: where the first waits; ``format``:
+        LaneFormat.
+    o : Out(struct)
+        ``code``: in INT8 the element's byte, else with the second element the pair's. ``saturated``: how many of the
+        elements that it stores were out of range, 0 to 2.
+    """
+
+    latency = 3
+
+    def __init__(self, pairs, width=16):
+        self.pairs, self.width = pairs, width
+        super().__init__({
+            "i_valid": In(1),
+            "i": In(data.StructLayout({"value": signed(width), "second": 1, "pair": range(max(pairs, 2)),
+                                       "format": LaneFormat})),
+            "o": Out(data.StructLayout({"code": unsigned(8), "saturated": range(3)})),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        sync, width = m.d.sync, self.width
+        stage = [Signal(data.StructLayout({"valid": 1, "second": 1, "pair": self.i.pair.shape(), "format": 2}),
+                        name=f"stage_{cycle}") for cycle in range(3)]
+        m.d.comb += [stage[0].valid.eq(self.i_valid), stage[0].format.eq(self.i.format.as_value()),
+                     *(getattr(stage[0], name).eq(self.i[name]) for name in ("second", "pair"))]
+        sync += [after.eq(before) for before, after in zip(stage, stage[1:])]
+
+        element = _Element("second", width)
+        magnitude = Signal(width)
+        sync += [element.negative.eq(self.i.value[-1]),
+                 element.x.eq(self.i.value[:-1] ^ self.i.value[-1].replicate(width - 1)),
+                 magnitude.eq(element.magnitude)]
+        element.encode(sync, stage[1].format)
+
+        # Cycle 2: a first element is kept, a second one meets it.
+        layout = data.StructLayout({"outlier": 1, "outlier_code": 4, "outlier_saturates": 1, "integer": 4,
+                                    "normal_saturates": 1, "magnitude": width})
+        m.submodules.firsts = firsts = Memory(shape=unsigned(layout.size), depth=self.pairs, init=[])
+        write, read = firsts.write_port(), firsts.read_port(domain="comb")
+        kept, first, fmt = Signal(layout), layout(read.data), stage[2].format
+        m.d.comb += [
+            *(kept[name].eq(getattr(element, name)) for name in layout.members if name != "magnitude"),
+            kept.magnitude.eq(magnitude), write.data.eq(kept), write.addr.eq(stage[2].pair),
+            read.addr.eq(stage[2].pair), write.en.eq(stage[2].valid & ~stage[2].second),
+        ]
+        code, saturated = _pair(first, element, first.magnitude >= magnitude, fmt)
+        sync += [self.o.code.eq(Mux(fmt.all(), element.integer, code)),
+                 self.o.saturated.eq(Mux(fmt.all(), element.normal_saturates, saturated))]
+        return m
+
+
+def _pair(first, second, first_larger, fmt):
+    """The byte of an encoded pair in 4 bit, and how many of the elements that it stores saturated, in any format."""
+    # Without an outlier both elements are stored. An outlier is always larger than a normal.
+    ovp = ~fmt[1]
+    keep_first = ovp & first.outlier & first_larger
+    keep_second = ovp & second.outlier & ~keep_first
+    high = Mux(keep_second, IDENTIFIER, Mux(keep_first, first.outlier_code, first.integer[:4]))
+    low = Mux(keep_first, IDENTIFIER, Mux(keep_second, second.outlier_code, second.integer[:4]))
+    # Normals saturate in the plain formats only, so a victim does not.
+    saturated = [Mux(keep, element.outlier_saturates, element.normal_saturates)
+                 for element, keep in ((first, keep_first), (second, keep_second))]
+    return Cat(low, high), saturated[0] + saturated[1]
 
 
 class _Element:

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, ResetInserter, Shape, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..config import CHANNEL_RUN
 from .array import OliveArray, array_shapes
 
 __all__ = ["ArrayPort", "lend", "SharedArray"]
@@ -72,7 +73,10 @@ class SharedArray(wiring.Component):
         m = Module()
         config, users = self.config, self.users
         tag = max((user.step.tag.shape() for user in users), key=lambda shape: Shape.cast(shape).width)
-        array = OliveArray(config.rows, config.lanes, config.element, config.drain_columns, Shape.cast(tag).width)
+        # A run of a linear layer, the head dimension of scores, the keys of a page.
+        steps = max(CHANNEL_RUN, config.max_head_dim, config.lanes)
+        array = OliveArray(config.rows, config.lanes, config.element, config.drain_columns, Shape.cast(tag).width,
+                           steps)
         held = Signal()
         m.submodules.array = ResetInserter(~held)(array)
         if len(users) == 1:

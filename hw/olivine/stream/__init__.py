@@ -8,7 +8,10 @@ from .arbiter import Arbiter, granted
 from .connect import connect, same_shape
 from .fork import fork
 from .gearbox import Gearbox, word
+from .later import read_later
 from .queue import Queue
+from .serial import SerialGearbox
 from .skid import Skid
 
-__all__ = ["Arbiter", "Gearbox", "Queue", "Skid", "connect", "fork", "granted", "same_shape", "word"]
+__all__ = ["Arbiter", "Gearbox", "Queue", "SerialGearbox", "Skid", "connect", "fork", "granted", "read_later",
+           "same_shape", "word"]

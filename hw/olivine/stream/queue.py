@@ -1,8 +1,10 @@
 """A first-in first-out queue."""
 
-from amaranth.hdl import Module, Shape, Signal
-from amaranth.lib import fifo, stream, wiring
+from amaranth.hdl import Module, Shape, Signal, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 __all__ = ["Queue"]
 
@@ -16,7 +18,7 @@ class Queue(wiring.Component):
     """First-in first-out queue of streams.
 
     Small queues live in LUT RAM with an asynchronous read. From 32 entries and 1024 bits on they live
-    in block RAM behind a register that is counted in ``depth``.
+    in block RAM behind a register that is counted in ``depth``. Either has 2**n rows, of which ``depth`` are used.
 
     Both ways one payload a cycle is sustained from a depth of 2 on; a queue of depth 1 moves one every
     other cycle, because ``i.ready`` never depends on ``o.ready``. ``o.valid`` never depends on ``o.ready``.
@@ -57,13 +59,38 @@ class Queue(wiring.Component):
         m = Module()
         if self.width == 0:
             return self._elaborate_count(m)
-        kind = fifo.SyncFIFOBuffered if self.in_block_ram else fifo.SyncFIFO
-        m.submodules.fifo = store = kind(width=self.width, depth=self.depth)
+        # Pointers have one bit more than a row's number: they differ in it alone when every row is taken.
+        bits = ceil_log2(self.depth)
+        m.submodules.memory = memory = Memory(shape=unsigned(self.width), depth=1 << bits, init=[])
+        write, read = memory.write_port(), memory.read_port(domain="comb")
+        produce, consume = Signal(bits + 1), Signal(bits + 1)
+        filled, enters, leaves = Signal(bits + 1), Signal(), Signal()
         m.d.comb += [
-            store.w_data.eq(self.i.payload), store.w_en.eq(self.i.valid), self.i.ready.eq(store.w_rdy),
-            self.o.payload.eq(store.r_data), self.o.valid.eq(store.r_rdy), store.r_en.eq(self.o.ready),
-            self.level.eq(store.level),
+            filled.eq(produce - consume), enters.eq(self.i.valid & self.i.ready),
+            write.addr.eq(produce[:bits]), write.data.eq(self.i.payload), write.en.eq(enters),
+            read.addr.eq(consume[:bits]),
         ]
+        m.d.sync += produce.eq(produce + enters)
+        with m.If(leaves):
+            m.d.sync += consume.eq(consume + 1)
+        if not self.in_block_ram:
+            full = (produce ^ consume) == 1 << bits if self.depth == 1 << bits else filled >= self.depth
+            m.d.comb += [self.o.valid.eq(produce != consume), leaves.eq(self.o.valid & self.o.ready),
+                         self.o.payload.eq(read.data), self.i.ready.eq(~full), self.level.eq(filled)]
+            return m
+        # Written so that synthesis sees that a row is never read and written at once: what a block RAM would read then
+        # is undefined, and to define it costs a LUT and more for each bit.
+        word, held = Signal(self.width, reset_less=True), Signal()
+        level = Signal(bits + 2)
+        m.d.comb += [
+            level.eq(filled + held), self.level.eq(level), self.i.ready.eq(level < self.depth),
+            leaves.eq((produce != consume) & (~held | self.o.ready)),
+            self.o.valid.eq(held), self.o.payload.eq(word),
+        ]
+        with m.If(leaves):
+            m.d.sync += [word.eq(read.data), held.eq(1)]
+        with m.Elif(self.o.ready):
+            m.d.sync += held.eq(0)
         return m
 
     def _elaborate_count(self, m):

@@ -4,15 +4,18 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
 
 __all__ = [
-    "RESIDUAL_BITS", "RESIDUAL_FRACTION", "LINEAR_BITS", "FACTOR_BITS", "SHIFT_BITS", "MAX_CHANNELS", "SUM_BITS",
-    "SQUARES_BITS", "RECIPROCAL_SHIFT", "EPSILON_BITS", "MEAN_FRACTION", "NORMAL_BITS", "NORMAL_FRACTION",
-    "BETA_FRACTION", "VALUE_BITS", "RSQRT_BITS", "NormRow", "Function", "FUNCTION_FRACTION", "FUNCTION_BITS",
-    "ANGLE_FRACTION", "word_place", "word",
+    "RESIDUAL_BITS", "RESIDUAL_FRACTION", "CONTAINER_BITS", "LINEAR_BITS", "FACTOR_BITS", "SHIFT_BITS",
+    "MAX_CHANNELS", "SUM_BITS", "SQUARES_BITS", "RECIPROCAL_SHIFT", "EPSILON_BITS", "MEAN_FRACTION", "NORMAL_BITS",
+    "NORMAL_FRACTION", "BETA_FRACTION", "VALUE_BITS", "RSQRT_BITS", "NormRow", "Function", "FUNCTION_FRACTION",
+    "FUNCTION_BITS", "ANGLE_FRACTION", "word_place", "word",
 ]
 
 RESIDUAL_BITS = 24
 RESIDUAL_FRACTION = 10
 """The residual stream: signed fixed point, -8192 to 8192 in steps of 2**-10."""
+
+CONTAINER_BITS = 32
+"""Of a residual in memory."""
 
 LINEAR_BITS = 16
 """Result of a linear layer, signed fixed point; its fraction is the job's."""
@@ -51,7 +54,7 @@ VALUE_BITS, RSQRT_BITS = 72, 17
 NormRow = data.StructLayout({
     "mean": signed(RESIDUAL_BITS + MEAN_FRACTION),
     "factor": unsigned(17),
-    "pre": unsigned(6),
+    "pre": unsigned(5),
     "post": unsigned(4),
 })
 """What the statistics of a row leave for its normalisation: ``rsh(rsh(x - mean, pre) * factor, post)``."""
@@ -76,10 +79,12 @@ ANGLE_FRACTION = 14
 
 
 def word_place(config):
-    """What travels with a word: ``last`` of its group of rows, and how many ``rows`` of it exist."""
-    return data.StructLayout({"valid": 1, "last": 1, "rows": range(config.rows + 1)})
+    """What travels with a part of a word: whether that word is the ``last`` of its group of rows, and which of the
+    part's rows are ``counted``."""
+    return data.StructLayout({"valid": 1, "last": 1, "counted": config.vector_lanes})
 
 
 def word(config, shape, **more):
-    """A word: one channel of P rows, and what else comes with it, all in the same cycle."""
-    return data.StructLayout({"place": word_place(config), "data": data.ArrayLayout(shape, config.rows), **more})
+    """A part of a word: `vector_lanes` rows of a channel, and what else comes with it, all in the same cycle."""
+    return data.StructLayout({
+        "place": word_place(config), "data": data.ArrayLayout(shape, config.vector_lanes), **more})

@@ -33,9 +33,9 @@ NormJob = data.StructLayout({
 
 
 def row_sums(config):
-    """Sum and sum of squares of P rows."""
+    """Sum and sum of squares of the rows of a part."""
     return data.ArrayLayout(data.StructLayout({"total": signed(SUM_BITS), "squares": unsigned(SQUARES_BITS)}),
-                            config.rows)
+                            config.vector_lanes)
 
 
 class Moments(wiring.Component):
@@ -54,14 +54,16 @@ class Moments(wiring.Component):
     -------
     job : In(NormJob)
         Constant from `start` until the rows are out.
+    i_valid : In(1), i : In(row_sums)
+        The parts of a group of rows, one after the other.
     start : In(1)
-        Not again before `o_valid`.
-    sums : In(row_sums)
-        Looked at with `start` only.
+        With the last one. The next group's first part not before `o_valid`.
     o_valid : Out(1)
         For a cycle, with new rows.
     o : Out(ArrayLayout(NormRow, P))
         Stays until the next.
+
+    For words of one part; for others there is `SerialMoments`.
 
     Latency: `latency` cycles from `start` to `o_valid`, 6 P + 12. Cost: one 59 x 18 multiplier (four of an ECP5), one
     13 x 17, those of `Rsqrt`, and an adder of 90 bits.
@@ -70,18 +72,20 @@ class Moments(wiring.Component):
     def __init__(self, config):
         self.config = config
         self.latency = STEPS * config.rows + 12
-        super().__init__({"job": In(NormJob), "start": In(1), "sums": In(row_sums(config)), "o_valid": Out(1),
-                          "o": Out(data.ArrayLayout(NormRow, config.rows))})
+        super().__init__({"job": In(NormJob), "i_valid": In(1), "i": In(row_sums(config)), "start": In(1),
+                          "o_valid": Out(1), "o": Out(data.ArrayLayout(NormRow, config.rows))})
 
     def elaborate(self, platform):
         m = Module()
         sync, rows, job = m.d.sync, self.config.rows, self.job
 
         # Cycle 0 -> 1: the sums of the row at work are those of index 0.
-        sums = Signal(row_sums(self.config))
+        lanes = self.config.vector_lanes
+        sums = Signal(data.ArrayLayout(self.i.shape().elem_shape, rows))
         count, step, busy = Signal(range(rows)), Signal(range(STEPS)), Signal()
-        with m.If(self.start):
-            sync += [sums.eq(self.sums), count.eq(0), step.eq(0), busy.eq(1)]
+        with m.If(self.i_valid):
+            sync += [*(sums[row].eq(sums[row + lanes]) for row in range(rows - lanes)),
+                     *(sums[rows - lanes + lane].eq(self.i[lane]) for lane in range(lanes)), busy.eq(self.start)]
         with m.Elif(step == STEPS - 1):
             sync += [step.eq(0), count.eq(count + 1)]
             sync += [sums[row].eq(sums[row + 1]) for row in range(rows - 1)]

@@ -1,30 +1,12 @@
-"""What the pipelines of the vector unit share: words that wait, and how their values become results."""
+"""Parts of results become beats."""
 
-from amaranth.hdl import Signal, signed
+from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..linear.descriptor import RowFormat
-from ..numerics.popcount import popcount
-from ..numerics.rounding import rsh, sat, saturates
-from .formats import LINEAR_BITS, SHIFT_BITS, word
+from .formats import CONTAINER_BITS, LINEAR_BITS, RESIDUAL_BITS, word
 
-__all__ = ["FINISH", "result_word", "result_members", "delayed", "exists", "narrow", "finish"]
-
-FINISH = 4
-"""Cycles of `finish`."""
-
-
-def result_word(config):
-    """A word of results, sign-extended to 16 bits."""
-    return word(config, signed(LINEAR_BITS))
-
-
-def result_members(config):
-    """Members of a pipeline that ends in `narrow`."""
-    return {
-        "shift": In(SHIFT_BITS), "format": In(RowFormat),
-        "o": Out(result_word(config)), "saturated": Out(range(config.rows + 1)),
-    }
+__all__ = ["delayed", "BeatPacker"]
 
 
 def delayed(m, value, cycles):
@@ -36,30 +18,53 @@ def delayed(m, value, cycles):
     return value
 
 
-def exists(place, row):
-    """Whether a row of the word at ``place`` counts."""
-    return place.valid & (row < place.rows)
+class BeatPacker(wiring.Component):
+    """Collects the parts of words to beats.
 
+    Members
+    -------
+    wide : In(1)
+        Containers have 32 bits, and a word two beats; constant while parts are under way.
+    i : In(word), of 24 bits
+        With `vector_cycles` 1 and ``wide`` at most every other cycle.
+    o_valid : Out(1), o : Out(bus bits)
 
-def narrow(m, unit, place, rounded):
-    """One cycle: ``unit.o`` from the rounded values of the word at ``place``; ``unit.saturated`` beside it."""
-    over = Signal(len(rounded))
-    m.d.sync += unit.o.place.eq(place)
-    for row, value in enumerate(rounded):
-        with m.Switch(unit.format):
-            for format in RowFormat:
-                with m.Case(format) if format is not RowFormat.INT16 else m.Default():
-                    m.d.sync += [unit.o.data[row].eq(sat(value, format.bits)),
-                                 over[row].eq(saturates(value, format.bits) & exists(place, row))]
-    m.d.comb += unit.saturated.eq(popcount(over))
+    Latency: with `vector_cycles` 1 none, and the second beat comes a cycle later; else a cycle from a beat's last part.
+    Cost: a select of two for each bit of a part.
+    """
 
+    def __init__(self, config):
+        self.config = config
+        super().__init__({"wide": In(1), "i": In(word(config, signed(RESIDUAL_BITS))), "o_valid": Out(1),
+                          "o": Out(8 * config.bus_bytes)})
 
-def finish(m, unit, place, products):
-    """`FINISH` cycles: ``sat(rsh(product, unit.shift), unit.format)`` of the word at ``place``, as `narrow` does."""
-    rounded = []
-    for row, value in enumerate(products):
-        product, held, shifted = (Signal(value.shape(), name=f"{name}_{row}") for name in (
-            "product", "product_held", "product_rounded"))
-        m.d.sync += [product.eq(value), held.eq(product), shifted.eq(rsh(held, unit.shift))]
-        rounded.append(shifted)
-    narrow(m, unit, delayed(m, place, FINISH - 1), rounded)
+    def elaborate(self, platform):
+        m = Module()
+        values, valid, cycles = self.i.data, self.i.place.valid, self.config.vector_cycles
+        narrow = Cat(value[:LINEAR_BITS] for value in values)
+        wide = Cat(Cat(value, value[-1].replicate(CONTAINER_BITS - RESIDUAL_BITS)) for value in values)
+        halves = wide[:len(narrow)], wide[len(narrow):]
+        if cycles == 1:
+            second, held = Signal(), Signal(len(narrow))
+            m.d.sync += [second.eq(valid & self.wide), held.eq(halves[1])]
+            with m.If(second):
+                m.d.comb += self.o.eq(held)
+            with m.Elif(self.wide):
+                m.d.comb += self.o.eq(halves[0])
+            with m.Else():
+                m.d.comb += self.o.eq(narrow)
+            m.d.comb += self.o_valid.eq(valid | second)
+            return m
+        # Wide parts take two places, an even one and the next.
+        beat = Signal(data.ArrayLayout(len(narrow), cycles))
+        part = Signal(range(cycles))
+        m.d.comb += self.o.eq(beat)
+        m.d.sync += self.o_valid.eq(valid & (part + 1 + self.wide == cycles))
+        with m.If(valid):
+            m.d.sync += part.eq(part + 1 + self.wide)
+            for place in range(cycles):
+                with m.If(self.wide & (part == place & ~1)):
+                    m.d.sync += beat[place].eq(halves[place % 2])
+                with m.Elif(~self.wide & (part == place)):
+                    m.d.sync += beat[place].eq(narrow)
+        return m

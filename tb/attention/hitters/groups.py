@@ -110,7 +110,7 @@ def random_group(rng, mode, slot, record, *, cells=None, tokens=None, drop=None,
     heads = int(rng.choice([1, max(ROWS // tokens, 1)]))
     if mode == "decode":
         tokens, heads = min(tokens, ROWS), max(min(heads, ROWS // tokens), 1)
-    fields = {"slot": slot, "record": record, "log_cells": log_cells, "before": hitter.filled, "used": hitter.used,
+    fields = {"slot": slot, "record": record, "log_cells": log_cells, "before": hitter.filled,
               "tokens": tokens, "length": hitter.length, "recent": recent}
     hitter.fill(tokens)
     group = Group(fields, hitter.positions[:hitter.filled].copy(), bytes(image), b"", [])

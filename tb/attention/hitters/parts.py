@@ -11,8 +11,9 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 from olivine.attention.hitters.layout import cell_chunk_layout, cell_group_layout
 from olivine.attention.hitters.loader import Loader
-from olivine.attention.hitters.selector import PLACES, Selector
+from olivine.attention.hitters.selector import Selector, places
 from olivine.attention.hitters.weights import Weights
+from olivine.attention.plan import address_bits
 from olivine.control.job import command
 from olivine.memory.realign import words
 from olivine_golden.heavy_hitter import weight
@@ -55,6 +56,7 @@ async def every_distance(dut):
 # --- Selector -----------------------------------------------------------------------------------------
 
 KEY, FOUND = shape_of(Selector, "i"), shape_of(Selector, "o")
+PLACES = places(CONFIG)
 
 
 async def finds_the_smallest(dut):
@@ -94,7 +96,7 @@ async def finds_the_smallest(dut):
 
 # --- Loader -------------------------------------------------------------------------------------------
 
-GROUP, CHUNK, COMMAND = cell_group_layout(CONFIG), cell_chunk_layout(CONFIG), command(48)
+GROUP, CHUNK, COMMAND = cell_group_layout(CONFIG), cell_chunk_layout(CONFIG), command(address_bits(CONFIG))
 BEAT, LOADED = words(CONFIG.bus_bytes), shape_of(Loader, "loaded")
 ENTRIES = {name: shape_of(Loader, name) for name in ("position", "sum", "lse")}
 READ_LATENCY = 20
@@ -113,6 +115,7 @@ class LoaderBench:
         self.memory, self.due, self.rng = {}, [], random.Random(5)
         self.written = {name: [] for name in ENTRIES}
         dut.hitters.value, dut.score.value, dut.release.value, dut.release_bank.value = 1, 1, 0, 0
+        dut.o_group__ready.value = 1
 
     async def tick(self):
         await RisingEdge(self.dut.clk)

@@ -14,6 +14,7 @@ from cocotb.triggers import RisingEdge
 from olivine.attention.hitters.layout import cell_chunk_layout, cell_group_layout
 from olivine.attention.hitters.unit import HitterUnit
 from olivine.attention.layout import record_layout
+from olivine.attention.plan import address_bits
 from olivine.attention.score import score_word
 from olivine.control.job import command
 from olivine.kvcache.descriptor import RECORD_BYTES
@@ -25,7 +26,7 @@ from tb.attention.units import CONFIG, LANES, ROWS, shape_of
 from tb.streams import PAIRS, StreamChecker, StreamSink, StreamSource, cycle, pack, start, unpack
 
 WORD, RECORD, BEAT = score_word(CONFIG), record_layout(CONFIG), words(CONFIG.bus_bytes)
-GROUP, CHUNK, COMMAND = cell_group_layout(CONFIG), cell_chunk_layout(CONFIG), command(48)
+GROUP, CHUNK, COMMAND = cell_group_layout(CONFIG), cell_chunk_layout(CONFIG), command(address_bits(CONFIG))
 PLACE, LOADED = shape_of(HitterUnit, "cell_addr"), shape_of(HitterUnit, "loaded")
 POSITION = shape_of(HitterUnit, "position")
 SPACE = RECORD_BYTES * CONFIG.cells

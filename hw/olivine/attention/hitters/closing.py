@@ -7,8 +7,9 @@ from amaranth.lib.wiring import In, Out
 from ...control.job import command
 from ...kvcache.descriptor import FREE_CELL, SLOT_BITS
 from ...memory.realign import words
+from ..plan import address_bits
 from .elements import ElementWriter
-from .layout import BANKS, RECORD_ADDRESS_BITS, cell_group_layout
+from .layout import BANKS, cell_group_layout
 from .selector import SUM_BITS, Selector
 from .stores import scan_layout
 
@@ -39,7 +40,8 @@ class Closer(wiring.Component):
         As in `HitterUnit`.
     complete : In(2)
         Of each bank: nothing more comes for its group but this.
-    groups : In(array of 2 of cell_group_layout)
+    i_group : In(stream(cell_group_layout))
+        Groups in order, each before it is complete.
     may_write : In(1)
         The controller knows that the group is being changed.
     bank : Out(1)
@@ -65,14 +67,14 @@ class Closer(wiring.Component):
         cell = range(config.cells)
         super().__init__({
             "hitters": In(1), "score": In(1), "complete": In(BANKS),
-            "groups": In(data.ArrayLayout(cell_group_layout(config), BANKS)), "may_write": In(1), "bank": Out(1),
+            "i_group": In(stream.Signature(cell_group_layout(config))), "may_write": In(1), "bank": Out(1),
             "scan": Out(scan_layout(config)), "scan_position": In(16), "scan_sum": In(unsigned(SUM_BITS)),
             "scan_free": In(cell),
             "sweep": Out(data.StructLayout({"valid": 1, "cell": cell})), "ahead": In(cell),
             "added": In(data.StructLayout({"valid": 1, "bank": 1, "cell": cell, "sum": unsigned(SUM_BITS)})),
             "drop": Out(data.StructLayout({"valid": 1, "cell": cell})),
             "free": Out(data.StructLayout({"valid": 1, "index": cell, "cell": cell})),
-            "o_command": Out(stream.Signature(command(RECORD_ADDRESS_BITS))),
+            "o_command": Out(stream.Signature(command(address_bits(config)))),
             "o": Out(stream.Signature(words(config.bus_bytes))), "write_idle": In(1),
             "o_summed": Out(stream.Signature(unsigned(SLOT_BITS))), "release": Out(1),
         })
@@ -83,7 +85,10 @@ class Closer(wiring.Component):
         m.submodules.selector = selector = Selector(config)
         m.submodules.elements = elements = ElementWriter(config.bus_bytes)
         wiring.connect(m, elements.o, wiring.flipped(self.o))
-        group = self.groups[self.bank]
+        group, held = Signal(cell_group_layout(config)), Signal()
+        m.d.comb += self.i_group.ready.eq(~held | self.release)
+        with m.If(self.i_group.ready):
+            sync += [group.eq(self.i_group.payload), held.eq(self.i_group.valid)]
 
         # The scan: cycle 0 asks, 1 answers, 2 a register behind the slow output of the block RAM.
         place = data.StructLayout({"valid": 1, "last": 1, "cell": range(config.cells)})
@@ -133,16 +138,12 @@ class Closer(wiring.Component):
             self.o_command.valid.eq(writing & ~asked), self.o_summed.payload.eq(group.slot),
         ]
         sync += free.eq(free + self.free.valid)
-        with m.Switch(part):
-            with m.Case(0):
-                m.d.comb += [element.payload.data.eq(total), request.bytes.eq(count << 2),
-                             request.addr.eq(group.record)]
-            with m.Case(1):
-                m.d.comb += [element.payload.data.eq(position), request.bytes.eq(count << 1),
-                             request.addr.eq(group.record + (4 << group.log_cells))]
-            with m.Default():
-                m.d.comb += [element.payload.data.eq(listed), request.bytes.eq(count << 1),
-                             request.addr.eq(group.record + (6 << group.log_cells))]
+        offset = Signal(range((6 << 15) + 1))
+        m.d.comb += [
+            offset.eq(Mux(part == 0, 0, Mux(part == 1, 4, 6) << group.log_cells)),
+            request.addr.eq(group.record + offset), request.bytes.eq(count << Mux(part == 0, 2, 1)),
+            element.payload.data.eq(Mux(part == 0, total, Mux(part == 1, position, listed))),
+        ]
         all_out = Signal()
         m.d.comb += written_all.eq((asked | self.o_command.ready) & (all_out | written & stage[2].last))
 
@@ -152,7 +153,7 @@ class Closer(wiring.Component):
                 sync += [*begin(group.filled), limit.eq(group.length + group.tokens - group.recent),
                          left.eq(group.drop), found.eq(0), free.eq(0), part.eq(0)]
                 sync += active.eq(0)
-                with m.If(self.complete.bit_select(self.bank, 1)):
+                with m.If(held & self.complete.bit_select(self.bank, 1)):
                     with m.If(~self.hitters):
                         m.next = "RELEASE"
                     with m.Elif(~self.score):

@@ -1,11 +1,10 @@
 """Numbers of two or four bytes, from bus words and into them."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...memory.realign import words
-from ...stream import Queue
 
 __all__ = ["element_layout", "ElementReader", "ElementWriter"]
 
@@ -33,16 +32,19 @@ class ElementReader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        held, left = Signal(8 * self.bus_bytes), Signal(range(self.bus_bytes + 1))
-        size, taken = Mux(self.wide, 4, 2), Signal()
+        held, left = Signal(8 * self.bus_bytes), Signal(range(self.bus_bytes // 2 + 1))     # halves of numbers
+        place = Signal(range(self.bus_bytes // 2))
+        size, taken = Mux(self.wide, 2, 1), Signal()
         m.d.comb += [
-            self.o.valid.eq(left != 0), self.o.payload.eq(held[:32]), taken.eq(self.o.valid & self.o.ready),
+            # The upper half has an odd place.
+            self.o.payload.eq(Cat(held.word_select(place, 16), held.word_select(place | 1, 16))),
+            self.o.valid.eq(left != 0), taken.eq(self.o.valid & self.o.ready),
             self.i.ready.eq((left == 0) | taken & (left == size)),
         ]
         with m.If(taken):
-            m.d.sync += [held.eq(Mux(self.wide, held >> 32, held >> 16)), left.eq(left - size)]
+            m.d.sync += [place.eq(place + size), left.eq(left - size)]
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [held.eq(self.i.payload.data), left.eq(self.i.payload.count)]
+            m.d.sync += [held.eq(self.i.payload.data), place.eq(0), left.eq(self.i.payload.count >> 1)]
         return m
 
 
@@ -57,8 +59,8 @@ class ElementWriter(wiring.Component):
     idle : Out(1)
         Every word has left.
 
-    Latency: 1 cycle from the number that completes a word. Throughput: a number a cycle. ``i.ready`` does not depend on
-    ``o.ready``: two words wait.
+    Latency: 1 cycle from the number that completes a word. Throughput: a number a cycle. ``i.ready`` depends on
+    ``o.ready`` while a word is on offer. Cost: registers of a word, which a number enters at its place.
     """
 
     def __init__(self, bus_bytes):
@@ -69,24 +71,22 @@ class ElementWriter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         halves = self.bus_bytes // 2
-        m.submodules.queue = queue = Queue(words(self.bus_bytes), 2)
-        wiring.connect(m, queue.o, wiring.flipped(self.o))
-
-        held, place = Signal(data.ArrayLayout(16, halves)), Signal(range(halves))
-        merged, after = Signal.like(held), Signal(range(halves + 1))
-        element, taken, full = self.i.payload, Signal(), Signal()
+        place, after, full = Signal(range(halves)), Signal(range(halves + 1)), Signal()
+        element, word, taken = self.i.payload, Signal(words(self.bus_bytes)), Signal()
         m.d.comb += [
-            merged.eq(held), after.eq(place + Mux(self.wide, 2, 1)), full.eq(element.last | (after == halves)),
-            self.i.ready.eq(queue.i.ready), taken.eq(self.i.valid & self.i.ready),
-            queue.i.valid.eq(self.i.valid & full), queue.i.payload.data.eq(merged.as_value()),
-            queue.i.payload.count.eq(after << 1), queue.i.payload.last.eq(element.last),
-            self.idle.eq(~queue.o.valid & (place == 0)),
+            after.eq(place + Mux(self.wide, 2, 1)), full.eq(element.last | (after == halves)),
+            self.o.payload.eq(word), self.i.ready.eq(~self.o.valid | self.o.ready),
+            taken.eq(self.i.valid & self.i.ready), self.idle.eq(~self.o.valid & (place == 0)),
         ]
-        for half in range(halves):
-            with m.If(place == half):
-                m.d.comb += merged[half].eq(element.data[:16])
-                if half + 1 < halves:
-                    m.d.comb += merged[half + 1].eq(element.data[16:])
+        with m.If(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
         with m.If(taken):
-            m.d.sync += [held.eq(merged), place.eq(Mux(full, 0, after))]
+            m.d.sync += [self.o.valid.eq(full), place.eq(Mux(full, 0, after)), word.count.eq(after << 1),
+                         word.last.eq(element.last)]
+            # A wide number has an even place, and its upper half the next.
+            for half in range(halves):
+                upper = self.wide if half % 2 else 0
+                with m.If(place == Mux(upper, half - 1, half)):
+                    m.d.sync += word.data.as_value().word_select(half, 16).eq(
+                        Mux(upper, element.data[16:], element.data[:16]))
         return m

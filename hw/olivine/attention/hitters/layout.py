@@ -9,14 +9,12 @@ from amaranth.lib import data
 
 from ...kvcache.descriptor import SLOT_BITS
 from ..layout import CHUNKS, GROUPS
+from ..plan import address_bits
 
-__all__ = ["BANKS", "RECORD_ADDRESS_BITS", "cell_group_layout", "cell_chunk_layout", "loaded_layout"]
+__all__ = ["BANKS", "cell_group_layout", "cell_chunk_layout", "loaded_layout"]
 
 BANKS = 2
 """Groups whose cells are on chip."""
-
-RECORD_ADDRESS_BITS = 48
-"""Of what is read and written here; the guard sees each transfer."""
 
 
 def cell_group_layout(config):
@@ -24,10 +22,9 @@ def cell_group_layout(config):
     cells = range(config.cells + 1)
     return data.StructLayout({
         "slot": unsigned(SLOT_BITS),
-        "record": unsigned(48),     # address of the head's record
+        "record": address_bits(config),     # address of the head's record
         "log_cells": unsigned(4),   # cells of the record, binary logarithm: where its parts lie
         "before": cells,            # cells ever used before this step
-        "used": cells,              # tokens held before this step
         "tokens": cells,            # of this step
         "filled": cells,            # cells ever used, this step's included
         "length": unsigned(16),     # position of this step's first token
@@ -42,7 +39,7 @@ def cell_chunk_layout(config):
         "bank": range(CHUNKS),      # of the chunk, as in the words of scores
         "first": 1, "last": 1,      # chunk of the group
         "contexts": range(config.contexts + 1), "last_rows": range(config.rows + 1),
-        "lse": unsigned(48),        # SCORE: log-sum-exp of the chunk's rows, int32 [row]
+        "lse": address_bits(config),        # SCORE: log-sum-exp of the chunk's rows, int32 [row]
     })
 
 

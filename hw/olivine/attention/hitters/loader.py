@@ -9,8 +9,9 @@ from ...kvcache.descriptor import FREE_CELL, SLOT_BITS
 from ...memory.realign import words
 from ...stream import Queue
 from ..layout import CHUNKS, GROUPS, LSE_BITS
+from ..plan import address_bits
 from .elements import ElementReader
-from .layout import BANKS, RECORD_ADDRESS_BITS, cell_chunk_layout, cell_group_layout, loaded_layout
+from .layout import BANKS, cell_chunk_layout, cell_group_layout, loaded_layout
 from .selector import SUM_BITS
 
 __all__ = ["pending_layout", "Loader"]
@@ -37,8 +38,10 @@ class Loader(wiring.Component):
     o_command : Out(stream(command)), i : In(stream(words))
     release : In(1), release_bank : In(1)
         The bank's group is finished.
-    groups : Out(array of 2 of cell_group_layout), loaded : Out(array of 2 of loaded_layout), summed : Out(2)
-        Of each bank: its group; how far positions have come; its sums are there.
+    o_group : Out(stream(cell_group_layout))
+        Each group that was taken, for whoever closes it. The next but one is not taken before.
+    loaded : Out(array of 2 of loaded_layout), summed : Out(2)
+        Of each bank: how far positions have come; its sums are there.
     o_touched : Out(stream(slot))
         A group of a job with ``hitters`` was taken up. Its chunks wait until this is taken.
     position : Out(struct ``valid``, ``bank``, ``cell``, ``position``), sum : Out(struct ``valid``, ``bank``, ``cell``,
@@ -63,10 +66,10 @@ class Loader(wiring.Component):
             "hitters": In(1), "score": In(1),
             "i_group": In(stream.Signature(cell_group_layout(config))),
             "i_chunk": In(stream.Signature(cell_chunk_layout(config))),
-            "o_command": Out(stream.Signature(command(RECORD_ADDRESS_BITS))),
+            "o_command": Out(stream.Signature(command(address_bits(config)))),
             "i": In(stream.Signature(words(config.bus_bytes))),
             "release": In(1), "release_bank": In(1),
-            "groups": Out(data.ArrayLayout(cell_group_layout(config), BANKS)),
+            "o_group": Out(stream.Signature(cell_group_layout(config))),
             "loaded": Out(data.ArrayLayout(loaded_layout(config), BANKS)), "summed": Out(BANKS),
             "o_touched": Out(stream.Signature(unsigned(SLOT_BITS))),
             "position": Out(data.StructLayout({"valid": 1, "bank": 1, "cell": cell, "position": 16})),
@@ -87,13 +90,16 @@ class Loader(wiring.Component):
 
         number = Signal(range(GROUPS))
         bank = number[0]
-        group, chunk = self.groups[bank], Signal(cell_chunk_layout(config))
+        group, chunk = Signal(cell_group_layout(config)), Signal(cell_chunk_layout(config))
         element, cell = elements.o, Signal(range(config.cells))
         touched = Signal()
-        m.d.comb += [self.o_touched.valid.eq(touched), self.o_touched.payload.eq(group.slot),
+        m.d.comb += [self.o_group.payload.eq(group), self.o_touched.valid.eq(touched),
+                     self.o_touched.payload.eq(group.slot),
                      self.level.eq(chunks.level)]
         with m.If(self.o_touched.ready):
             sync += touched.eq(0)
+        with m.If(self.o_group.ready):
+            sync += self.o_group.valid.eq(0)
 
         # Commands run ahead of data. Those of one kind have all been taken before one of another kind is offered
         # whose data come earlier, so what is offered holds.
@@ -103,11 +109,13 @@ class Loader(wiring.Component):
         asked = self.o_command.payload
         m.d.comb += [self.o_command.valid.eq(ask_positions | ask_sums | ask_lse),
                      lse_rows.eq(((chunk.contexts - 1) << log_rows) + chunk.last_rows)]
+        offset = Signal(range((4 << 15) + 1))
+        m.d.comb += [offset.eq(Mux(ask_positions, 4 << group.log_cells, 0)), asked.addr.eq(group.record + offset)]
         with m.If(ask_positions):
-            m.d.comb += [asked.addr.eq(group.record + (4 << group.log_cells)), asked.bytes.eq(group.before << 1)]
+            m.d.comb += asked.bytes.eq(group.before << 1)
             sync += ask_positions.eq(~self.o_command.ready)
         with m.Elif(ask_sums):
-            m.d.comb += [asked.addr.eq(group.record), asked.bytes.eq(group.before << 2)]
+            m.d.comb += asked.bytes.eq(group.before << 2)
             sync += ask_sums.eq(~self.o_command.ready)
         with m.Else():
             m.d.comb += [asked.addr.eq(chunk.lse), asked.bytes.eq(lse_rows << 2)]
@@ -135,10 +143,11 @@ class Loader(wiring.Component):
 
         with m.FSM():
             with m.State("GROUP"):
-                m.d.comb += [self.i_group.ready.eq(~self.loaded[bank].valid), self.idle.eq(1)]
+                m.d.comb += [self.i_group.ready.eq(~self.loaded[bank].valid & ~self.o_group.valid), self.idle.eq(1)]
                 with m.If(self.i_group.valid & self.i_group.ready):
                     taken, some = self.i_group.payload, self.i_group.payload.before != 0
-                    sync += [group.eq(taken), self.loaded[bank].group.eq(number), self.loaded[bank].valid.eq(1),
+                    sync += [group.eq(taken), self.o_group.valid.eq(1),
+                             self.loaded[bank].group.eq(number), self.loaded[bank].valid.eq(1),
                              self.loaded[bank].cells.eq(0), self.summed.bit_select(bank, 1).eq(0),
                              ask_positions.eq(some), ask_sums.eq(some & self.hitters), touched.eq(self.hitters),
                              tokens.eq(taken.tokens), position.eq(taken.length), cell.eq(0)]

@@ -1,16 +1,20 @@
 """The smallest keys of a scan, in order."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["SUM_BITS", "PLACES", "Selector"]
+__all__ = ["SUM_BITS", "places", "Selector"]
 
 SUM_BITS = 32
 """Of a cell: unsigned, 20 fractional bits, saturating."""
 
-PLACES = 4
-"""W, cells that one scan can find."""
+def places(config):
+    """W, cells that one scan can find."""
+    return 4 if config.vector_cycles == 1 else 2
 
 
 class Selector(wiring.Component):
@@ -21,12 +25,6 @@ class Selector(wiring.Component):
         cycle  0  cell        into a register
                1  compared with all W, put in its place
                2  in ``o``, if it is the smallest
-
-    Parameters
-    ----------
-    config : AcceleratorConfig
-    places : int
-        W.
 
     Members
     -------
@@ -40,18 +38,13 @@ class Selector(wiring.Component):
         The smallest.
 
     Latency: `latency` cycles. Throughput: a cell, or a ``pop``, a cycle. Cost: for each of the W places a comparison of
-    48 bits, a register of 49 bits and a cell's number, and a choice of two for each bit: 847 LUTs of an ECP5
-    with W = 4.
+    48 bits, a register of 49 bits and a cell's number, and but for the first a choice of two for each bit.
     """
 
     latency = 2
 
-    def __init__(self, config, places=PLACES):
-        if not isinstance(places, int) or isinstance(places, bool):
-            raise TypeError(f"places must be int, not {places!r}")
-        if places < 1:
-            raise ValueError(f"places is {places}: must be 1 or more")
-        self.config, self.places = config, places
+    def __init__(self, config):
+        self.config, self.places = config, places(config)
         cell = range(config.cells)
         super().__init__({
             "clear": In(1), "pop": In(1),
@@ -64,9 +57,16 @@ class Selector(wiring.Component):
         entry = data.StructLayout({"valid": 1, "cell": range(self.config.cells), "key": unsigned(SUM_BITS + 16)})
         new = Signal(entry)
         held = [Signal(entry, name=f"place_{index}") for index in range(self.places)]
+        turn = Signal(self.places, init=1)      # one bit: the smallest that was not popped
         m.d.sync += [new.valid.eq(self.i.valid & ~self.clear), new.cell.eq(self.i.cell),
                      new.key.eq(Cat(self.i.position, self.i.sum))]
-        m.d.comb += [self.o.valid.eq(held[0].valid), self.o.cell.eq(held[0].cell)]
+        smallest = reduce(or_, (Cat(place.valid, place.cell) & bit.replicate(1 + len(place.cell))
+                                for bit, place in zip(turn, held)))
+        m.d.comb += [self.o.valid.eq(smallest[0]), self.o.cell.eq(smallest[1:])]
+        with m.If(self.clear):
+            m.d.sync += turn.eq(1)
+        with m.Elif(self.pop):
+            m.d.sync += turn.eq(turn << 1)
 
         # The places are sorted: where the new cell goes before one of them, it goes before all that follow.
         before = Signal(self.places)
@@ -74,8 +74,6 @@ class Selector(wiring.Component):
         for index, place in enumerate(held):
             with m.If(self.clear):
                 m.d.sync += place.valid.eq(0)
-            with m.Elif(self.pop):
-                m.d.sync += place.eq(held[index + 1] if index + 1 < self.places else 0)
             with m.Elif(new.valid & before[index]):
                 m.d.sync += place.eq(Mux(before[index - 1], held[index - 1], new) if index else new)
         return m

@@ -115,12 +115,15 @@ class CellStores(wiring.Component):
             with m.Elif(of_bank(self.add)):
                 m.d.comb += [write.addr.eq(self.add.cell), write.data.eq(self.add.sum)]
             read, write = memory(self.word, "word")
-            free = closing & self.free.valid
+            free, cell_bits = closing & self.free.valid, len(self.free.cell)
             m.d.comb += [
                 read.addr.eq(scan.cell), read.en.eq(scan.enable), write.en.eq(free | of_bank(self.capture)),
                 write.addr.eq(Mux(free, self.free.index, self.capture.cell)),
-                write.data.eq(Mux(free, self.free.cell, self.capture.word.as_value())),
+                write.data.eq(self.capture.word.as_value()),
             ]
+            with m.If(free):
+                # Above it anything.
+                m.d.comb += write.data.as_value()[:cell_bits].eq(self.free.cell)
 
         mask_bank, add_bank = Signal(), Signal()
         m.d.sync += [mask_bank.eq(self.mask_addr.bank), add_bank.eq(self.add_addr.bank)]

@@ -10,10 +10,11 @@ from ...kvcache.descriptor import FREE_CELL
 from ...kvcache.lookup import CacheEvent, EventKind
 from ...memory.realign import words
 from ..layout import CHUNKS, GROUPS, LSE_BITS, cell_address, cell_position, record_layout
+from ..plan import address_bits
 from ..score import score_word
 from .accumulate import Accumulator
 from .closing import Closer
-from .layout import BANKS, RECORD_ADDRESS_BITS, cell_chunk_layout, cell_group_layout, loaded_layout
+from .layout import BANKS, cell_chunk_layout, cell_group_layout, loaded_layout
 from .loader import Loader
 from .stores import CellStores
 
@@ -72,7 +73,7 @@ class HitterUnit(wiring.Component):
 
     Latency: `latency` cycles from the ``last`` of a chunk's last unit to ``chunk_done``.
 
-    **Cycles**, with n = ``filled`` cells, W = `PLACES`, and l the latency of a read, of a write:
+    **Cycles**, with n = ``filled`` cells, W = `places`, and l the latency of a read, of a write:
 
     ===========  ==============================================  =========================
     load         2 n + l + 4                                     masks wait for n + l + 4
@@ -85,13 +86,13 @@ class HitterUnit(wiring.Component):
     a group in 4,096 cycles. Its bank is free again about 3,300 cycles after its last word, with 800 left for
     the positions of the group after next; its sums may come later. So no group waits.
 
-    Cost: see `CellStores`, `Accumulator`, `Selector`. On `ecp5` (1,024 cells, 4 rows) 3,800 LUTs, 2,432 registers and
-    18 block RAMs: 2 of positions, 4 of sums, 8 of scores, 4 of the table of weights.
+    Cost: see `CellStores`, `Accumulator`, `Selector`. On `ecp5` (1,024 cells, 4 rows) 2,800 LUTs and 18 block RAMs: 2
+    of positions, 4 of sums, 8 of scores, 4 of the table of weights.
     """
 
     def __init__(self, config):
         self.config = config
-        transfers, beats = stream.Signature(command(RECORD_ADDRESS_BITS)), stream.Signature(words(config.bus_bytes))
+        transfers, beats = stream.Signature(command(address_bits(config))), stream.Signature(words(config.bus_bytes))
         self.accumulator = Accumulator(config)
         self.latency = self.accumulator.latency + 1
         super().__init__({
@@ -120,12 +121,13 @@ class HitterUnit(wiring.Component):
         for source, target in ((wiring.flipped(self.i_group), loader.i_group),
                                (wiring.flipped(self.i_chunk), loader.i_chunk), (wiring.flipped(self.i), loader.i),
                                (loader.o_command, wiring.flipped(self.o_command)),
+                               (loader.o_group, closer.i_group),
                                (closer.o_command, wiring.flipped(self.o_write_command)),
                                (closer.o, wiring.flipped(self.o_write))):
             wiring.connect(m, source, target)
         m.d.comb += [
             loader.hitters.eq(self.hitters), loader.score.eq(self.score), closer.hitters.eq(self.hitters),
-            closer.score.eq(self.score), closer.write_idle.eq(self.write_idle), closer.groups.eq(loader.groups),
+            closer.score.eq(self.score), closer.write_idle.eq(self.write_idle),
             loader.release.eq(closer.release), loader.release_bank.eq(closer.bank), self.loaded.eq(loader.loaded),
             self.lse_ready.eq(Mux(self.score, loader.level, 0)),
             stores.load_position.eq(loader.position), stores.load_sum.eq(loader.sum),
@@ -149,33 +151,32 @@ class HitterUnit(wiring.Component):
             stores.capture.word.score.eq(word.score), stores.capture.word.visible.eq(word.visible),
         ]
 
-        # Cycle 0 to 1: the log-sum-exp of the word's context is read.
+        # Cycle 0 to 1: the log-sum-exp of the word's context is read. In decode it comes with the record, for the
+        # only context of each bank, and words come from the store.
         lse = data.ArrayLayout(signed(LSE_BITS), config.rows)
         context_bits = (config.contexts - 1).bit_length()
         m.submodules.lse = memory = Memory(shape=lse, depth=CHUNKS << context_bits, init=[])
         read, write = memory.read_port(), memory.write_port(granularity=1)
+        recorded, recording = Signal(), Signal()
+        arrived, swept = Signal.like(accumulator.i), accumulator.i
         m.d.comb += [
-            read.addr.eq((tag.bank << context_bits) + tag.context), read.en.eq(1),
-            write.addr.eq((loader.lse.bank << context_bits) + loader.lse.context),
-            write.en.eq(loader.lse.valid << loader.lse.row),
+            recording.eq(self.i_record_valid & decode & self.cells), read.en.eq(1),
+            read.addr.eq(Mux(self.score, (tag.bank << context_bits) + tag.context, closer.bank << context_bits)),
+            write.addr.eq(Mux(self.score, (loader.lse.bank << context_bits) + loader.lse.context,
+                              recorded << context_bits)),
+            write.en.eq(Mux(self.score, loader.lse.valid << loader.lse.row, recording.replicate(config.rows))),
+            *(write.data[row].eq(Mux(self.score, loader.lse.lse, self.i_record[row].lse))
+              for row in range(config.rows)),
+            swept.lse.eq(read.data),
         ]
-        m.d.comb += [write.data[row].eq(loader.lse.lse) for row in range(config.rows)]
-        arrived = Signal.like(accumulator.i)
         sync += [arrived.valid.eq(word.valid & self.score), arrived.bank.eq(bank), arrived.cell.eq(cell),
                  arrived.score.eq(word.score), arrived.visible.eq(word.visible)]
-
-        # In decode the log-sum-exp comes with the record, and words come from the store.
-        of_bank = [Signal(lse, name=f"lse_{index}") for index in range(BANKS)]
-        recorded = Signal()
         with m.If(self.score):
-            m.d.comb += [accumulator.i.eq(arrived), accumulator.i.lse.eq(read.data)]
+            m.d.comb += [swept[name].eq(arrived[name]) for name in ("valid", "bank", "cell", "score", "visible")]
         with m.Else():
-            m.d.comb += [
-                accumulator.i.valid.eq(closer.sweep.valid), accumulator.i.bank.eq(closer.bank),
-                accumulator.i.cell.eq(closer.sweep.cell), accumulator.i.score.eq(stores.scan_word.score),
-                accumulator.i.visible.eq(stores.scan_word.visible),
-                accumulator.i.lse.eq(Mux(closer.bank, of_bank[1].as_value(), of_bank[0].as_value())),
-            ]
+            m.d.comb += [swept.valid.eq(closer.sweep.valid), swept.bank.eq(closer.bank),
+                         swept.cell.eq(closer.sweep.cell), swept.score.eq(stores.scan_word.score),
+                         swept.visible.eq(stores.scan_word.visible)]
         m.d.comb += [stores.add_addr.eq(accumulator.sum_addr), accumulator.sum.eq(stores.add_sum),
                      stores.add.eq(accumulator.o)]
 
@@ -193,11 +194,8 @@ class HitterUnit(wiring.Component):
         ]
         with m.If(ended & pending.last):
             sync += complete.bit_select(stage[-1].bank, 1).eq(1)
-        with m.If(self.i_record_valid & decode & self.cells):
+        with m.If(recording):
             sync += [recorded.eq(~recorded), complete.bit_select(recorded, 1).eq(1)]
-            for index, kept in enumerate(of_bank):
-                with m.If(recorded == index):
-                    sync += [kept[row].eq(self.i_record[row].lse) for row in range(config.rows)]
         with m.If(closer.release):
             sync += complete.bit_select(closer.bank, 1).eq(0)
 

@@ -17,9 +17,6 @@ WEIGHT_BITS = 21
 WEIGHT_TABLE = tuple(round(2 ** (WEIGHT_BITS - 1) * 2 ** (-f / 256)) for f in range(256))
 """``T[f] = round(2**20 * 2**(-f/256))``. No entry is near a tie."""
 
-OCTAVES = 22
-"""A distance of so many octaves or more leaves nothing."""
-
 
 class Weights(wiring.Component):
     """P-lane SIMD, one key a cycle.
@@ -72,16 +69,18 @@ class Weights(wiring.Component):
                     return Signal(shape, name=f"{name}_{row}")
 
                 difference, d = register(signed(LSE_BITS + 1), "difference"), register(LSE_BITS, "d")
-                octave = d[FRACTION_BITS:]
+                # A weight shifted by all that five bits say leaves nothing, and nor does more.
+                places, far = d[FRACTION_BITS:FRACTION_BITS + 5], d[FRACTION_BITS + 5:].any()
                 places_2, places_3 = register(5, "places_2"), register(5, "places_3")
+                far_2, far_3 = register(1, "far_2"), register(1, "far_3")
                 entry, weight = register(WEIGHT_BITS, "entry"), register(WEIGHT_BITS, "weight")
                 port = table.read_port()
                 m.d.comb += [difference.eq(self.lse[row] - self.score[row]), port.addr.eq(d[:FRACTION_BITS]),
                              port.en.eq(1)]
                 m.d.sync += [
                     d.eq(Mux(difference < 0, 0, difference)),
-                    places_2.eq(Mux(octave >= OCTAVES, OCTAVES, octave)), places_3.eq(places_2), entry.eq(port.data),
-                    weight.eq(Mux(visible[2][row], rsh(entry, places_3), 0)),
+                    places_2.eq(places), places_3.eq(places_2), far_2.eq(far), far_3.eq(far_2), entry.eq(port.data),
+                    weight.eq(Mux(visible[2][row] & ~far_3, rsh(entry, places_3), 0)),
                 ]
                 parts.append(weight)
         while len(parts) > 1:

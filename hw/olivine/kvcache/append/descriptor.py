@@ -4,7 +4,8 @@ A job writes one layer's keys and values of up to P * C rows (tokens, of any seq
 
 keys and values (source)
     ``[row group][channel][P]`` in int8 or int16 containers, as a linear layer writes its output; channel
-    ``head * d + dim``. Where fewer than P rows exist only those are stored.
+    ``head * d + dim``. Where fewer than P rows exist only those are stored, unless the source is ``full``. The heads
+    may be a part of more ``channels``, beginning at the address; then ``full``, or all row groups have as many rows.
 rows
     `AppendRow` entries, 8 bytes each: the place of each row.
 scales
@@ -39,7 +40,8 @@ AppendDescriptor = data.StructLayout({
     "values": unsigned(48),
     "table": unsigned(48),          # rows, aligned to 8 bytes
     "scales": unsigned(48),         # aligned to 8 bytes
-    "reserved": unsigned(17),
+    "channels": unsigned(16),       # of a row group of the source; 0: heads * d
+    "full": unsigned(1),            # the last row group has P rows too, of which ``rows`` says how many mean something
 })
 """Head dimension and formats of keys and values are the cache's (`CacheGeometry`)."""
 

@@ -6,7 +6,6 @@ from amaranth.lib.wiring import In, Out
 
 from ...control.job import Activity, JobStatus, StatusCode, Window
 from ...control.lifecycle import JobControl, first_fault
-from ...linear.plan import ADDRESS_BITS
 from ...memory.axi import AXI4
 from ...memory.faults import bus_faults
 from ...memory.guard import AddressGuard
@@ -15,15 +14,18 @@ from ...memory.mux import ReadMux
 from ...memory.reader import BurstReader
 from ...memory.watchdog import Watchdog
 from ...memory.writer import BurstWriter
-from ...stream import Gearbox, Queue
+from ...stream import Queue
+from ..addresses import address_bits
 from ..descriptor import CacheGeometry
 from ..lookup import CacheEvent, LookupAnswer, LookupRequest
 from ..lookup_port import LookupPort
-from .descriptor import ROW_BYTES, AppendDescriptor, AppendScales
+from .descriptor import AppendDescriptor
+from .items import Items
 from .pages import PageWrites, Reports
 from .places import PlaceWalk
-from .plan import Planner
+from .plan import Planner, scales_layout
 from .rows import RowCheck
+from .serial import SerialLoader, SerialStore
 from .source import SourceAddresses, SourceLoader
 from .store import RowStore, piece_layout
 
@@ -35,10 +37,11 @@ READERS = 2
 
 ID_BITS = 2
 
-# Reads in flight hide the memory's latency: 30 cycles and a burst, twice over.
+# Reads in flight hide the memory's latency: 30 cycles and a burst, twice over; less where an element takes a cycle.
 SOURCE_QUEUE_BEATS, SOURCE_BURST_BEATS = 128, 32
-TABLE_QUEUE_BEATS, TABLE_BURST_BEATS = 32, 8
-WRITE_BURST_BEATS, WRITE_BURSTS = 16, 32
+SERIAL_QUEUE_BEATS, SERIAL_BURST_BEATS = 16, 8
+TABLE_QUEUE_BEATS, TABLE_BURST_BEATS = 16, 8
+WRITE_BURST_BEATS = 16
 """Values of a key in 4 bit are bursts of two beats at a head dimension of 64."""
 
 PIECES = 4
@@ -58,6 +61,9 @@ class AppendEngine(wiring.Component):
                                                         reports -> Reports <--------+
                                                                       +-> event
 
+    With ``vector_cycles`` above 1 `SerialLoader` and `SerialStore` stand for the loader (Gearbox, Requantizer) and the
+    store: whatever the configuration's lanes, an element takes a cycle, with one multiplier and one encoder.
+
     Parameters
     ----------
     config : AcceleratorConfig
@@ -71,6 +77,8 @@ class AppendEngine(wiring.Component):
         Memory that the host opened; constant while a job runs.
     bus_timeout : In(24)
         Silent cycles after which a job ends with TIMEOUT; 0 is never.
+    abort : In(1)
+        The job at work is given up, and ends with ABORTED when bus and cache owe nothing; without one, nothing happens.
     activity : Out(Activity)
     geometry : In(CacheGeometry)
         Legal, and constant while ``busy``.
@@ -88,9 +96,9 @@ class AppendEngine(wiring.Component):
 
     All entries of a job's tables are checked before it writes: a job that ends with BAD_FIELD, BAD_ENTRY or BAD_ROW has
     written nothing and reported nothing (a free cell that cannot be, which only a damaged record holds, apart). One
-    that fails on the bus or at a guard stops issuing, lets what is outstanding end, and then reports. It has written
-    nothing but reserved places of heads that were not appended; heads that were stay so, and a job with the others may
-    follow.
+    that fails on the bus or at a guard, or is given up, stops issuing, lets what is outstanding end, and then reports.
+    It has written nothing but reserved places of heads that were not appended; heads that were stay so, and a job with
+    the others may follow.
 
     Bad rows, in the order of the checks: see `olivine_golden.append.append`. In BAD_ENTRY ``detail`` is the index in
     `AppendScales`.
@@ -99,10 +107,14 @@ class AppendEngine(wiring.Component):
 
     Cycles of a job: about 150 and the latencies of two reads and one write, those of `RowCheck`, and for each head and
     row group the largest of the beats read, the d pairs of dims (half of them of keys), and the beats written: d in
-    8 bit, d / 2 in 4 bit for each run of neighbouring places of a sub-block, and the values' for each row. Whole jobs
+    8 bit, d / 2 in 4 bit for each run of neighbouring places of a sub-block, and the values' for each row. With
+    ``vector_cycles`` above 1, 2 d cycles for each row that the source stores stand for the pairs of dims. Whole jobs
     measured on `edge`, d = 64, 12 heads, 30 cycles of latency: one row 1,063 cycles for 816 beats written; 64 rows of a
     sequence 9,576 for 9,216, of int16 12,864 for 12,532 read, to 4 bit 6,673 for 6,144 pairs of dims; 8 sequences
     6,932 for 6,528.
+
+    Cost on `ecp5` with ``vector_cycles`` 4: 8,100 LUTs, half of them the bus side and `JobControl`; a multiplier, three
+    block RAMs. A page or a record beyond the address space is refused with what `addresses` keeps of its address.
     """
 
     def __init__(self, config):
@@ -113,7 +125,7 @@ class AppendEngine(wiring.Component):
         super().__init__({
             "job": In(stream.Signature(AppendDescriptor)), "done": Out(stream.Signature(JobStatus)),
             "windows": In(data.ArrayLayout(Window(config.addr_width), config.windows)),
-            "bus_timeout": In(TIMEOUT_BITS), "activity": Out(Activity), "geometry": In(CacheGeometry),
+            "bus_timeout": In(TIMEOUT_BITS), "abort": In(1), "activity": Out(Activity), "geometry": In(CacheGeometry),
             "lookup": Out(stream.Signature(LookupRequest)), "found": In(stream.Signature(LookupAnswer)),
             "event": Out(stream.Signature(CacheEvent)), "busy": Out(1),
             "bus": Out(AXI4(config.addr_width, config.bus_bits, id_width=ID_BITS)),
@@ -126,14 +138,19 @@ class AppendEngine(wiring.Component):
         running = Signal()
 
         # What outlives a job: the bus side, the lookup and events that were begun. The rest starts afresh with each.
-        source_reader = BurstReader(addr_width, bus_bytes, 0, SOURCE_QUEUE_BEATS, SOURCE_BURST_BEATS, id_width=ID_BITS)
-        table_reader = BurstReader(addr_width, bus_bytes, 1, TABLE_QUEUE_BEATS, TABLE_BURST_BEATS, id_width=ID_BITS)
+        serial = config.vector_cycles > 1
+        source_reader = BurstReader(
+            addr_width, bus_bytes, 0, SERIAL_QUEUE_BEATS if serial else SOURCE_QUEUE_BEATS,
+            SERIAL_BURST_BEATS if serial else SOURCE_BURST_BEATS, max_outstanding=config.outstanding, id_width=ID_BITS,
+            serial=serial)
+        table_reader = BurstReader(addr_width, bus_bytes, 1, TABLE_QUEUE_BEATS, TABLE_BURST_BEATS,
+                                   max_outstanding=config.outstanding, id_width=ID_BITS, serial=serial)
         readers = source_reader, table_reader
         m.submodules.source_reader, m.submodules.table_reader = readers
         m.submodules.mux = mux = ReadMux(addr_width, config.bus_bits, READERS, id_width=ID_BITS)
         m.submodules.writer = writer = BurstWriter(
-            addr_width, bus_bytes, max_burst_beats=WRITE_BURST_BEATS, max_outstanding=WRITE_BURSTS, id_width=ID_BITS,
-            columns=True)
+            addr_width, bus_bytes, max_burst_beats=WRITE_BURST_BEATS, max_outstanding=max(8, config.outstanding),
+            id_width=ID_BITS, columns=True, realign=False)
         m.submodules.monitor = monitor = BusMonitor()
         m.submodules.watchdog = watchdog = Watchdog(TIMEOUT_BITS)
         m.submodules.planner = planner = Planner(config)
@@ -147,13 +164,16 @@ class AppendEngine(wiring.Component):
             return component
 
         check, walk = fresh("check", RowCheck(config)), fresh("walk", PlaceWalk(config))
-        addresses, loader = fresh("addresses", SourceAddresses(config)), fresh("loader", SourceLoader(config))
-        store, writes = fresh("store", RowStore(config)), fresh("writes", PageWrites(config, WRITE_BURST_BEATS))
+        addresses, writes = fresh("addresses", SourceAddresses(config)), fresh(
+            "writes", PageWrites(config, WRITE_BURST_BEATS))
+        loader = fresh("loader", (SerialLoader if serial else SourceLoader)(config))
+        store = fresh("store", (SerialStore if serial else RowStore)(config))
         reports, pieces = fresh("reports", Reports(config)), fresh("pieces", Queue(piece_layout(config), PIECES))
         # The walk goes on to a head's places only if the scales before them have somewhere to go.
-        scales = fresh("scales", Queue(AppendScales, 2))
-        items = fresh("items", Gearbox(8, bus_bytes, ROW_BYTES))
-        guards = [fresh(f"{name}_guard", AddressGuard(ADDRESS_BITS, config.windows, write=name == "write"))
+        scales = fresh("scales", Queue(scales_layout, 2))
+        items = fresh("items", Items(bus_bytes))
+        guards = [fresh(f"{name}_guard", AddressGuard(
+                      address_bits(config), config.windows, write=name == "write", window_width=addr_width))
                   for name in ("source", "table", "write")]
         for guard in guards:
             for index in range(config.windows):
@@ -167,12 +187,11 @@ class AppendEngine(wiring.Component):
                          target.valid.eq(Mux(check.done, second.valid, first.valid)),
                          first.ready.eq(target.ready & ~check.done), second.ready.eq(target.ready & check.done)]
         for source, first, second in ((items.o, check.i, walk.i_item), (lookup_port.o, check.i_answer, walk.i_answer)):
-            payload = source.payload.data if source is items.o else source.payload
-            m.d.comb += [first.payload.eq(payload), second.payload.eq(payload),
+            m.d.comb += [first.payload.eq(source.payload), second.payload.eq(source.payload),
                          first.valid.eq(source.valid & ~check.done), second.valid.eq(source.valid & check.done),
                          source.ready.eq(Mux(check.done, second.ready, first.ready))]
         m.d.comb += [walk.i_valid.eq(check.o_valid), walk.i_index.eq(check.o_index), walk.i.eq(check.o),
-                     walk.go.eq(check.done), walk.geometry.eq(self.geometry), items.take.eq(ROW_BYTES)]
+                     walk.go.eq(check.done), walk.geometry.eq(self.geometry)]
         wiring.connect(m, lookup_port.lookup, wiring.flipped(self.lookup))
         wiring.connect(m, wiring.flipped(self.found), lookup_port.found)
 
@@ -225,8 +244,8 @@ class AppendEngine(wiring.Component):
             control.job.payload.eq(self.job.payload), control.job.valid.eq(self.job.valid),
             self.job.ready.eq(control.job.ready), planner.job.eq(control.held), planner.geometry.eq(self.geometry),
             control.bad.eq(planner.bad), control.field.eq(planner.field), running.eq(control.running),
-            control.idle.eq(idle), control.expired.eq(watchdog.expired),
-            control.finished.eq(writes.done & ~guards[2].o.valid & writer.idle & reports.idle & (events.level == 0)),
+            control.idle.eq(idle), control.expired.eq(watchdog.expired), control.abort.eq(self.abort),
+            control.finished.eq(writes.done & ~guards[2].busy & writer.idle & reports.idle & (events.level == 0)),
             control.read_beat.eq(monitor.read_beat), control.write_beat.eq(monitor.write_beat),
             control.events.sat_output.eq(loader.saturated), self.activity.eq(control.activity),
             self.busy.eq(at_work | ~idle),

@@ -5,10 +5,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ...linear.plan import ADDRESS_BITS, times
+from ...linear.plan import times
 from ...memory.burst import chunk_beats
 from ...memory.writer import column_command
 from ...stream import Queue, fork
+from ..addresses import address_bits, address_sum
 from ..descriptor import SLOT_BITS
 from ..lookup import CacheEvent, EventKind
 from .places import run_layout
@@ -52,7 +53,7 @@ class PageWrites(wiring.Component):
         self.burst_bytes = chunk_beats(config.bus_bytes, burst_beats) * config.bus_bytes
         super().__init__({
             "plan": In(plan_layout(config)), "i": In(stream.Signature(run_layout(config))),
-            "o_command": Out(stream.Signature(column_command(ADDRESS_BITS, config.bus_bytes))),
+            "o_command": Out(stream.Signature(column_command(address_bits(config), config.bus_bytes))),
             "o_piece": Out(stream.Signature(piece_layout(config))),
             "o_report": Out(stream.Signature(report_layout)), "done": Out(1),
         })
@@ -71,10 +72,12 @@ class PageWrites(wiring.Component):
         m.d.comb += [write.addr.eq(number), write.data.eq(new), read.addr.eq(number)]
 
         heads, groups = Signal.like(plan.heads), Signal.like(plan.groups)
-        row, block, block_base, first_word = (
-            Signal(range(config.rows)), Signal(range(config.max_head_dim // config.lanes + 1)),
-            Signal(ADDRESS_BITS), Signal.like(piece.word))
-        lane = Signal(range(config.lanes))
+        # Where values begin in a page, and of a row the next block's; in beats.
+        page_beats = range(config.lanes * (2 * config.max_head_dim // config.bus_bytes + 2))
+        values_at, block_at, at = Signal(page_beats), Signal(page_beats), Signal(page_beats)
+        row, block, first_word = (
+            Signal(range(config.rows)), Signal(range(config.max_head_dim // config.lanes + 1)), Signal.like(piece.word))
+        lane, page = Signal(range(config.lanes)), Signal.like(run.page)
         full = block < plan.full_blocks
         beats = Mux(full, plan.full_beats, plan.last_beats)
         size = Mux(full, plan.full_beats << log_bus, plan.last_bytes)
@@ -85,21 +88,24 @@ class PageWrites(wiring.Component):
         m.d.comb += [self.o_report.payload.slot.eq(run.slot), self.o_report.payload.bursts.eq(bursts)]
         sent = fork(m, offered, self.o_command, self.o_piece)
         with m.If(sent):
-            m.d.sync += bursts.eq(bursts + ((asks.addr[:log_burst] + asks.bytes - 1) >> log_burst) + 1)
+            m.d.sync += bursts.eq(bursts + ((asks.addr[:log_burst] + asks.bytes[:len(at) + log_bus] - 1) >> log_burst)
+                                  + 1)
+        m.d.comb += [page.eq(run.page), asks.addr.eq(address_sum(page, at << log_bus))]
 
         with m.FSM():
             with m.State("START"):
-                m.d.sync += [heads.eq(plan.heads), groups.eq(plan.groups)]
+                m.d.sync += [heads.eq(plan.heads), groups.eq(plan.groups),
+                             values_at.eq(plan.key_beats << log_lanes - log_bus)]
                 m.next = "KEYS"
             with m.State("KEYS"):
                 sub_block = new.lane[log_bus:]
                 m.d.comb += [
                     offered.eq(self.i.valid), self.i.ready.eq(sent), write.en.eq(sent),
-                    asks.addr.eq(new.page + (times(plan.key_beats, sub_block) << log_bus)),
+                    page.eq(new.page), at.eq(times(plan.key_beats, sub_block)),
                     asks.bytes.eq(plan.key_beats << log_bus), asks.column.eq(1), asks.low.eq(new.lane),
                     asks.high.eq(new.lane + new.count - 1),
-                    piece.column.eq(1), piece.row.eq(new.first), piece.low.eq(new.lane),
-                    piece.beats.eq(plan.key_beats),
+                    piece.column.eq(1), piece.row.eq(new.first), piece.low.eq(asks.low), piece.high.eq(asks.high),
+                    piece.beats.eq(plan.key_beats), piece.last.eq(new.end),
                 ]
                 with m.If(sent):
                     m.d.sync += number.eq(number + 1)
@@ -107,22 +113,21 @@ class PageWrites(wiring.Component):
                         m.d.sync += [number.eq(0), last_run.eq(number)]
                         m.next = "RUN"
             with m.State("RUN"):
-                m.d.sync += [row.eq(0), block.eq(0), lane.eq(run.lane), first_word.eq(0),
-                             block_base.eq(run.page + (plan.key_beats << log_lanes))]
+                m.d.sync += [row.eq(0), block.eq(0), lane.eq(run.lane), first_word.eq(0), block_at.eq(values_at)]
                 m.next = "VALUES"
             with m.State("VALUES"):
                 m.d.comb += [
                     offered.eq(1), last_of_step.eq(last_block & last_row & (number == last_run)),
-                    asks.addr.eq(block_base + (times(lane, beats) << log_bus)), asks.bytes.eq(size),
+                    at.eq(block_at + times(lane, beats)), asks.bytes.eq(size),
                     piece.row.eq(run.first + row), piece.word.eq(first_word), piece.beats.eq(beats),
                     piece.last.eq(last_of_step),
                 ]
                 with m.If(sent):
                     m.d.sync += [block.eq(block + 1), first_word.eq(first_word + beats),
-                                 block_base.eq(block_base + (plan.full_beats << log_lanes + log_bus))]
+                                 block_at.eq(block_at + (plan.full_beats << log_lanes))]
                     with m.If(last_block):
                         m.d.sync += [block.eq(0), first_word.eq(0), row.eq(row + 1), lane.eq(lane + 1),
-                                     block_base.eq(run.page + (plan.key_beats << log_lanes))]
+                                     block_at.eq(values_at)]
                         with m.If(last_row):
                             m.d.sync += number.eq(number + 1)
                             m.next = "RUN"

@@ -1,28 +1,30 @@
 """Checked rows to runs of neighbouring places in pages, head by head."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ...control.job import StatusCode, command
-from ...linear.plan import ADDRESS_BITS
 from ...stream import Queue
-from ..descriptor import BLOCK_UNIT, LENGTH_BITS, RECORD_BYTES, SLOT_BITS, CacheGeometry
-from ..formats import BLOCK_BITS
+from ..addresses import LOG_BLOCK_UNIT, address_bits, address_clip, address_double, address_sum
+from ..descriptor import RECORD_BYTES, CacheGeometry
 from ..lookup import LookupAnswer, LookupRequest
+from ..slots import block_bits, slot_bits
 from .descriptor import ROW_BYTES, ROW_FIELDS, SCALES_BYTES, AppendScales
-from .plan import plan_layout
-from .rows import refusal_layout, row_layout
+from .plan import plan_layout, scales_layout
+from .rows import place_bits, refusal_layout, row_layout
 
 __all__ = ["run_layout", "PlaceWalk"]
 
 AHEAD = 8
 """Rows whose free cells are asked for before the first of them is there."""
 
-FREE_CELL_BITS = 16
+FREE_CELL_BYTES = 2
+FREE_LIST = 6
+"""Bytes for each cell of a record before its list of free cells: sums and positions."""
+
 LOG_RECORD_BYTES = RECORD_BYTES.bit_length() - 1
-LOG_BLOCK_UNIT = BLOCK_UNIT.bit_length() - 1
 
 
 def run_layout(config):
@@ -32,8 +34,8 @@ def run_layout(config):
     sequence's last; ``end``: no run follows in the step.
     """
     return data.StructLayout({
-        "page": ADDRESS_BITS, "lane": range(config.lanes), "first": range(config.rows), "count": range(config.rows + 1),
-        "slot": SLOT_BITS, "last": 1, "end": 1})
+        "page": address_bits(config), "lane": range(config.lanes), "first": range(config.rows),
+        "count": range(config.rows + 1), "slot": slot_bits(config), "last": 1, "end": 1})
 
 
 class PlaceWalk(wiring.Component):
@@ -52,30 +54,34 @@ class PlaceWalk(wiring.Component):
     o_command : Out(stream(command)), i_item : In(stream(64))
         Reads of scales and of free cells, each of which comes as one item.
     o_request : Out(stream(LookupRequest)), i_answer : In(stream(LookupAnswer))
-    o_scales : Out(stream(AppendScales))
+    o_scales : Out(stream(scales_layout))
         One a head.
     o : Out(stream(run_layout))
     fault : Out(refusal_layout)
         A free cell that cannot be. It sticks, and the walk with it.
 
-    Cycles: 3 a row, 5 and the latency of a lookup where the cell is read; 4 a head. Cost: a memory of P * C rows,
-    two 16 x 16 multipliers.
+    Cycles: 3 a row, and 1 and one for each bit of the block's number where that is another than the row's before; 5,
+    one for each bit of the slot's number, and the latency of a lookup where the cell is read; 4 a head. That is hidden
+    as long as a run has more beats. The first head's address and that of the first record take a cycle a bit before
+    the first row, while the check is at work. Cost: a memory of P * C rows, two adders of an address that multiply bit
+    by bit, and two that add.
     """
 
     def __init__(self, config):
         self.config = config
         super().__init__({
             "plan": In(plan_layout(config)), "geometry": In(CacheGeometry),
-            "i_valid": In(1), "i_index": In(range(config.chunk_rows)), "i": In(row_layout), "go": In(1),
-            "o_command": Out(stream.Signature(command(ADDRESS_BITS))), "i_item": In(stream.Signature(64)),
+            "i_valid": In(1), "i_index": In(range(config.chunk_rows)), "i": In(row_layout(config)), "go": In(1),
+            "o_command": Out(stream.Signature(command(address_bits(config)))), "i_item": In(stream.Signature(64)),
             "o_request": Out(stream.Signature(LookupRequest)), "i_answer": In(stream.Signature(LookupAnswer)),
-            "o_scales": Out(stream.Signature(AppendScales)), "o": Out(stream.Signature(run_layout(config))),
-            "fault": Out(refusal_layout),
+            "o_scales": Out(stream.Signature(scales_layout)), "o": Out(stream.Signature(run_layout(config))),
+            "fault": Out(refusal_layout(config)),
         })
-        self._asked = data.StructLayout({"scales": 1, "row": row_layout, "index": range(config.chunk_rows), "end": 1})
+        self._asked = data.StructLayout({
+            "scales": 1, "row": row_layout(config), "index": range(config.chunk_rows), "end": 1})
         self._place = data.StructLayout({
-            "page": ADDRESS_BITS, "block": BLOCK_BITS, "cell": LENGTH_BITS, "row": range(config.rows),
-            "slot": SLOT_BITS, "last": 1, "end": 1})
+            "page": address_bits(config), "cell": place_bits(config), "row": range(config.rows),
+            "slot": slot_bits(config), "last": 1, "end": 1})
 
     def elaborate(self, platform):
         m = Module()
@@ -89,13 +95,17 @@ class PlaceWalk(wiring.Component):
     def _ask(self, m, asked):
         """Walk heads and rows, asking memory for what must be read of them."""
         config, plan, geometry = self.config, self.plan, self.geometry
-        m.submodules.rows = rows = Memory(shape=unsigned(row_layout.size), depth=config.chunk_rows, init=[])
+        layout, width = row_layout(config), address_bits(config)
+        m.submodules.rows = rows = Memory(shape=unsigned(layout.size), depth=config.chunk_rows, init=[])
         write, read = rows.write_port(), rows.read_port()
-        row, asks = row_layout(read.data), self.o_command
-        heads, head = Signal(9), Signal(unsigned(16))
-        index, scales_addr, record = Signal(range(config.chunk_rows)), Signal(ADDRESS_BITS), Signal(32)
-        cells = 1 << geometry.log_cells
+        row, asks = layout(read.data), self.o_command
+        heads, index, scales_addr = Signal(9), Signal(range(config.chunk_rows)), Signal(width)
         last = index + 1 == plan.rows
+        # The head's list of free cells in slot 0's record; from one slot's to the next, from one head's to the next.
+        list_at, stride, head_stride = Signal(width), Signal(width), Signal(width)
+        # Of the row: its slot's list, then its entry, as far as they are added up.
+        at, term, left = Signal(width), Signal(width), Signal(slot_bits(config))
+        cells = Signal.like(geometry.log_cells)
         m.d.comb += [
             write.en.eq(self.i_valid), write.addr.eq(self.i_index), write.data.eq(self.i), read.addr.eq(index),
             asked.payload.row.eq(row), asked.payload.index.eq(index),
@@ -103,8 +113,18 @@ class PlaceWalk(wiring.Component):
         ]
         with m.FSM():
             with m.State("START"):
-                with m.If(self.go):
-                    m.d.sync += [heads.eq(plan.heads), head.eq(plan.first_head), scales_addr.eq(plan.scales)]
+                m.d.sync += [
+                    heads.eq(plan.heads), scales_addr.eq(plan.scales), cells.eq(geometry.log_cells),
+                    list_at.eq((plan.first_head << LOG_RECORD_BYTES) | FREE_LIST), head_stride.eq(RECORD_BYTES),
+                    stride.eq(geometry.heads << LOG_RECORD_BYTES),
+                ]
+                m.next = "CELLS"
+            with m.State("CELLS"):
+                with m.If(cells != 0):
+                    m.d.sync += [cells.eq(cells - 1),
+                                 *(value.eq(address_double(value)) for value in (list_at, head_stride, stride))]
+                with m.Elif(self.go):
+                    m.d.sync += list_at.eq(address_sum(list_at, geometry.records))
                     m.next = "SCALES"
             with m.State("SCALES"):
                 m.d.comb += [asks.valid.eq(1), asks.payload.addr.eq(scales_addr), asks.payload.bytes.eq(SCALES_BYTES)]
@@ -118,16 +138,19 @@ class PlaceWalk(wiring.Component):
                 m.d.comb += read.en.eq(1)
                 m.next = "ROW"
             with m.State("ROW"):
-                m.d.sync += record.eq(row.slot * geometry.heads + head)
+                m.d.sync += [at.eq(list_at), term.eq(stride), left.eq(row.slot)]
                 m.next = "PUSH"
                 with m.If(row.free):
+                    m.next = "RECORD"
+            with m.State("RECORD"):
+                m.d.sync += [left.eq(left >> 1), term.eq(address_double(term))]
+                with m.If(left == 0):
+                    m.d.sync += at.eq(address_sum(at, row.number << 1))
                     m.next = "FREE"
+                with m.Elif(left[0]):
+                    m.d.sync += at.eq(address_sum(at, term))
             with m.State("FREE"):
-                m.d.comb += [
-                    asks.valid.eq(1), asks.payload.bytes.eq(FREE_CELL_BITS // 8),
-                    asks.payload.addr.eq(geometry.records + (record << geometry.log_cells << LOG_RECORD_BYTES)
-                                         + (cells << 2) + (cells << 1) + (row.number << 1)),
-                ]
+                m.d.comb += [asks.valid.eq(1), asks.payload.bytes.eq(FREE_CELL_BYTES), asks.payload.addr.eq(at)]
                 with m.If(asks.ready):
                     m.next = "PUSH"
             with m.State("PUSH"):
@@ -136,8 +159,8 @@ class PlaceWalk(wiring.Component):
                     m.d.sync += index.eq(index + 1)
                     m.next = "READ"
                     with m.If(last):
-                        m.d.sync += [index.eq(0), head.eq(head + 1), heads.eq(heads - 1),
-                                     scales_addr.eq(scales_addr + SCALES_BYTES)]
+                        m.d.sync += [index.eq(0), heads.eq(heads - 1), scales_addr.eq(scales_addr + SCALES_BYTES),
+                                     list_at.eq(address_sum(list_at, head_stride))]
                         m.next = "SCALES"
                         with m.If(heads == 1):
                             m.next = "DONE"
@@ -147,24 +170,41 @@ class PlaceWalk(wiring.Component):
     def _resolve(self, m, asked, place):
         """Rows to places, in pages whose address is known."""
         config, plan, geometry = self.config, self.plan, self.geometry
-        log_lanes = config.lanes.bit_length() - 1
+        log_lanes, width = config.lanes.bit_length() - 1, address_bits(config)
         row = asked.payload.row
-        block, cell = Signal(BLOCK_BITS), Signal(LENGTH_BITS)
-        block_offset, head_offset, begun = Signal(32), Signal(ADDRESS_BITS), Signal()
+        # A cell that was read may have any value.
+        cell = Signal(max(place_bits(config), 8 * FREE_CELL_BYTES))
+        # Products are added up bit by bit: the first head's page, then the block of number ``block``, where that is
+        # another than the one before, ``known``.
+        block, known = Signal(block_bits(config)), Signal(block_bits(config))
+        left, term, total = Signal(16), Signal(width), Signal(width)
+        head_offset, begun, first_head = Signal(width), Signal(), Signal(init=1)
         request, answer = self.o_request, self.i_answer
         m.d.comb += [
-            self.o_scales.payload.eq(self.i_item.payload),
-            request.payload.slot.eq(row.slot), request.payload.generation.eq(row.generation),
-            request.payload.index.eq(cell >> log_lanes),
-            place.payload.block.eq(block), place.payload.cell.eq(cell),
-            place.payload.page.eq(geometry.base + (block_offset << LOG_BLOCK_UNIT) + head_offset),
+            *(self.o_scales.payload[name].eq(AppendScales(self.i_item.payload)[name]) for name, _ in scales_layout),
+            request.payload.slot.eq(row.slot), request.payload.generation.eq(row.where),
+            request.payload.index.eq(cell >> log_lanes), place.payload.cell.eq(cell),
+            place.payload.page.eq(address_sum(total, head_offset)),
             place.payload.row.eq(asked.payload.index), place.payload.slot.eq(row.slot),
             place.payload.last.eq(row.last), place.payload.end.eq(asked.payload.end),
         ]
         with m.FSM():
+            with m.State("START"):
+                m.d.sync += [left.eq(plan.first_head), term.eq(geometry.page_bytes), total.eq(0)]
+                m.next = "MULTIPLY"
+            with m.State("MULTIPLY"):
+                m.d.sync += [left.eq(left >> 1), term.eq(address_double(term))]
+                with m.If(left[0]):
+                    m.d.sync += total.eq(address_sum(total, term))
+                with m.If(left == 0):
+                    m.next = "PLACE"
+                    with m.If(~begun):
+                        m.d.sync += [begun.eq(1), head_offset.eq(total), left.eq(0), known.eq(0),
+                                     total.eq(address_clip(geometry.base, width))]
+                        m.next = "NEXT"
             with m.State("NEXT"):
                 with m.If(asked.valid):
-                    m.d.sync += [block.eq(row.block), cell.eq(row.number)]
+                    m.d.sync += [block.eq(row.where), cell.eq(row.number)]
                     m.next = "BLOCK"
                     with m.If(asked.payload.scales):
                         m.next = "SCALES"
@@ -174,13 +214,15 @@ class PlaceWalk(wiring.Component):
                 m.d.comb += [self.o_scales.valid.eq(self.i_item.valid), self.i_item.ready.eq(self.o_scales.ready)]
                 with m.If(self.i_item.valid & self.o_scales.ready):
                     m.d.comb += asked.ready.eq(1)
-                    m.d.sync += [begun.eq(1),
-                                 head_offset.eq(Mux(begun, head_offset + geometry.page_bytes, plan.first_page))]
+                    # The first head's is there.
+                    m.d.sync += first_head.eq(0)
+                    with m.If(~first_head):
+                        m.d.sync += head_offset.eq(address_sum(head_offset, geometry.page_bytes))
                     m.next = "NEXT"
             with m.State("CELL"):
                 m.d.comb += self.i_item.ready.eq(1)
                 with m.If(self.i_item.valid):
-                    m.d.sync += cell.eq(self.i_item.payload[:FREE_CELL_BITS])
+                    m.d.sync += cell.eq(self.i_item.payload[:8 * FREE_CELL_BYTES])
                     m.next = "ASK"
             with m.State("ASK"):
                 m.d.comb += request.valid.eq(1)
@@ -199,8 +241,11 @@ class PlaceWalk(wiring.Component):
                         ]
                         m.next = "STUCK"
             with m.State("BLOCK"):
-                m.d.sync += block_offset.eq(block * geometry.block_units)
                 m.next = "PLACE"
+                with m.If(block != known):
+                    m.d.sync += [known.eq(block), left.eq(block), term.eq(geometry.block_units << LOG_BLOCK_UNIT),
+                                 total.eq(address_clip(geometry.base, width))]
+                    m.next = "MULTIPLY"
             with m.State("PLACE"):
                 m.d.comb += place.valid.eq(1)
                 with m.If(place.ready):
@@ -213,9 +258,9 @@ class PlaceWalk(wiring.Component):
         """Neighbouring places to runs."""
         config, run, new = self.config, self.o.payload, place.payload
         log_bus = config.bus_bytes.bit_length() - 1
-        held, block, cell = Signal(), Signal(BLOCK_BITS), Signal(LENGTH_BITS)    # cell: the one after the run
-        joins = (~run.end & (new.slot == run.slot) & (new.block == block) & (new.cell == cell)
-                 & (new.cell[:log_bus] != 0))
+        held, cell = Signal(), Signal.like(new.cell)    # cell: the one after the run
+        # Neighbours of one sub-block are in one block.
+        joins = ~run.end & (new.slot == run.slot) & (new.cell == cell) & (new.cell[:log_bus] != 0)
         leaves = self.o.valid & self.o.ready
         m.d.comb += [
             self.o.valid.eq(held & (run.end | (place.valid & ~joins))),
@@ -229,4 +274,4 @@ class PlaceWalk(wiring.Component):
                 m.d.sync += run.count.eq(run.count + 1)
             with m.Else():
                 m.d.sync += [run.page.eq(new.page), run.lane.eq(new.cell), run.first.eq(new.row), run.count.eq(1),
-                             run.slot.eq(new.slot), block.eq(new.block)]
+                             run.slot.eq(new.slot)]

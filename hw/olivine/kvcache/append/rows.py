@@ -1,32 +1,40 @@
 """The tables of an append job, checked as a whole before anything is written."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...control.job import StatusCode, command
-from ...linear.plan import ADDRESS_BITS
-from ..descriptor import GENERATION_BITS, LENGTH_BITS, SLOT_BITS, CachePolicy, CacheStatus
-from ..formats import BLOCK_BITS
+from ..addresses import address_bits
+from ..descriptor import GENERATION_BITS, CachePolicy, CacheStatus
 from ..lookup import LookupAnswer, LookupRequest
+from ..slots import block_bits, slot_bits
 from .descriptor import ROW_BYTES, ROW_FIELDS, SCALES_BYTES, AppendRow, AppendScales
 from .plan import plan_layout
 
-__all__ = ["row_layout", "refusal_layout", "RowCheck"]
+__all__ = ["place_bits", "row_layout", "refusal_layout", "RowCheck"]
 
 SCALES_FIELDS = tuple(name for name, _ in AppendScales)
 
-row_layout = data.StructLayout({
-    "slot": SLOT_BITS, "generation": GENERATION_BITS,
-    "free": 1,                  # the cell stands in the head's list of free cells
-    "number": LENGTH_BITS,      # the cell, or its number in that list
-    "block": BLOCK_BITS,        # of a cell
-    "last": 1,                  # the sequence's last reserved place
-})
-"""A checked row."""
+def row_layout(config):
+    """A checked row."""
+    return data.StructLayout({
+        "slot": slot_bits(config),
+        "free": 1,                      # the cell stands in the head's list of free cells
+        "number": place_bits(config),   # the cell, or its number in that list
+        "where": max(GENERATION_BITS, block_bits(config)),  # the cell's block, or the sequence's generation
+        "last": 1,                      # the sequence's last reserved place
+    })
 
-refusal_layout = data.StructLayout({"valid": 1, "code": StatusCode, "field": 8, "address": ADDRESS_BITS})
-"""An entry that ends the job."""
+
+def place_bits(config):
+    """Of a place of a sequence, and of how many there are."""
+    return config.max_sequence.bit_length()
+
+
+def refusal_layout(config):
+    """An entry that ends the job."""
+    return data.StructLayout({"valid": 1, "code": StatusCode, "field": 8, "address": address_bits(config)})
 
 
 class RowCheck(wiring.Component):
@@ -56,46 +64,44 @@ class RowCheck(wiring.Component):
         self.config = config
         super().__init__({
             "plan": In(plan_layout(config)),
-            "o_command": Out(stream.Signature(command(ADDRESS_BITS))), "i": In(stream.Signature(64)),
+            "o_command": Out(stream.Signature(command(address_bits(config)))), "i": In(stream.Signature(64)),
             "o_request": Out(stream.Signature(LookupRequest)), "i_answer": In(stream.Signature(LookupAnswer)),
-            "o_valid": Out(1), "o_index": Out(range(config.chunk_rows)), "o": Out(row_layout),
-            "done": Out(1), "fault": Out(refusal_layout),
+            "o_valid": Out(1), "o_index": Out(range(config.chunk_rows)), "o": Out(row_layout(config)),
+            "done": Out(1), "fault": Out(refusal_layout(config)),
         })
 
     def elaborate(self, platform):
         m = Module()
         config, plan, out = self.config, self.plan, self.o
         log_lanes = config.lanes.bit_length() - 1
-        scales = AppendScales(self.i.payload)
-        entry, entry_addr, index = Signal(AppendRow), Signal(ADDRESS_BITS), Signal(range(config.chunk_rows + 1))
-        heads = Signal(9)
+        scales, place = AppendScales(self.i.payload), place_bits(config)
+        entry, entry_addr = Signal(AppendRow), Signal(address_bits(config))
+        index, heads = Signal(range(config.chunk_rows + 1)), Signal(9)
 
         # What the cache last said, and of whom.
         known, asked, answer = Signal(), Signal(LookupRequest), Signal(LookupAnswer)
         # Its first cell that is neither taken nor below ``before``, and the free cells that are below.
-        first, below = Signal(LENGTH_BITS), Signal(LENGTH_BITS)
-        cell = Signal(unsigned(LENGTH_BITS))
+        first, below, cell = Signal(place), Signal(place), Signal(place)
         same = known & (asked.slot == entry.slot) & (asked.generation == entry.generation)
 
-        # The row that must come: a sequence's first, or the next of one that has begun.
-        inside, next_offset = Signal(), Signal(LENGTH_BITS)
-        inside_slot, inside_generation = Signal(SLOT_BITS), Signal(GENERATION_BITS)
-        named = Signal(config.sequences)
-        follows = Mux(inside, (entry.slot == inside_slot) & (entry.generation == inside_generation)
-                      & (entry.offset == next_offset), entry.offset == 0)
+        # The row that must come: a sequence's first, or the next of one that has begun. Of that the cache was asked for
+        # the row before: if it must be asked for another sequence, the row does not follow.
+        inside, left, offset, named = Signal(), Signal(), Signal(place), Signal(config.sequences)
+        slot = entry.slot[:len(out.slot)]
         m.d.comb += [
-            cell.eq(first + entry.offset), self.o_index.eq(index),
-            out.slot.eq(entry.slot), out.generation.eq(entry.generation), out.free.eq(entry.offset < below),
-            out.number.eq(Mux(out.free, entry.offset, cell)), out.block.eq(answer.block),
-            out.last.eq(entry.offset + 1 == answer.reserved),
+            cell.eq(first + offset), self.o_index.eq(index),
+            out.slot.eq(slot), out.free.eq(offset < below), out.number.eq(Mux(out.free, offset, cell)),
+            out.where.eq(Mux(out.free, entry.generation, answer.block[:block_bits(config)])),
+            out.last.eq(offset + 1 == answer.reserved[:place]),
         ]
-        at_block = asked.index == (cell >> log_lanes)[:16]
+        at_block = asked.index[:max(place - log_lanes, 0)] == cell >> log_lanes
         last_row = index + 1 == plan.rows
+        # A row is at the offset that must come, which the answer's reserved places have, or refused.
         wrong = [
             ("slot", answer.status == CacheStatus.NO_SEQUENCE),
             ("generation", answer.status != CacheStatus.OK),
-            ("slot", (answer.appended != plan.first_head) | (~inside & named.bit_select(entry.slot, 1))),
-            ("offset", ~follows | (entry.offset >= answer.reserved)),
+            ("slot", (answer.appended != plan.first_head) | (~inside & named.bit_select(slot, 1))),
+            ("offset", (inside & left) | (entry.offset != offset) | (offset >= answer.reserved)),
             ("reserved", entry.reserved != 0),
             ("offset", last_row & ~out.last),
             ("offset", ~out.free & at_block & ~answer.present),
@@ -142,6 +148,7 @@ class RowCheck(wiring.Component):
                     m.next = "JUDGE"
             with m.State("JUDGE"):
                 with m.If(~same):
+                    m.d.sync += left.eq(1)
                     m.next = "ASK"
                 with m.Elif(bad.any()):
                     m.d.sync += [self.fault.valid.eq(1), self.fault.code.eq(StatusCode.BAD_ROW),
@@ -153,10 +160,9 @@ class RowCheck(wiring.Component):
                 with m.Elif(out.free | at_block):
                     m.d.comb += self.o_valid.eq(1)
                     m.d.sync += [
-                        named.bit_select(entry.slot, 1).eq(1), index.eq(index + 1),
-                        entry_addr.eq(entry_addr + ROW_BYTES), inside.eq(~out.last),
-                        inside_slot.eq(entry.slot), inside_generation.eq(entry.generation),
-                        next_offset.eq(entry.offset + 1),
+                        named.bit_select(slot, 1).eq(1), index.eq(index + 1),
+                        entry_addr.eq(entry_addr + ROW_BYTES), inside.eq(~out.last), left.eq(0),
+                        offset.eq(Mux(out.last, 0, offset + 1)),
                     ]
                     m.next = "ROW"
                     with m.If(last_row):
@@ -174,12 +180,14 @@ class RowCheck(wiring.Component):
                     m.d.sync += answer.eq(self.i_answer.payload)
                     m.next = "FIRST"
             with m.State("FIRST"):
-                kept = answer.size + answer.recent
+                # A length beyond all places is more than is kept.
+                kept = answer.size[:place] + answer.recent[:place]
+                length = answer.length[:place] | answer.length[place:].any().replicate(place)
                 heavy = answer.policy == CachePolicy.HEAVY
-                m.d.sync += first.eq(Mux(heavy & (kept < answer.length), kept, answer.length))
+                m.d.sync += first.eq(Mux(heavy & (kept < length), kept, length))
                 m.next = "BELOW"
             with m.State("BELOW"):
-                m.d.sync += below.eq(Mux(heavy, answer.before - first, 0))
+                m.d.sync += below.eq(Mux(heavy, answer.before[:place] - first, 0))
                 m.next = "JUDGE"
             with m.State("DONE"):
                 m.d.comb += self.done.eq(1)

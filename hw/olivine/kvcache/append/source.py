@@ -5,25 +5,23 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...control.job import command
-from ...linear.plan import ADDRESS_BITS
-from ...linear.walk import BlockWalk
 from ...memory.realign import words
 from ...numerics.rounding import rsh, sat
 from ...olive.encoder import PairEncoder
 from ...olive.formats import LaneFormat
 from ...stream import Gearbox, Queue, fork
-from .descriptor import AppendScales
-from .plan import plan_layout
+from ..addresses import address_bits
+from .plan import plan_layout, scales_layout
 
-__all__ = ["block_layout", "codes_layout", "SourceAddresses", "Requantizer", "SourceLoader"]
+__all__ = ["ELEMENT_BITS", "block_layout", "codes_layout", "SourceAddresses", "Requantizer", "SourceLoader"]
 
 ELEMENT_BITS = 16
 
 
 def block_layout(config):
-    """Keys or values of a step: ``take`` bytes of a pair of dims, ``rows``; ``last`` step of the head."""
-    return data.StructLayout({"value": 1, "rows": range(config.rows + 1), "take": range(4 * config.rows + 1),
-                              "last": 1})
+    """Keys or values of a step: its ``rows``, and those ``stored``; ``last`` step of the head."""
+    rows = range(config.rows + 1)
+    return data.StructLayout({"value": 1, "rows": rows, "stored": rows, "last": 1})
 
 
 def tag_layout(config):
@@ -45,35 +43,77 @@ class SourceAddresses(wiring.Component):
     plan : In
     o_command : Out(stream(command)), o_block : Out(stream(block_layout))
 
-    Throughput: a block a cycle. Starts by itself after reset.
+    Throughput: two blocks in five cycles. Starts by itself after reset: the first block is offered after 4 cycles and
+    one for each bit of the number of heads. Cost: an adder of an address, five smaller ones; no multiplier.
     """
 
     def __init__(self, config):
         self.config = config
         super().__init__({
-            "plan": In(plan_layout(config)), "o_command": Out(stream.Signature(command(ADDRESS_BITS))),
+            "plan": In(plan_layout(config)), "o_command": Out(stream.Signature(command(address_bits(config)))),
             "o_block": Out(stream.Signature(block_layout(config))),
         })
 
     def elaborate(self, platform):
         m = Module()
-        plan, block = self.plan, self.o_block.payload
-        # A job is one chunk of row groups, and a head is a piece of it.
-        m.submodules.walk = walk = BlockWalk(self.config)
-        value = Signal()
-        last_group = walk.block.context + 1 == plan.groups
-        sent = fork(m, walk.valid, self.o_command, self.o_block)
+        config, plan, block = self.config, self.plan, self.o_block.payload
+        log_rows = config.rows.bit_length() - 1
+        value, group, heads = Signal(), Signal(range(config.contexts)), Signal.like(plan.heads)
+        last_group = group + 1 == plan.groups
+        # Elements of P rows from a row group to the next, and up to the one at hand; of rows, up to the head, in a
+        # whole row group and in the last.
+        longest = max((1 << len(plan.heads)) * config.max_head_dim, 1 << len(plan.channels))
+        stride, group_at = Signal(range(longest)), Signal(range(longest * config.contexts))
+        into, into_last = Signal(range(longest * config.rows)), Signal(range(longest * config.rows))
+        offset = Signal(range(2 * longest * config.contexts * config.rows))
+        # Heads times dims, bit by bit.
+        left, term = Signal.like(plan.heads), Signal.like(stride)
+
+        offered = Signal()
+        sent = fork(m, offered, self.o_command, self.o_block)
         m.d.comb += [
-            walk.stride.eq(plan.stride), walk.row_groups.eq(plan.groups), walk.last_rows.eq(plan.last_rows),
-            walk.pieces.eq(plan.heads), walk.piece_bytes.eq(plan.head_bytes),
-            walk.last_piece_bytes.eq(plan.last_head_bytes), walk.advance.eq(sent & value),
-            self.o_command.payload.addr.eq(Mux(value, plan.values, plan.keys) + walk.block.addr),
             self.o_command.payload.bytes.eq(Mux(last_group, plan.last_head_bytes, plan.head_bytes)),
-            block.value.eq(value), block.rows.eq(walk.block.rows), block.take.eq(walk.block.rows << 1 << plan.wide),
-            block.last.eq(last_group),
+            block.value.eq(value), block.rows.eq(Mux(last_group, plan.last_rows, config.rows)),
+            block.stored.eq(Mux(plan.full, config.rows, block.rows)), block.last.eq(last_group),
         ]
-        with m.If(sent):
-            m.d.sync += value.eq(~value)
+        with m.FSM():
+            with m.State("START"):
+                m.d.sync += [heads.eq(plan.heads), left.eq(plan.heads), term.eq(plan.dims), stride.eq(plan.channels)]
+                m.next = "MULTIPLY"
+                with m.If(plan.channels != 0):
+                    m.next = "OFFSET"
+            with m.State("MULTIPLY"):
+                m.d.sync += [left.eq(left >> 1), term.eq(term << 1)]
+                with m.If(left[0]):
+                    m.d.sync += stride.eq(stride + term)
+                with m.If(left == 0):
+                    m.next = "OFFSET"
+            with m.State("OFFSET"):
+                m.d.sync += offset.eq((group_at << log_rows) + Mux(last_group, into_last, into))
+                m.next = "ADDRESS"
+            with m.State("ADDRESS"):
+                m.d.sync += self.o_command.payload.addr.eq(
+                    Mux(value, plan.values, plan.keys) + Mux(plan.wide, offset << 1, offset))
+                m.next = "ASK"
+            with m.State("ASK"):
+                m.d.comb += offered.eq(1)
+                with m.If(sent):
+                    m.d.sync += value.eq(~value)
+                    m.next = "ADDRESS"
+                    with m.If(value):
+                        m.d.sync += [group.eq(group + 1), group_at.eq(group_at + stride)]
+                        m.next = "OFFSET"
+                        with m.If(last_group):
+                            m.d.sync += [
+                                group.eq(0), group_at.eq(0), heads.eq(heads - 1),
+                                into.eq(into + (plan.dims << log_rows)),
+                                into_last.eq(into_last + Mux(plan.wide, plan.last_head_bytes >> 1,
+                                                             plan.last_head_bytes)),
+                            ]
+                            with m.If(heads == 1):
+                                m.next = "DONE"
+            with m.State("DONE"):
+                pass
         return m
 
 
@@ -153,7 +193,7 @@ class SourceLoader(wiring.Component):
     plan : In
     i : In(stream(words)), i_block : In(stream(block_layout))
         The blocks' bytes, a packet a block.
-    i_scales : In(stream(AppendScales))
+    i_scales : In(stream(scales_layout))
         One a head.
     release : In(1)
         A bank of the store is free again; two are at first.
@@ -168,7 +208,7 @@ class SourceLoader(wiring.Component):
         self.config = config
         super().__init__({
             "plan": In(plan_layout(config)), "i": In(stream.Signature(words(config.bus_bytes))),
-            "i_block": In(stream.Signature(block_layout(config))), "i_scales": In(stream.Signature(AppendScales)),
+            "i_block": In(stream.Signature(block_layout(config))), "i_scales": In(stream.Signature(scales_layout)),
             "release": In(1), "o_valid": Out(1), "o": Out(codes_layout(config)),
             "saturated": Out(range(2 * config.rows + 1)),
         })
@@ -185,19 +225,22 @@ class SourceLoader(wiring.Component):
 
         # Into the gearbox. It knows one word size at a time: a block of another waits until it is empty.
         entered, take, may_enter, enters = Signal(), Signal(range(4 * rows + 1), init=1), Signal(), Signal()
+        # Bytes of a pair of dims.
+        next_take = Signal.like(take)
+        m.d.comb += next_take.eq(coming.o.payload.stored << 1 << plan.wide)
         empty = inside.level == 0
         m.d.comb += [
-            may_enter.eq(entered | (coming.o.valid & inside.i.ready & (empty | (take == coming.o.payload.take)))),
+            may_enter.eq(entered | (coming.o.valid & inside.i.ready & (empty | (take == next_take)))),
             gearbox.i.payload.eq(self.i.payload),
             gearbox.i.valid.eq(self.i.valid & may_enter), self.i.ready.eq(gearbox.i.ready & may_enter),
-            gearbox.take.eq(Mux(coming.o.valid & ~entered & empty, coming.o.payload.take, take)),
+            gearbox.take.eq(Mux(coming.o.valid & ~entered & empty, next_take, take)),
             enters.eq(gearbox.i.valid & gearbox.i.ready & ~entered),
             coming.o.ready.eq(enters), inside.i.valid.eq(enters), inside.i.payload.eq(coming.o.payload),
         ]
         with m.If(gearbox.i.valid & gearbox.i.ready):
             m.d.sync += entered.eq(~self.i.payload.last)
         with m.If(enters):
-            m.d.sync += take.eq(coming.o.payload.take)
+            m.d.sync += take.eq(next_take)
 
         # Out of it, a step when a bank is free.
         block, word = inside.o.payload, gearbox.o.payload
@@ -216,14 +259,14 @@ class SourceLoader(wiring.Component):
                 with m.If(block.value):
                     m.d.sync += begun.eq(0)
 
-        # Containers as 16 bits; the second dim's follow those of the rows that exist.
+        # Containers as 16 bits; the second dim's follow those of the rows that are stored.
         whole = word.data.as_value()
         narrow = Cat(Cat(whole.word_select(index, 8), whole.word_select(index, 8)[-1].replicate(8))
                      for index in range(2 * rows))
         containers, second = Signal(32 * rows), Signal(16 * rows)
         scales, to = self.i_scales.payload, requantizer.i
         m.d.comb += [
-            containers.eq(Mux(plan.wide, whole, narrow)), second.eq(containers >> (block.rows << 4)),
+            containers.eq(Mux(plan.wide, whole, narrow)), second.eq(containers >> (block.stored << 4)),
             requantizer.i_valid.eq(moves),
             to.x[0].as_value().eq(containers[:16 * rows]), to.x[1].as_value().eq(second),
             to.mult.eq(Mux(block.value, scales.value_mult, scales.key_mult)),

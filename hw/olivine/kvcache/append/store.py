@@ -23,10 +23,12 @@ def row_words(config):
 
 
 def piece_layout(config):
-    """What one write command takes: a ``column`` of keys, whose first row goes to byte ``low``, or beats of one row's
-    values from ``word`` on. ``row``: the (first) row; ``last`` of the step."""
+    """What one write command takes: a ``column`` of keys, whose first row goes to byte ``low`` and the last to
+    ``high``, or beats of one row's values from ``word`` on. ``row``: the (first) row; ``last`` of the step's keys, or
+    of its values."""
+    lane = range(config.bus_bytes)
     return data.StructLayout({
-        "column": 1, "row": range(config.rows), "low": range(config.bus_bytes), "word": range(row_words(config)),
+        "column": 1, "row": range(config.rows), "low": lane, "high": lane, "word": range(row_words(config)),
         "beats": range(config.max_head_dim + 1), "last": 1})
 
 
@@ -107,7 +109,8 @@ class RowStore(wiring.Component):
         m.d.comb += [
             reads.eq(self.i_piece.valid & (complete != 0) & (beats.level + sum(held) < beats.depth)),
             read.addr.eq(address(bank, ~piece.column, Mux(piece.column, column_word, piece.word + beat))),
-            read.en.eq(reads), self.i_piece.ready.eq(reads & final), self.release.eq(reads & final & piece.last),
+            read.en.eq(reads), self.i_piece.ready.eq(reads & final),
+            self.release.eq(reads & final & piece.last & ~piece.column),
         ]
         m.d.sync += [held[0].eq(reads), held[1].eq(held[0]), complete.eq(complete + filled - self.release)]
         with m.If(reads):

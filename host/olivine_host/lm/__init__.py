@@ -1,0 +1,1 @@
+"""Language models for the accelerator: import, quantization, the quantized model's file, evaluation."""

@@ -1,0 +1,78 @@
+"""Several streams of commands through one guard."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..control.job import Window, command
+from ..memory.guard import AddressGuard
+
+__all__ = ["CommandGate"]
+
+
+class CommandGate(wiring.Component):
+    """Commands of several streams, each to its own target, all looked at by one `AddressGuard`.
+
+    A command goes in only when its target can take it, and none of its stream is inside: so it never keeps the others
+    waiting, if a target that is ready stays so until it gets a command. Of several the one of the first stream goes
+    first.
+
+    Parameters
+    ----------
+    addr_width, windows, write, window_width
+        As of `AddressGuard`.
+    streams : int
+
+    Members
+    -------
+    i, o : In, Out(stream(command)), arrays of ``streams``
+        ``valid`` of an input may fall again.
+    windows : In(ArrayLayout(Window)), fault : Out(struct ``valid``, ``addr``)
+        As of `AddressGuard`.
+    held : Out(streams)
+        A bit for each stream: a command of its is inside.
+
+    Latency: that of `AddressGuard`. Throughput: one command of a stream in two cycles, one of different streams a
+    cycle. Cost: `AddressGuard`, and a choice of commands.
+    """
+
+    def __init__(self, addr_width, windows, write, window_width, streams):
+        self.streams = streams
+        self.guard = AddressGuard(addr_width, windows, write, window_width)
+        commands = stream.Signature(command(addr_width))
+        super().__init__({
+            "i": In(commands).array(streams), "o": Out(commands).array(streams),
+            "windows": In(data.ArrayLayout(Window(window_width), windows)),
+            "fault": Out(self.guard.fault.shape()), "held": Out(streams),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.guard = guard = self.guard
+        offers, first, chosen, before, source = (Signal(self.streams, name=name) for name in (
+            "offers", "first", "chosen", "before", "source"))
+        for index, (i, o) in enumerate(zip(self.i, self.o)):
+            m.d.comb += [
+                offers[index].eq(i.valid & o.ready & ~self.held[index]),
+                i.ready.eq(chosen[index] & guard.i.ready),
+                o.valid.eq(guard.o.valid & source[index]), o.payload.eq(guard.o.payload),
+            ]
+        m.d.comb += [
+            first.eq(offers & (~offers + 1)),
+            # What is offered stays on offer.
+            chosen.eq(Mux((before & offers).any(), before & offers, first)),
+            guard.i.valid.eq(chosen.any()),
+            guard.o.ready.eq((source & Cat(o.ready for o in self.o)).any()),
+            guard.windows.eq(self.windows), self.fault.eq(guard.fault),
+            self.held.eq(source & guard.busy.replicate(self.streams)),
+        ]
+        for name in ("addr", "bytes"):
+            choices = [i.payload[name] & bit.replicate(len(i.payload[name])) for i, bit in zip(self.i, chosen)]
+            value = choices[0]
+            for choice in choices[1:]:
+                value |= choice
+            m.d.comb += guard.i.payload[name].eq(value)
+        m.d.sync += before.eq(Mux(guard.i.ready, 0, chosen))
+        with m.If(guard.i.valid & guard.i.ready):
+            m.d.sync += source.eq(chosen)
+        return m

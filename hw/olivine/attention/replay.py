@@ -1,0 +1,68 @@
+"""A queue that can be read again from its oldest payload on."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..stream import read_later
+
+__all__ = ["ReplayQueue"]
+
+
+class ReplayQueue(wiring.Component):
+    """First-in first-out queue whose payloads can be taken more than once.
+
+    Parameters
+    ----------
+    shape : shape-like
+    depth : int
+        Payloads that fit; power of two.
+
+    Attributes
+    ----------
+    latency : int
+        Cycles from a transfer into an empty queue to ``o.valid``.
+
+    Members
+    -------
+    i : In(stream)
+        Ready while there is room.
+    o : Out(stream)
+    keep, back : In(1)
+        With a transfer on ``o``. ``keep``: the payload stays in its place; after others that stay, all that follow must
+        until ``back``. ``back``: the next one is the oldest again, the first that stays.
+
+    Throughput: a payload a cycle both ways. Cost: a memory, in block RAM where it is large.
+    """
+
+    latency = 2
+
+    def __init__(self, shape, depth):
+        if not isinstance(depth, int) or depth < 2 or depth & (depth - 1):
+            raise ValueError(f"depth of a replay queue must be a power of two from 2 on, not {depth!r}")
+        self.shape, self.depth = shape, depth
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)),
+                          "keep": In(1), "back": In(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=self.shape, depth=self.depth, init=[])
+        write = memory.write_port()
+        # Counted modulo twice the depth: how many are held follows from the difference.
+        places = range(2 * self.depth)
+        end, oldest, here = Signal(places), Signal(places), Signal(places)
+        following, taken = Signal(places), Signal()
+        held = Signal(places)
+        m.d.comb += [
+            held.eq(end - oldest), self.i.ready.eq(held != self.depth),
+            write.addr.eq(end), write.data.eq(self.i.payload), write.en.eq(self.i.valid & self.i.ready),
+            taken.eq(self.o.valid & self.o.ready),
+            following.eq(Mux(taken, Mux(self.keep & self.back, oldest, here + 1), here)),
+            # The word that is being written is not there yet, whatever is read.
+            self.o.payload.eq(read_later(m, memory, following, write)),
+        ]
+        m.d.sync += [end.eq(end + write.en), here.eq(following), self.o.valid.eq(following != end)]
+        with m.If(taken & ~self.keep):
+            m.d.sync += oldest.eq(here + 1)
+        return m

@@ -1,0 +1,1 @@
+"""The serial host bridge: registers and memory of the core, reached over a UART."""

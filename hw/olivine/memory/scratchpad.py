@@ -1,0 +1,102 @@
+"""Memory on the chip that answers as AXI4 memory does."""
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In
+from amaranth.utils import exact_log2
+
+from ..stream.later import read_later
+from ..stream.queue import Queue
+from .axi import AXI4, Response
+from .checks import check_integer, check_power_of_two
+
+__all__ = ["Scratchpad"]
+
+ANSWERS = 4
+"""Beats that are read and not taken: the memory's latency, and a register."""
+
+
+class Scratchpad(wiring.Component):
+    """A memory of ``words`` bus beats, one read and one written each cycle.
+
+    Latency: AR to its first R 4 cycles, the last W to B 1 cycle; what was written is read by an AR after B.
+    Throughput: one beat a cycle each way, without a bubble between bursts. A read of a beat waits while it is written.
+
+    Parameters
+    ----------
+    addr_width, bus_bits : int
+    words : int
+        Power of two.
+    id_width : int
+
+    Members
+    -------
+    bus : In(AXI4)
+        Addresses count modulo the memory's size. Bursts are answered in order. Of both R and B, what is
+        not taken waits.
+
+    Cost: the memory, byte enables, a queue of 4 beats.
+    """
+
+    def __init__(self, addr_width, bus_bits, words, id_width=1):
+        self.addr_width = check_integer("addr_width", addr_width, 13, 64)
+        self.bus_bits = check_power_of_two("bus_bits", bus_bits, 16, 1024)
+        self.words = check_power_of_two("words", words, 16, 1 << 24)
+        self.id_width = check_integer("id_width", id_width, 1, 16)
+        super().__init__({"bus": In(AXI4(addr_width, bus_bits, id_width))})
+
+    def elaborate(self, platform):
+        m = Module()
+        low = exact_log2(self.bus_bits // 8)
+        high = low + exact_log2(self.words)
+        m.submodules.memory = memory = Memory(shape=unsigned(self.bus_bits), depth=self.words, init=[])
+        write = memory.write_port(granularity=8)
+        self._read(m, memory, write, low, high)
+        self._write(m, write, low, high)
+        return m
+
+    def _read(self, m, memory, write, low, high):
+        bus = self.bus
+        tag = data.StructLayout({"id": self.id_width, "last": 1})
+        m.submodules.answers = answers = Queue(
+            data.StructLayout({"tag": tag, "data": self.bus_bits}), ANSWERS)
+        active, addr, left, ident = Signal(), Signal.like(write.addr), Signal(8), Signal(self.id_width)
+        # Room for the beat that is asked for now, behind the one on its way. A beat that is written now waits: one of
+        # its other bytes may be wanted, and a block RAM does not say what it reads then.
+        on_way, asked = Signal(), Signal(tag)
+        issue, last = Signal(), left == 0
+        m.d.comb += [
+            issue.eq(active & (answers.level + on_way < ANSWERS) & ~(write.en.any() & (write.addr == addr))),
+            bus.ar.ready.eq(~active | issue & last),
+            answers.i.valid.eq(on_way), answers.i.payload.data.eq(read_later(m, memory, addr, write, issue)),
+            answers.i.payload.tag.eq(asked),
+            bus.r.valid.eq(answers.o.valid), answers.o.ready.eq(bus.r.ready),
+            bus.r.payload.data.eq(answers.o.payload.data), bus.r.payload.id.eq(answers.o.payload.tag.id),
+            bus.r.payload.last.eq(answers.o.payload.tag.last), bus.r.payload.resp.eq(Response.OKAY),
+        ]
+        m.d.sync += [on_way.eq(issue), asked.id.eq(ident), asked.last.eq(last)]
+        with m.If(issue):
+            m.d.sync += [addr.eq(addr + 1), left.eq(left - 1), active.eq(~last)]
+        with m.If(bus.ar.valid & bus.ar.ready):
+            m.d.sync += [active.eq(1), addr.eq(bus.ar.payload.addr[low:high]), left.eq(bus.ar.payload.len),
+                         ident.eq(bus.ar.payload.id)]
+
+    def _write(self, m, port, low, high):
+        bus = self.bus
+        m.submodules.responses = responses = Queue(unsigned(self.id_width), 2)
+        active, addr, ident = Signal(), Signal.like(port.addr), Signal(self.id_width)
+        taken = Signal()
+        last = bus.w.payload.last
+        m.d.comb += [
+            bus.w.ready.eq(active & responses.i.ready), taken.eq(bus.w.valid & bus.w.ready),
+            bus.aw.ready.eq(~active | taken & last),
+            port.addr.eq(addr), port.data.eq(bus.w.payload.data), port.en.eq(Mux(taken, bus.w.payload.strb, 0)),
+            responses.i.valid.eq(taken & last), responses.i.payload.eq(ident),
+            bus.b.valid.eq(responses.o.valid), responses.o.ready.eq(bus.b.ready),
+            bus.b.payload.id.eq(responses.o.payload), bus.b.payload.resp.eq(Response.OKAY),
+        ]
+        with m.If(taken):
+            m.d.sync += [addr.eq(addr + 1), active.eq(~last)]
+        with m.If(bus.aw.valid & bus.aw.ready):
+            m.d.sync += [active.eq(1), addr.eq(bus.aw.payload.addr[low:high]), ident.eq(bus.aw.payload.id)]

@@ -1,0 +1,117 @@
+"""One AXI4 master, two AXI4 memories: what lies in the scratchpad's window stays on the chip."""
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from ..stream.queue import Queue
+from .axi import AXI4
+from .checks import check_integer, check_power_of_two
+
+__all__ = ["BusSplit"]
+
+AHEAD = 8
+"""Bursts whose address is granted before their last beat is sent."""
+
+COUNT_BITS = 7
+"""Of the bursts that one ID had, and of those that were answered, modulo 2**7."""
+
+
+class BusSplit(wiring.Component):
+    """Sends bursts by address to one of two memories; the window is the end of the address space.
+
+    What AXI4 promises for one ID holds: a burst that would overtake, because its ID still waits for answers from the
+    other memory, waits.
+
+    Cycle budget: all channels pass without a register, a beat a cycle. W carries bursts in the order of their
+    addresses. Where both memories answer in one cycle, ``far`` goes first: nobody else may be kept waiting on its bus.
+
+    Stalls: AW waits while 8 bursts have an address and are not sent; AR and AW of an ID while it waits for the other
+    memory, or for 127 answers.
+
+    Parameters
+    ----------
+    addr_width, bus_bits : int
+    window_bytes : int
+        Power of two.
+    id_width : int
+
+    Members
+    -------
+    master : In(AXI4)
+        Takes R and B always.
+    near, far : Out(AXI4)
+        The window, and the rest.
+
+    After reset no address passes for as many cycles as there are IDs: the counts are cleared.
+
+    Cost: for AR and AW each three memories of a count for each ID (LUT RAM); a choice of one of two for each bit of R
+    and B. 309 LUTs of ECP5 with 8 bytes and 4 ID bits.
+    """
+
+    def __init__(self, addr_width, bus_bits, window_bytes, id_width=1):
+        self.addr_width = check_integer("addr_width", addr_width, 13, 64)
+        self.bus_bits = check_integer("bus_bits", bus_bits, 8, 1024)
+        self.window_bytes = check_power_of_two("window_bytes", window_bytes, 4096, 1 << addr_width - 1)
+        self.id_width = check_integer("id_width", id_width, 1, 8)
+        port = AXI4(addr_width, bus_bits, id_width)
+        super().__init__({"master": In(port), "near": Out(port), "far": Out(port)})
+
+    def elaborate(self, platform):
+        m = Module()
+        master, near, far = self.master, self.near, self.far
+        # Whose beats come next on W.
+        m.submodules.order = order = Queue(unsigned(1), AHEAD)
+        read_done = master.r.valid & master.r.ready & master.r.payload.last
+        write_done = master.b.valid & master.b.ready
+        ident, cleared = Signal(self.id_width), Signal()
+        with m.If(~cleared):
+            m.d.sync += [ident.eq(ident + 1), cleared.eq(ident.all())]
+        clears = ~cleared, ident
+        self._addresses(m, "ar", read_done, master.r.payload.id, cleared, clears)
+        goes_near = self._addresses(m, "aw", write_done, master.b.payload.id, cleared & order.i.ready, clears)
+        sends_near = order.o.payload
+        m.d.comb += [
+            order.i.valid.eq(master.aw.valid & master.aw.ready), order.i.payload.eq(goes_near),
+            order.o.ready.eq(master.w.valid & master.w.ready & master.w.payload.last),
+            near.w.payload.eq(master.w.payload), far.w.payload.eq(master.w.payload),
+            near.w.valid.eq(master.w.valid & order.o.valid & sends_near),
+            far.w.valid.eq(master.w.valid & order.o.valid & ~sends_near),
+            master.w.ready.eq(near.w.valid & near.w.ready | far.w.valid & far.w.ready),
+        ]
+        for channel in ("r", "b"):
+            whole, first, second = (getattr(port, channel) for port in (master, far, near))
+            m.d.comb += [whole.valid.eq(first.valid | second.valid), first.ready.eq(whole.ready),
+                         second.ready.eq(whole.ready & ~first.valid), whole.payload.eq(second.payload)]
+            with m.If(first.valid):
+                m.d.comb += whole.payload.eq(first.payload)
+        return m
+
+    def _addresses(self, m, channel, done, done_id, room, clears):
+        """AR or AW. Returns whether what is on offer goes near."""
+        whole, near, far = (getattr(port, channel) for port in (self.master, self.near, self.far))
+        goes_near = whole.payload.addr[exact_log2(self.window_bytes):].all()
+        clear, clear_id = clears
+        # By ID: bursts that had an address, and where the last went; bursts that were answered.
+        begun = data.StructLayout({"count": COUNT_BITS, "near": 1})
+        m.submodules[f"{channel}_begun"] = memory = Memory(shape=begun, depth=1 << self.id_width, init=[])
+        last, begin = memory.read_port(domain="comb"), memory.write_port()
+        m.submodules[f"{channel}_ended"] = memory = Memory(
+            shape=unsigned(COUNT_BITS), depth=1 << self.id_width, init=[])
+        ended, before, end = memory.read_port(domain="comb"), memory.read_port(domain="comb"), memory.write_port()
+        may, taken, after = Signal(), Signal(), Signal(COUNT_BITS)
+        m.d.comb += [
+            last.addr.eq(whole.payload.id), ended.addr.eq(whole.payload.id), before.addr.eq(done_id),
+            after.eq(last.data.count + 1),
+            may.eq(room & ((last.data.count == ended.data) | (last.data.near == goes_near) & (after != ended.data))),
+            begin.en.eq(clear | taken), begin.addr.eq(Mux(clear, clear_id, whole.payload.id)),
+            begin.data.count.eq(Mux(clear, 0, after)), begin.data.near.eq(goes_near),
+            end.en.eq(clear | done), end.addr.eq(Mux(clear, clear_id, done_id)),
+            end.data.eq(Mux(clear, 0, before.data + 1)),
+            near.payload.eq(whole.payload), far.payload.eq(whole.payload),
+            near.valid.eq(whole.valid & may & goes_near), far.valid.eq(whole.valid & may & ~goes_near),
+            whole.ready.eq(near.valid & near.ready | far.valid & far.ready), taken.eq(whole.valid & whole.ready),
+        ]
+        return goes_near

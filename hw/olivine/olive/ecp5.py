@@ -1,0 +1,95 @@
+"""The array's element in cells of Lattice ECP5, where what Yosys makes of plain Amaranth is too large or too slow.
+
+* `multiply`: MULT18X18D with its own input and output registers. Yosys packs no flip-flop into a multiplier.
+* `add_or_load`: ``factor`` or ``total + factor`` in a carry chain and nothing else. Yosys puts a LUT a bit before it.
+* `spread`: a register in several copies, each with its share of the readers. Yosys merges equal flip-flops.
+
+Who elaborates chooses: for an Amaranth platform of family ``"ecp5"`` the array is made of these cells, otherwise of
+plain Amaranth. `TARGET` stands for such a platform where there is no board.
+
+The cells are Lattice's (FPGA-TN-02205 for the multiplier); their simulation models are those of Yosys, and of
+`tb/netlist/ecp5` for the multiplier.
+"""
+
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Signal, Value, signed
+
+__all__ = ["TARGET", "is_target", "MULTIPLIER_BITS", "MULTIPLY_CYCLES", "ADD_OR_LOAD", "multiply", "add_or_load",
+           "spread"]
+
+MULTIPLIER_BITS = 18
+"""Width of an input of MULT18X18D."""
+
+MULTIPLY_CYCLES = 2
+"""Cycles from the operands of `multiply` to the product."""
+
+ADD_OR_LOAD = 0xC6CC
+"""Table of a CCU2C of `add_or_load`: inputs A total, B factor, C load, D constant 1.
+
+The upper half is what a sum's bit is before the carry: A ^ B, with load B. The carry out is the carry in where that is
+1, and otherwise the table's lowest four bits, B: A and B are equal then, or with load B is 0. Without a carry at the
+bottom, load thus leaves all carries 0.
+"""
+
+
+class _Target:
+    family = "ecp5"
+
+
+TARGET = _Target()
+
+
+def is_target(platform):
+    """Whether ``platform``, as `elaborate` gets it, asks for cells of ECP5."""
+    return getattr(platform, "family", None) == TARGET.family
+
+
+def multiply(m, a, b, name):
+    """Product of two signed values of up to 18 bits, `MULTIPLY_CYCLES` after them. One MULT18X18D, no reset.
+
+    Operands lie in the upper bits of the inputs and the product thus in those of the output: nothing to wire for
+    signs.
+    """
+    operands = {"A": Value.cast(a), "B": Value.cast(b)}
+    low = sum(MULTIPLIER_BITS - len(operand) for operand in operands.values())
+    product = Signal(signed(2 * MULTIPLIER_BITS - low), name=name)
+    pins = {f"o_P{low + index}": bit for index, bit in enumerate(product)}
+    for port, operand in operands.items():
+        wide = Cat(Const(0, MULTIPLIER_BITS - len(operand)), operand)
+        pins |= {f"i_{port}{index}": bit for index, bit in enumerate(wide)}
+    registers = {f"p_REG_{register}_{pin}": f"{pin}0" for register in ("INPUTA", "INPUTB", "OUTPUT")
+                 for pin in ("CLK", "CE", "RST")}
+    m.submodules += Instance("MULT18X18D", **registers, **pins, i_SIGNEDA=1, i_SIGNEDB=1, i_SOURCEA=0, i_SOURCEB=0,
+                             i_CLK0=ClockSignal(), i_CE0=1, i_RST0=0)
+    return product
+
+
+def add_or_load(m, load, total, factor, name):
+    """``Mux(load, factor, total + factor)``, as wide as ``total``: a CCU2C for two bits."""
+    width = len(total)
+    result, carry = Signal(total.shape(), name=f"{name}_next"), Const(0)
+    factor = Value.cast(factor)
+    factor = Cat(factor, factor[-1].replicate(max(0, width - len(factor))))
+    for low in range(0, width, 2):
+        pins = {"i_CIN": carry}
+        if low + 2 < width:
+            carry = Signal(name=f"{name}_carry_{low + 2}")
+            pins["o_COUT"] = carry
+        for half in range(2):
+            if low + half < width:
+                pins |= {f"i_A{half}": total[low + half], f"i_B{half}": factor[low + half], f"i_C{half}": load,
+                         f"o_S{half}": result[low + half]}
+            else:
+                pins |= {f"i_{pin}{half}": 0 for pin in "ABC"}
+            pins[f"i_D{half}"] = 1
+        m.submodules += Instance("CCU2C", p_INIT0=Const(ADD_OR_LOAD, 16), p_INIT1=Const(ADD_OR_LOAD, 16),
+                                 p_INJECT1_0="NO", p_INJECT1_1="NO", **pins)
+    return result
+
+
+def spread(m, value, copies, name):
+    """``value`` a cycle later, in ``copies`` flip-flops without reset; a list of signals."""
+    signals = [Signal(name=f"{name}_{index}") for index in range(copies)]
+    for signal in signals:
+        m.submodules += Instance("TRELLIS_FF", p_GSR="AUTO", p_CEMUX="1", p_CLKMUX="CLK", p_LSRMUX="LSR",
+                                 p_REGSET="RESET", i_CLK=ClockSignal(), i_LSR=0, i_DI=value, o_Q=signal)
+    return signals

@@ -1,0 +1,111 @@
+"""A program's counters and tallies, in one memory with one adder."""
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..control.job import TALLIES
+from ..control.registers import COUNTER_BITS, PROGRAM_COUNTERS, TALLY_BITS
+
+__all__ = ["NAMES", "ROUND", "counts_layout", "Counters"]
+
+NAMES = (*PROGRAM_COUNTERS, *TALLIES)
+"""Counters and tallies in the order in which they lie in the memory."""
+
+ROUND = len(NAMES)
+"""Cycles from one look at a counter to the next: jobs end no closer together than so many and one."""
+
+USEFUL_BITS = 48
+_STATUS = ("array_useful", *TALLIES)
+
+
+def counts_layout():
+    """By how much each counter and tally grows in a cycle; ``cycles`` counts by itself. What only a job's status tells
+    is looked at where ``job``: one has ended."""
+    return data.StructLayout({
+        "job": unsigned(1), **{name: unsigned(1) for name in PROGRAM_COUNTERS if name not in ("cycles", *_STATUS)},
+        "array_useful": unsigned(USEFUL_BITS), **{name: unsigned(TALLY_BITS) for name in TALLIES}})
+
+
+class Counters(wiring.Component):
+    """Counts while a program runs. Counters wrap, tallies stay at their largest value.
+
+    What happens is counted in a few bits beside the memory, or kept until the end of the next job. Counter by counter,
+    over and over, that is added to what the memory holds.
+
+    Members
+    -------
+    clear : In(1)
+        All are 0 from the next cycle on.
+    running : In(1), counts : In(counts_layout)
+        Looked at while ``running``. After ``job`` there is none for `ROUND` cycles.
+    ask : In(1), index : In(range(len(NAMES)))
+        Someone wants to know a counter. They hold until the answer.
+    answered : Out(1), value : Out(64)
+        The answer, for one cycle: what had been counted when it was looked at, after it was asked for.
+
+    Cycles: an answer within `ROUND` + 3.
+    Cost: 64 bits of LUT RAM and an adder, a choice of 32 bits among the tallies, 5 bits for each counter.
+    """
+
+    def __init__(self):
+        super().__init__({
+            "clear": In(1), "running": In(1), "counts": In(counts_layout()),
+            "ask": In(1), "index": In(range(len(NAMES))), "answered": Out(1), "value": Out(COUNTER_BITS),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=unsigned(COUNTER_BITS), depth=len(NAMES), init=[])
+        read, write = memory.read_port(domain="comb"), memory.write_port()
+
+        # The counter whose turn it is. For a round after a clear, what the memory holds is of another program.
+        turn, stale = Signal(range(ROUND)), Signal(range(ROUND + 1))
+        m.d.comb += read.addr.eq(turn)
+        m.d.sync += turn.eq(Mux(turn == ROUND - 1, 0, turn + 1))
+        with m.If(self.clear):
+            m.d.sync += stale.eq(ROUND)
+        with m.Elif(stale != 0):
+            m.d.sync += stale.eq(stale - 1)
+
+        # By how much it grew.
+        grows, old = Signal(USEFUL_BITS), Signal()
+        recent = [self._recent(m, name, turn == number) for number, name in enumerate(NAMES)]
+        with m.Switch(turn):
+            for number, (amount, known) in enumerate(recent):
+                with m.Case(number):
+                    m.d.sync += grows.eq(amount)
+                    m.d.comb += old.eq(known)
+        with m.If(old):
+            m.d.sync += grows.eq(0)
+
+        # Added, a cycle later; written and told, another one later.
+        found, total = Signal(COUNTER_BITS), Signal(COUNTER_BITS + 1)
+        place, tally, wanted = Signal(range(ROUND)), Signal(), Signal()
+        m.d.sync += [
+            found.eq(read.data), place.eq(turn), tally.eq(turn >= len(PROGRAM_COUNTERS)),
+            wanted.eq(self.ask & (turn == self.index)), self.answered.eq(wanted), write.addr.eq(place),
+            self.value.eq(total | (tally & total[TALLY_BITS]).replicate(TALLY_BITS)),
+        ]
+        with m.If(stale != 0):
+            m.d.sync += found.eq(0)
+        m.d.comb += [total.eq(found + grows), write.en.eq(1), write.data.eq(self.value)]
+        return m
+
+    def _recent(self, m, name, taken):
+        """What is not yet in the memory, and whether it is nevertheless; ``taken``: now it goes there."""
+        counts = self.counts
+        if name in _STATUS:
+            kept = Signal(counts[name].shape(), name=f"kept_{name}", reset_less=True)
+            fresh = Signal(name=f"fresh_{name}")
+            with m.If(self.running & counts.job):
+                m.d.sync += [kept.eq(counts[name]), fresh.eq(1)]
+            with m.Elif(taken | self.clear):
+                m.d.sync += fresh.eq(0)
+            return kept, ~fresh
+        recent = Signal(range(ROUND + 1), name=f"recent_{name}")
+        m.d.sync += recent.eq(Mux(taken, 0, recent) + (self.running & (1 if name == "cycles" else counts[name])))
+        with m.If(self.clear):
+            m.d.sync += recent.eq(0)
+        return recent, 0

@@ -1,0 +1,198 @@
+"""Runs a program: every instruction to its unit as early as may be, and a precise end if one fails."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from ..control.instruction import (
+    INDEX_BITS,
+    INSTRUCTION_BYTES,
+    LONG_UNITS,
+    PAYLOAD_BITS,
+    SHORT_BITS,
+    ProgramFault,
+    Unit,
+    fetched_layout,
+)
+from ..control.job import TALLIES, JobStatus, StatusCode
+from .counters import ROUND
+from .station import Station, counts_layout
+
+__all__ = ["OPCODE_SCORE", "status_layout", "job_bits", "ProgramDispatch"]
+
+OPCODE_SCORE = 6
+"""The attention unit's one instruction that needs what others made at once: the log-sum-exp."""
+
+EARLY = (Unit.LINEAR, Unit.ATTENTION, Unit.VECTOR)
+"""Units that fetch weights, pages or parameters before their rows are ready."""
+
+BESIDE = {Unit.ATTENTION: (Unit.APPEND,)}
+"""Attention asks the cache itself which keys are there: its queries meet those before the step while append works."""
+
+SETTLE = 8
+"""Cycles for which nothing happens at the end of a program: what the engines told the cache has arrived."""
+
+status_layout = data.StructLayout({"has_result": 1, "address": 48, "array_useful": 48, **dict.fromkeys(TALLIES, 32)})
+"""What is told of an instruction that has ended."""
+
+ADDRESS_BITS = 48
+
+
+def job_bits(unit):
+    return PAYLOAD_BITS if unit in LONG_UNITS else SHORT_BITS
+
+
+def _holds(unit):
+    """Whether a unit's job may begin only when its rows are ready, from the opcode."""
+    if unit is Unit.ATTENTION:
+        return lambda opcode: opcode == OPCODE_SCORE
+    return lambda opcode: unit not in EARLY
+
+
+class ProgramDispatch(wiring.Component):
+    """Takes instructions in order and runs each as soon as its unit is free and what it waits for is complete.
+
+    Units run side by side, each its own instructions in order. An operation on the cache is alone with the engines of
+    the cache: those that came before it end first, and none behind it begins before it has ended.
+
+    **The end of a program** comes when all its instructions are complete. If one fails, those before it complete;
+    those behind it that have not got their rows are given up or never begin, and those that had them (what the failed
+    one makes was not among it) complete. Of several that fail the first in the program's order is told. An abort
+    gives up everything.
+
+    Members
+    -------
+    start : In(1), abort : In(1)
+        A program begins; give it up. For one cycle.
+    program : In(48)
+        Address of its first instruction; constant from ``start`` to ``ended``.
+    i : In(stream(fetched_layout)), i_fault : In(stream(ProgramFault))
+        From `InstructionFetch`.
+    fetch_idle : In(1), stop : Out(1)
+        It reads nothing any more; it shall stop.
+    linear, attention, append, cache, vector : Out(stream)
+        Descriptors of 256 bits, of vector 416.
+    linear_done, ... : In(stream(JobStatus))
+    at_work, rows_ready, unit_abort : Out(5), by `Unit`
+    appends_expected : Out(1)
+        The attention job at work waits for append instructions that are not complete.
+    quiet, settled : In(1)
+        As of `CachedEngines`.
+    completed : Out(counts_layout)
+    status_valid : Out(1), status : Out(status_layout)
+        An instruction has ended: what its status counted, and whether it has a ``result``.
+    ended : Out(1), fault : Out(ProgramFault)
+        The program is over, for one cycle, and why: OK, ABORTED, or the fault.
+
+    Cycles: an instruction leaves for its unit 4 after it came in, if both are free; one that waits learns of the
+    completion 2 after the other unit's status. Between two statuses that are taken are at least `ROUND` cycles.
+
+    Cost: five stations, a choice of one status of five, a comparator and an adder for the instruction that failed.
+    """
+
+    def __init__(self):
+        super().__init__({
+            "start": In(1), "abort": In(1), "program": In(ADDRESS_BITS),
+            "i": In(stream.Signature(fetched_layout())),
+            "i_fault": In(stream.Signature(ProgramFault)), "fetch_idle": In(1), "stop": Out(1),
+            **{unit.name.lower(): Out(stream.Signature(job_bits(unit))) for unit in Unit},
+            **{f"{unit.name.lower()}_done": In(stream.Signature(JobStatus)) for unit in Unit},
+            **{name: Out(len(Unit)) for name in ("at_work", "rows_ready", "unit_abort")}, "appends_expected": Out(1),
+            "quiet": In(1), "settled": In(1), "completed": Out(counts_layout), "status_valid": Out(1),
+            "status": Out(status_layout), "ended": Out(1), "fault": Out(ProgramFault),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        stations = {unit: Station(job_bits(unit), _holds(unit), BESIDE.get(unit, ()), unit) for unit in Unit}
+        running, aborting, complete = Signal(), Signal(), Signal()
+        # Of the first that failed; where it lies follows from its index.
+        failure, failed = Signal(ProgramFault), Signal()
+        m.d.comb += [failed.eq(failure.code != StatusCode.OK), self.stop.eq(running & (failed | aborting)),
+                     *(self.fault[name].eq(failure[name]) for name, _ in ProgramFault if name != "instruction")]
+        with m.If(failed):
+            m.d.comb += self.fault.instruction.eq(self.program + (failure.index << exact_log2(INSTRUCTION_BYTES)))
+        with m.If(aborting & ~failed):
+            m.d.comb += self.fault.code.eq(StatusCode.ABORTED)
+        for unit, station in stations.items():
+            m.submodules[unit.name.lower()] = station
+            job = getattr(self, unit.name.lower())
+            wiring.connect(m, station.job, wiring.flipped(job))
+            m.d.comb += [
+                station.completed.eq(self.completed), station.units_at_work.eq(self.at_work),
+                station.doom.everything.eq(aborting),
+                station.doom.valid.eq(failed), station.doom.index.eq(failure.index),
+                self.at_work[unit.value].eq(station.at_work),
+                self.rows_ready[unit.value].eq(station.rows_ready & station.at_work),
+                self.unit_abort[unit.value].eq(station.abort),
+            ]
+        attention, append, cache = (stations[unit] for unit in (Unit.ATTENTION, Unit.APPEND, Unit.CACHE))
+        m.d.comb += [
+            self.appends_expected.eq(attention.expects[Unit.APPEND.value]),
+            *(stations[unit].may.eq(1) for unit in (Unit.LINEAR, Unit.VECTOR)),
+            *(station.may.eq(self.settled) for station in (attention, append)),
+            cache.may.eq(attention.empty & append.empty & self.quiet & self.settled),
+        ]
+
+        # In. An instruction of the cache's engines stays here while an operation waits or works.
+        arrives = self.i.payload
+        blocked = ~cache.empty & ((arrives.unit == Unit.ATTENTION) | (arrives.unit == Unit.APPEND))
+        may_pass = running & ~self.stop & ~blocked
+        ready = Signal()
+        for unit, station in stations.items():
+            mine = arrives.unit == unit
+            m.d.comb += [station.i.payload.eq(arrives), station.i.valid.eq(self.i.valid & may_pass & mine)]
+            with m.If(mine):
+                m.d.comb += ready.eq(station.i.ready)
+        m.d.comb += [self.i.ready.eq(ready & may_pass), self.i_fault.ready.eq(running & ~self.stop)]
+        with m.If(self.i.valid & self.i.ready & arrives.last):
+            m.d.sync += complete.eq(1)
+
+        # An instruction that is itself at fault comes behind all that the units have.
+        with m.If(self.i_fault.valid & self.i_fault.ready):
+            m.d.sync += [failure[name].eq(self.i_fault.payload[name]) for name, _ in ProgramFault
+                         if name != "instruction"]
+        self._statuses(m, stations, failure)
+
+        # The end.
+        empty = Cat(station.empty for station in stations.values()).all()
+        over = (complete | failed | aborting) & empty & self.fetch_idle & self.quiet & self.settled
+        still = Signal(range(SETTLE))
+        with m.If(self.abort & running):
+            m.d.sync += aborting.eq(1)
+        m.d.sync += still.eq(Mux(running & over, still + 1, 0))
+        m.d.comb += self.ended.eq(running & over & still.all())
+        with m.If(self.ended):
+            m.d.sync += running.eq(0)
+        with m.If(self.start):
+            m.d.sync += [running.eq(1), aborting.eq(0), complete.eq(0), failure.eq(0), self.completed.eq(0)]
+        return m
+
+    def _statuses(self, m, stations, failure):
+        """One in `ROUND` cycles, so that its counts are added up; of several that wait, that of the first unit."""
+        pause = Signal(range(ROUND + 1))
+        taken = Signal(len(Unit))
+        status, index, detail = self.status, Signal(INDEX_BITS), Signal(8)
+        code = Signal(StatusCode)
+        for unit, station in stations.items():
+            done, number = getattr(self, f"{unit.name.lower()}_done"), unit.value
+            mine = taken[number]
+            before = Cat(getattr(self, f"{other.name.lower()}_done").valid for other in Unit if other.value < number)
+            m.d.comb += [done.ready.eq(~before.any() & (pause == 0)), mine.eq(done.valid & done.ready),
+                         station.finished.eq(mine)]
+            with m.If(mine):
+                m.d.comb += [*(status[name].eq(done.payload[name]) for name in ("address", "array_useful", *TALLIES)),
+                             code.eq(done.payload.code), detail.eq(done.payload.detail), index.eq(station.work.index)]
+            m.d.sync += self.completed[number].eq(self.completed[number] + (mine & (code == StatusCode.OK)))
+        with m.If(taken.any()):
+            m.d.sync += pause.eq(ROUND)
+        with m.Elif(pause != 0):
+            m.d.sync += pause.eq(pause - 1)
+        m.d.comb += [self.status_valid.eq(taken.any()),
+                     status.has_result.eq(taken[Unit.CACHE.value] & (code == StatusCode.OK))]
+        with m.If(taken.any() & (code != StatusCode.OK) & (code != StatusCode.ABORTED)
+                  & ((failure.code == StatusCode.OK) | (index < failure.index))):
+            m.d.sync += [failure.code.eq(code), failure.detail.eq(detail), failure.address.eq(status.address),
+                         failure.index.eq(index),
+                         failure.unit.eq(sum(Mux(taken[unit.value], unit.value, 0) for unit in Unit)[:3])]

@@ -1,0 +1,111 @@
+"""Packets of elements from words of one length to words of another, a pair of elements a cycle."""
+
+from amaranth.hdl import Module, Mux, Shape, Signal, Value, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .gearbox import word
+
+__all__ = ["SerialGearbox"]
+
+
+class SerialGearbox(wiring.Component):
+    """Does what `Gearbox` does, at a fraction of its speed and cost.
+
+    ::
+
+        i -> word -> choice of a pair -> into its place -> o
+
+    **Throughput**: two elements a cycle where they lie in one pair (elements 2 n and 2 n + 1) of both words, else one.
+    So words of P elements in one or two bytes each take at most P cycles. No bubbles between words or packets.
+
+    **Stalls**: ``i.ready`` depends on ``o.ready``; ``o`` is a register.
+
+    **Cost**: a choice of one of ``inputs / 2`` pairs; registers of both words. 88 LUTs of ECP5 with 8 bytes each.
+
+    Parameters
+    ----------
+    element : shape-like
+        Of an element; a byte by default.
+    inputs, outputs : int
+        Elements in an input word and in an output word: even, at least 2.
+
+    Attributes
+    ----------
+    latency : int
+        Cycles from the transfer of a word of two elements, which completes a word, to ``o.valid``: 2.
+
+    Members
+    -------
+    i : In(stream) of `word` (element, inputs)
+    o : Out(stream) of `word` (element, outputs)
+    take : In(range(outputs + 1))
+        As of `Gearbox`.
+    skip : In(range(inputs))
+        With each word at ``i``: so many of its ``count`` elements, in front, are left out; not all of them.
+    idle : Out(1)
+        Nothing is inside.
+    """
+
+    latency = 2
+
+    def __init__(self, element=unsigned(8), inputs=8, outputs=8):
+        for name, value in (("inputs", inputs), ("outputs", outputs)):
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"gearbox {name} must be an even integer, not {value!r}")
+            if value < 2 or value % 2:
+                raise ValueError(f"gearbox {name} must be even and at least 2, not {value!r}")
+        if Shape.cast(element).width == 0:
+            raise ValueError(f"gearbox element must have bits, not {element!r}")
+        self.element, self.inputs, self.outputs = element, inputs, outputs
+        super().__init__({
+            "i": In(stream.Signature(word(element, inputs))),
+            "o": Out(stream.Signature(word(element, outputs))),
+            "take": In(range(outputs + 1)), "skip": In(range(inputs)), "idle": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        out = self.o.payload
+        held, full = Signal(self.i.payload.shape(), reset_less=True), Signal()
+        place, filled = Signal(range(self.inputs)), Signal(range(self.outputs))     # of the next element, in both words
+        place_after, filled_after = Signal.like(held.count), Signal.like(out.count)
+        moves, pair, word_in, word_out = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            moves.eq(full & (~self.o.valid | self.o.ready)),
+            # At even places there are two elements, and room for two, unless the rest is one.
+            pair.eq(~place[0] & (place[1:] != held.count[1:]) & ~filled[0] & (filled[1:] != self.take[1:])),
+            place_after.eq(place + Mux(pair, 2, 1)), filled_after.eq(filled + Mux(pair, 2, 1)),
+            word_in.eq(place_after == held.count),
+            word_out.eq((filled_after == self.take) | word_in & held.last),
+            self.i.ready.eq(~full | moves & word_in),
+            self.idle.eq(~full & ~self.o.valid & (filled == 0)),
+        ]
+        with m.If(self.i.ready):
+            m.d.sync += [full.eq(self.i.valid), held.eq(self.i.payload), place.eq(self.skip)]
+        with m.Elif(moves):
+            m.d.sync += place.eq(place_after)
+        with m.If(moves):
+            m.d.sync += [self.o.valid.eq(word_out), out.count.eq(filled_after), out.last.eq(word_in & held.last),
+                         filled.eq(Mux(word_out, 0, filled_after))]
+        with m.Elif(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+
+        width = Shape.cast(self.element).width
+        low_high = Value.cast(held.data).word_select(place[1:], 2 * width)
+        high = low_high[width:]
+        single = Mux(place[0], high, low_high[:width])      # of a pair the lower one, its place is even
+        data = Value.cast(out.data)
+        for index in range(self.outputs):
+            lane, odd = data.word_select(index, width), index % 2
+            here = filled[1:] == index // 2
+            if odd:
+                here &= filled[0] | pair
+            else:
+                here &= ~filled[0]
+            # What a word does not fill reads 0. (In this order it is a reset, and costs nothing.)
+            with m.If(moves & (filled == 0) & ~here):
+                m.d.sync += lane.eq(0)
+            with m.Elif(moves & here):
+                m.d.sync += lane.eq(Mux(filled[0], single, high) if odd else single)
+        return m

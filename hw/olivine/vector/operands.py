@@ -1,0 +1,130 @@
+"""What a job reads, put together to words of operands, part by part."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..memory.realign import words
+from .descriptor import VectorOp
+from .formats import CONTAINER_BITS, LINEAR_BITS, RESIDUAL_BITS, word_place
+from .passes import pass_layout
+from .pipeline import PARAMETER_BITS
+from .plan import is_norm, plan_layout
+
+__all__ = ["elements", "operand_layout", "counted", "Operands"]
+
+
+def elements(config):
+    """A part of a word as it lies in memory."""
+    return data.ArrayLayout(signed(LINEAR_BITS), config.vector_lanes)
+
+
+def operand_layout(config):
+    """A part of a channel of P rows: what its pass needs of it. ``place.valid`` is 0, whoever takes it sets it.
+    ``end`` with the word's last part, ``final`` in the job's last pass."""
+    parameter = signed(PARAMETER_BITS)
+    return data.StructLayout({
+        "second": 1, "final": 1, "end": 1, "part": range(config.vector_cycles), "place": word_place(config),
+        "index": 20, "x": elements(config), "r": elements(config),
+        "residual": data.ArrayLayout(signed(RESIDUAL_BITS), config.vector_lanes),
+        "gamma": parameter, "beta": parameter})
+
+
+def counted(config, part, rows):
+    """Which of a part's rows are among the first ``rows``."""
+    lanes = config.vector_lanes
+    return Cat((part * lanes if config.vector_cycles > 1 else 0) + lane < rows for lane in range(lanes))
+
+
+class Operands(wiring.Component):
+    """Joins the streams of x, r and norm parameters, word by word, pass by pass.
+
+    Members
+    -------
+    plan : In
+    i_pass : In(stream(pass_layout))
+        Taken with the pass's last part.
+    i_x, i_r, i_t : In(stream(words))
+        Whole beats: a word of x or r, half a word of residuals, parameters of P / 2 channels.
+    o : Out(stream(operand_layout))
+        The parts of a word, in order; rows of x are moved round by the job's rotation. ``place.last`` with a pass's
+        last word. Not in ROTATE.
+
+    Latency: none. Throughput: a part a cycle; with residuals a word takes two cycles at least.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        beats = stream.Signature(words(config.bus_bytes))
+        super().__init__({
+            "plan": In(plan_layout(config)), "i_pass": In(stream.Signature(pass_layout(config))),
+            "i_x": In(beats), "i_r": In(beats), "i_t": In(beats), "o": Out(stream.Signature(operand_layout(config))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, plan, job = self.config, self.plan, self.plan.job
+        now, word, lanes = self.i_pass.payload, self.o.payload, config.vector_lanes
+        index, last, moves = Signal.like(job.channels), Signal(), Signal()
+        part, end = Signal(range(config.vector_cycles)), Signal()
+
+        # What this pass reads.
+        residual = job.op == VectorOp.RESIDUAL.value
+        wants_x, wants_pair, wants_one, wants_t = (Signal(name=f"wants_{name}") for name in ("x", "pair", "one", "t"))
+        m.d.comb += [
+            wants_x.eq(~now.second & (plan.reads_x | (job.op == VectorOp.GATHER.value))),
+            wants_pair.eq(residual & (now.second | plan.reads_r)), wants_one.eq(job.op == VectorOp.GATE.value),
+            wants_t.eq(now.second & is_norm(job)),
+        ]
+        beat = self.i_r.payload.data.as_value()
+        containers, has_residuals, takes_half, ends_beat = self._containers(m, part, beat, wants_pair, moves & end)
+
+        # Parameters leave their beat one by one.
+        slots = config.bus_bytes // 4
+        slot = Signal(range(max(slots, 2)))
+        parameter = self.i_t.payload.data.as_value().word_select(slot, 2 * PARAMETER_BITS)
+        with m.If(moves & end & wants_t):
+            m.d.sync += slot.eq(Mux(last | (slot == slots - 1), 0, slot + 1))
+
+        x = self.i_x.payload.data.as_value()
+        first = Signal(range(config.rows))
+        m.d.comb += [
+            first.eq(part * lanes - job.rotation if config.vector_cycles > 1 else -job.rotation),
+            *(word.x[lane].eq(x.word_select((first + lane)[:len(first)], LINEAR_BITS)) for lane in range(lanes)),
+            end.eq(part == config.vector_cycles - 1), last.eq(index + 1 == job.channels),
+            self.o.valid.eq(self.i_pass.valid & (self.i_x.valid | ~wants_x) & (self.i_t.valid | ~wants_t)
+                            & (has_residuals | ~wants_pair) & (self.i_r.valid | ~wants_one)
+                            & (job.op != VectorOp.ROTATE.value)),
+            moves.eq(self.o.valid & self.o.ready),
+            self.i_pass.ready.eq(moves & end & last), self.i_x.ready.eq(moves & end & wants_x),
+            self.i_r.ready.eq(takes_half | (moves & ((wants_pair & ends_beat) | (wants_one & end)))),
+            self.i_t.ready.eq(moves & end & wants_t & (last | (slot == slots - 1))),
+            word.second.eq(now.second), word.final.eq(now.final), word.end.eq(end), word.part.eq(part),
+            word.index.eq(index), word.place.last.eq(last), word.place.counted.eq(counted(config, part, now.rows)),
+            word.r.eq(beat.word_select(part, LINEAR_BITS * lanes)),
+            word.gamma.eq(parameter[:PARAMETER_BITS]), word.beta.eq(parameter[PARAMETER_BITS:]),
+            *(word.residual[lane].eq(Mux(wants_pair, containers.word_select(lane, CONTAINER_BITS)[:RESIDUAL_BITS], 0))
+              for lane in range(lanes)),
+        ]
+        if config.vector_cycles > 1:
+            with m.If(moves):
+                m.d.sync += part.eq(part + 1)
+        with m.If(moves & end):
+            m.d.sync += index.eq(Mux(last, 0, index + 1))
+        return m
+
+    def _containers(self, m, part, beat, wants_pair, moves):
+        """Containers of a part, whether they are here, whether half of them is taken, whether a beat ends with them."""
+        if self.config.vector_cycles > 1:
+            # A beat is half the parts of a word.
+            half = part[:len(part) - 1]
+            containers = beat.word_select(half, CONTAINER_BITS * self.config.vector_lanes) if len(half) else beat
+            return containers, self.i_r.valid, 0, half.all() if len(half) else 1
+        # The first half of a word waits for the second.
+        half, has_half = Signal(len(beat)), Signal()
+        takes_half = self.i_r.valid & self.i_pass.valid & wants_pair & ~has_half
+        with m.If(takes_half):
+            m.d.sync += [half.eq(beat), has_half.eq(1)]
+        with m.If(moves):
+            m.d.sync += has_half.eq(0)
+        return Cat(half, beat), self.i_r.valid & has_half, takes_half, 1

@@ -1,0 +1,63 @@
+"""Measures a board's memory in simulation: ``python -m tests.board.measure [FILE]`` writes ``FILE``, by default the
+records that docs/board-memory.md quotes."""
+
+import json
+import sys
+from pathlib import Path
+
+import olivine
+from olivine.board.dram_parts import SDRAM_PARTS
+from olivine_host.fpga.litedram import sdr_core
+
+from tests.board.dram_bench import dram_design
+from tests.simulate import build_root, run
+
+__all__ = ["measure", "POINTS", "FIGURES"]
+
+FIGURES = Path(__file__).parents[2] / "docs" / "figures" / "board-memory.json"
+
+POINTS = ((75_000_000, 40_000), (100_000_000, 40_000), (100_000_000, 20_000))
+"""Clock of the memory, hertz; period of the core's clock, ps."""
+
+
+def measure(clk_freq, core_ps, total=1 << 16, only=(), part="sdr-32m"):
+    """Records of one point: share of the peak of 2 bytes a clock by pattern, latency of a read.
+
+    Parameters
+    ----------
+    clk_freq : int
+        Of the memory, hertz.
+    core_ps : int
+        Period of the core's clock.
+    total : int
+        Bytes a pattern moves.
+    only : sequence of str
+        Names of patterns; all if empty.
+    part : str
+    """
+    core = sdr_core(SDRAM_PARTS[part], clk_freq)
+    file = build_root() / "board-memory.json"
+    file.unlink(missing_ok=True)
+    run(dram_design(core), "tb.board.dram_speed", simulator="verilator", expected=1, parameters={
+        "core_ps": core_ps, "dram_ps": round(1e12 / clk_freq / 2) * 2, "total": total, "records": file,
+        "only": " ".join(only)})
+    point = {"part": part, "version": olivine.__version__, "memory_mhz": clk_freq / 1e6, "core_mhz": 1e6 / core_ps,
+             "cas": core.cas}
+    records = []
+    for record in json.loads(file.read_text()):
+        record = {"name": record.pop("name"), **point, **record}
+        if "bytes" in record:
+            record["bytes_per_second"] = round(record["bytes"] / record["clocks"] * clk_freq)
+        records.append(record)
+    return records
+
+
+def main(file=FIGURES):
+    records = [record for point in POINTS for record in measure(*point)]
+    Path(file).write_text(json.dumps(records, indent=2) + "\n")
+    for record in records:
+        print(*(f"{key}={value}" for key, value in record.items()))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,71 @@
+"""The whole board's top on the pins of its platforms, as far as the build plan shows it; a stub is its core."""
+
+import re
+from pathlib import Path
+
+import olivine
+import pytest
+from olivine.board import pins
+from olivine.bridge.uart import divisor_of
+from olivine.config import PRESETS
+from olivine_host.fpga import flow
+from olivine_host.fpga.boards import BAUDS, board_baud, board_design
+
+from tests.board.stub import StubTop
+
+pytest.importorskip("litedram", reason="needs LiteDRAM: pip install '.[fpga]'")
+pytest.importorskip("amaranth_boards", reason="needs amaranth-boards: pip install '.[fpga]'")
+
+TINY = PRESETS["tiny"]
+
+
+@pytest.fixture
+def plan(monkeypatch):
+    monkeypatch.setattr(pins, "BoardTop", StubTop)
+    return lambda board, mhz=None: flow.prepare(board_design(board, "core", TINY, mhz=mhz))
+
+
+def test_ulx3s(plan):
+    made = plan("ulx3s-85f")
+    lpf, text = made.files["top.lpf"], made.files["top.il"]
+    for port, site in (("clk25_0__io", "G2"), ("uart_0__rx__io", "M1"), ("uart_0__tx__io", "L4"),
+                       ("sdram_0__clk__io", "F19"), ("sdram_0__dq__io[0]", "J16"), ("led_0__io", "B2"),
+                       ("led_3__io", "D2")):
+        assert f'LOCATE COMP "{port}" SITE "{site}";' in lpf, port
+    # Place and route derives all other clocks from this one.
+    assert re.findall("FREQUENCY.*", lpf) == ['FREQUENCY PORT "clk25_0__io" 25000000.0 HZ;']
+    assert len(re.findall(r"cell \\EHXPLLL ", text)) == 1 and len(re.findall(r"cell \\olivine_dram ", text)) == 1
+    assert len(re.findall(r"cell \\ODDRX1F ", text)) == 1, "the memory's clock pin"
+    assert "olivine_dram.v" in made.files and made.design.baud == 3_000_000
+    # A folder of this machine would make other bytes elsewhere; the stub's is a test's.
+    assert str(Path(olivine.__file__).parents[1]) not in text
+
+
+def test_ecpix5(plan):
+    made = plan("ecpix5-85f")
+    lpf, text = made.files["top.lpf"], made.files["top.il"]
+    for port, site in (("clk100_0__io", "K23"), ("uart_0__rx__io", "R26"), ("uart_0__tx__io", "R24"),
+                       ("rgb_led_0__g__io", "R21")):
+        assert f'LOCATE COMP "{port}" SITE "{site}";' in lpf, port
+    assert len(re.findall(r"cell \\EHXPLLL ", text)) == 1 and "olivine_dram.v" not in made.files
+
+
+def test_frequencies(plan):
+    """Another clock, another baud rate, and the controller that the memory's clock needs."""
+    assert plan("ulx3s-85f", 50).design.baud == 2_000_000
+    with pytest.raises(ValueError, match="cannot be made from 25 MHz"):
+        plan("ulx3s-85f", 2)
+
+
+@pytest.mark.parametrize("mhz", [10, 25, 40, 50, 60, 62.5, 66.667, 75, 80, 100, 125])
+def test_every_clock_has_a_baud_rate(mhz):
+    baud = board_baud(mhz * 1e6)
+    assert baud in BAUDS and divisor_of(mhz * 1e6, baud) >= 8
+    for better in BAUDS[:BAUDS.index(baud)]:
+        with pytest.raises(ValueError):
+            divisor_of(mhz * 1e6, better)
+
+
+def test_no_baud_rate():
+    with pytest.raises(ValueError, match="a clock of 0.5 MHz makes none of the serial rates 3000000"):
+        board_baud(0.5e6)

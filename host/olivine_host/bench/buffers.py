@@ -12,17 +12,17 @@ from olivine.attention.layout import (
     O_BITS,
     SCORE_BITS,
     SUM_BITS,
-    bounds_layout,
     factors_layout,
     mask_address,
-    record_layout,
     slots,
     tree_address,
 )
 from olivine.attention.queries import query_words
+from olivine.attention.results import kept_layout
 from olivine.attention.segments import kept_layouts
 from olivine.attention.sequencer import probability_words
-from olivine.attention.table import page_layout
+from olivine.attention.table import fetched_layout, ordered_layout
+from olivine.attention.walk import kept_bounds
 from olivine.config import PROBABILITY_BITS, ROW_BITS
 from olivine.memory.realign import rotated_beats
 
@@ -55,14 +55,14 @@ def attention_buffers(config):
         "factors": (slots(config), width(factors_layout(config))),
         "O": (config.state_words, O_BITS * rows),
         "results": (2 * lanes, O_BITS * rows),
-        "m, l and LSE to be written": (CHUNKS * config.contexts, width(record_layout(config))),
-        "what rows see": (CHUNKS * config.contexts, width(bounds_layout(config))),
-        "pages, for those who fetch them": (PAGES, width(page_layout(config))),
-        "pages, for the order of steps": (PAGES, width(page_layout(config))),
+        "m, l and LSE to be written": (CHUNKS * config.contexts, width(kept_layout(config))),
+        "what rows see": (CHUNKS * config.contexts, width(kept_bounds(config))),
+        "pages, for those who fetch them": (PAGES, width(fetched_layout(config))),
+        "pages, for the order of steps": (PAGES, width(ordered_layout(config))),
         "beats of pages": (PAGE_QUEUE_BEATS, beat),
         "beats of queries": (QUERY_QUEUE_BEATS, beat),
         "beats of the table": (TABLE_QUEUE_BEATS, beat),
-        "segments": (SEGMENTS, sum(width(layout) for layout in kept_layouts(config))),
+        "segments": (2 * SEGMENTS, max(width(layout) for layout in kept_layouts(config))),
         "which rows see a segment": (1 << mask_address(config).size, rows),
         "token trees": (1 << tree_address(config).size, rows),
         **{f"{name} of cells, bank {bank}": (config.cells, bits) for bank in range(BANKS) for name, bits in (

@@ -30,7 +30,7 @@ from .plan import Planner, address_bits
 from .queries import QueryAddresses
 from .results import ResultBlocks
 from .sequencer import tile_tag
-from .table import ChunkFan, Elements
+from .table import ChunkFan, Elements, fetched_layout, ordered_layout
 from .walk import TableWalk
 
 __all__ = ["check_config", "AttentionEngine"]
@@ -167,12 +167,9 @@ class AttentionEngine(wiring.Component):
         queries, pages = fresh("queries", QueryAddresses(config)), fresh("pages", PageAddresses(config))
         blocks, datapath = fresh("blocks", ResultBlocks(config)), fresh("datapath", Datapath(config))
         hitters = fresh("hitters", HitterUnit(config))
-        # Of pages the fetch needs to know where they lie; who orders the steps, which they are.
         page, log_lanes = table.o_page.payload, config.lanes.bit_length() - 1
-        fetched = fresh("fetched", Queue(data.StructLayout({"addr": page.addr.shape(), "keys": page.keys.shape()}),
-                                         PAGES))
-        met = fresh("met", Queue(data.StructLayout({
-            "keys": page.keys.shape(), "number": range(config.table_entries), "segment": page.segment.shape()}), PAGES))
+        fetched = fresh("fetched", Queue(fetched_layout(config), PAGES))
+        met = fresh("met", Queue(ordered_layout(config), PAGES))
         tiles = fresh("tiles", Queue(tile_layout(config), TILES))
         width = address_bits(config)
         read_gate = fresh("read_gate", CommandGate(width, config.windows, False, addr_width, len(readers)))

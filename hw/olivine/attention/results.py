@@ -17,7 +17,7 @@ from .replay import ReplayQueue
 from .state import record_place
 from .table import chunk_layout
 
-__all__ = ["result_layout", "block_layout", "ResultBlocks", "ResultPacker"]
+__all__ = ["result_layout", "block_layout", "ResultBlocks", "ResultPacker", "kept_layout"]
 
 
 def result_layout(config):

@@ -9,7 +9,7 @@ from .descriptor import BASE_BYTES, SEGMENTS
 from .layout import CHUNKS, GROUPS, POSITION_BITS
 from .plan import address_bits
 
-__all__ = ["PAGE_BITS", "chunk_layout", "page_layout", "params_layout", "Elements", "ChunkFan"]
+__all__ = ["PAGE_BITS", "chunk_layout", "page_layout", "fetched_layout", "ordered_layout", "params_layout", "Elements", "ChunkFan"]
 
 PAGE_BITS = 20
 """Counts pages (or partial results) of a group."""
@@ -38,6 +38,19 @@ def page_layout(config):
     return data.StructLayout({"addr": address_bits(config), "keys": range(config.lanes + 1),
                               "position": signed(POSITION_BITS),    # of its first key
                               "segment": range(SEGMENTS)})
+
+
+def fetched_layout(config):
+    """Of a page what its fetch needs to know: where it lies."""
+    page = page_layout(config)
+    return data.StructLayout({name: page[name].shape for name in ("addr", "keys")})
+
+
+def ordered_layout(config):
+    """Of a page what the order of steps needs to know: which it is."""
+    page = page_layout(config)
+    return data.StructLayout({
+        "keys": page["keys"].shape, "number": range(config.table_entries), "segment": page["segment"].shape})
 
 
 params_layout = data.StructLayout({"score_mult": 16, "score_shift": 6, "o_mult": 16, "o_shift": 6,

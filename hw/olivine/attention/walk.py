@@ -22,7 +22,13 @@ from .segments import SegmentWalk
 from .table import chunk_layout, page_layout, params_layout
 from .trees import TreeMasks
 
-__all__ = ["TableWalk"]
+__all__ = ["TableWalk", "kept_bounds"]
+
+
+def kept_bounds(config):
+    """Of `bounds_layout` what is stored: places on chip, and past all of them."""
+    places = place_bits(config)
+    return data.ArrayLayout(data.StructLayout({"low": places, "high": places}), config.rows)
 
 
 class TableWalk(wiring.Component):
@@ -316,11 +322,10 @@ class TableWalk(wiring.Component):
             limit.eq(Mux(plan.cached, no_bound, entry.keys)), upper.eq(Mux(plan.tree, entry.position, past)),
             high.eq(Mux(~(plan.causal | plan.tree) | (upper > limit), limit, Mux(upper < 0, 0, upper))),
         ]
-        kept = data.StructLayout({"low": places, "high": places})
-        of_rows = data.ArrayLayout(kept, config.rows)
+        of_rows = kept_bounds(config)
         m.submodules.memory = memory = Memory(shape=of_rows, depth=CHUNKS * config.contexts, init=[])
         write, read = memory.write_port(), memory.read_port()
-        bounds, seen = Signal(of_rows), Signal(kept)
+        bounds, seen = Signal(of_rows), Signal(of_rows.elem_shape)
         for index in range(config.rows):
             m.d.comb += [self.bounds[index][name].eq(read.data[index][name]) for name in ("low", "high")]
         m.d.comb += [

@@ -58,7 +58,7 @@ ARRAY_MHZ = 125.0
 
 PNR = {
     "pnr-array": PnrEntry("the array alone", _unit("array", ARRAY_MHZ), ARRAY_MHZ),
-    "pnr-attention": PnrEntry("the attention engine alone", _unit("attention_engine", 75.0), 75.0),
+    "pnr-attention": PnrEntry("the attention engine alone", _unit("attention_engine", 100.0), 100.0),
     "pnr-linear": PnrEntry("the linear engine alone", _unit("linear", 75.0), 75.0),
     "pnr-core-ulx3s": PnrEntry("the whole accelerator on the ULX3S", _core, None),
     **{f"growth-p{rows}-l{lanes}": PnrEntry(f"an array of {rows} rows and {lanes} lanes",

@@ -70,16 +70,16 @@ class ArrayRow(wiring.Component):
     o : Out(ArrayLayout(signed(32), columns))
         The leading lanes of the shadow set; with ``pairs`` each the sum of two.
 
-    Latency: a product stands at the adder a cycle after its operands, on ECP5 `MULTIPLY_CYCLES` after them.
+    Latency: a product stands at the adder a cycle after ``lane``, on ECP5 `MULTIPLY_CYCLES` after it.
 
-    Cost: L multipliers (``folded``), 2 * width * L flip-flops; on ECP5 a LUT for each of these and a flip-flop for each
-    control of `GROUP` lanes. Nothing of it has a reset: what counts is in the controls.
+    Cost: L multipliers (``folded``), 2 * width * L flip-flops; on ECP5 a LUT for each of these, and flip-flops for each
+    control and the row's operand of `GROUP` lanes. Nothing of it has a reset: what counts is in the controls.
     """
 
-    def __init__(self, lanes, element, columns, width):
-        self.lanes, self.element, self.columns, self.width = lanes, element, columns, width
+    def __init__(self, lanes, element, columns, width, sites=()):
+        self.lanes, self.element, self.columns, self.width, self.sites = lanes, element, columns, width, sites
         super().__init__({
-            "row": In(signed(ROW_BITS)),
+            "take": In(1), "row": In(signed(ROW_BITS)),
             "lane": In(data.ArrayLayout(lane_shape(element), lanes)),
             "accumulate": In(1), "clear": In(1), "load": In(1), "pairs": In(1),
             "o": Out(data.ArrayLayout(signed(ACCUMULATOR_BITS), columns)),
@@ -105,13 +105,15 @@ class ArrayRow(wiring.Component):
 
     def _plain(self, m):
         """Each lane's sum, and when it goes to the shadow set."""
-        accumulate, clear, load = Signal(), Signal(), Signal()
+        accumulate, clear, load, row = Signal(), Signal(), Signal(), Signal.like(self.row, reset_less=True)
         m.d.sync += [accumulate.eq(self.accumulate), clear.eq(self.clear), load.eq(self.load)]
+        with m.If(self.take):
+            m.d.sync += row.eq(self.row)
         sums = []
         for lane in range(self.lanes):
             factor = Signal(product_shape(self.element), name=f"product_{lane}", reset_less=True)
             total = Signal(signed(self.width), name=f"sum_{lane}", reset_less=True)
-            m.d.sync += factor.eq(product(self.element, self.row, self.lane[lane]))
+            m.d.sync += factor.eq(product(self.element, row, self.lane[lane]))
             with m.If(accumulate):
                 m.d.sync += total.eq(Mux(clear, 0, total) + factor)
             sums.append((total, load))
@@ -122,10 +124,12 @@ class ArrayRow(wiring.Component):
         copies = -(-self.lanes // GROUP)
         accumulate, clear, load = (ecp5.spread(m, getattr(self, name), copies, name)
                                    for name in ("accumulate", "clear", "load"))
+        rows = ecp5.spread(m, self.row, copies, "row", self.take)
         sums = []
         for lane in range(self.lanes):
             group = lane // GROUP
-            factor = ecp5.multiply(m, self.row, self.lane[lane], f"product_{lane}")
+            factor = ecp5.multiply(m, rows[group], self.lane[lane], f"product_{lane}",
+                                   self.sites[lane] if self.sites else None)
             total = Signal(signed(self.width), name=f"sum_{lane}", reset_less=True)
             with m.If(accumulate[group]):
                 m.d.sync += total.eq(ecp5.add_or_load(m, clear[group], total, factor, f"sum_{lane}"))
@@ -182,7 +186,7 @@ class OliveArray(wiring.Component):
         # Tags as they pass the operand, product and accumulator registers.
         operand, factor, total = (Signal.like(self.step, name=f"{stage}_tags")
                                   for stage in ("operand", "product", "sum"))
-        row, lane = Signal.like(self.row, name="row_operand"), Signal.like(self.lane, name="lane_operand")
+        lane = Signal.like(self.lane, name="lane_operand")
         m.d.sync += operand.eq(self.step)
         before = operand
         for stage in range(ecp5.MULTIPLY_CYCLES - 1 if in_cells(self.element, platform) else 0):
@@ -191,7 +195,7 @@ class OliveArray(wiring.Component):
             before = later
         m.d.sync += [factor.eq(before), total.eq(factor)]
         with m.If(self.step.valid):
-            m.d.sync += [row.eq(self.row), lane.eq(self.lane)]
+            m.d.sync += lane.eq(self.lane)
         load = Signal()
         m.d.comb += load.eq(total.valid & total.last)
 
@@ -206,11 +210,14 @@ class OliveArray(wiring.Component):
                          left.eq(Mux(total.pairs, self.drain_cycles // 2, self.drain_cycles)
                                  if self.element == "exponent" else self.drain_cycles)]
 
-        width = sum_bits(self.steps)
+        width, sites = sum_bits(self.steps), ecp5.multiplier_sites(platform)
+        # Too large for the die: others will say so.
+        sites = sites[:self.rows * self.lanes] if self.rows * self.lanes <= len(sites) else []
         for index in range(self.rows):
-            m.submodules[f"row_{index}"] = part = ArrayRow(self.lanes, self.element, self.columns, width)
+            m.submodules[f"row_{index}"] = part = ArrayRow(self.lanes, self.element, self.columns, width,
+                                                           sites[index::self.rows])
             m.d.comb += [
-                part.row.eq(row[index]), part.lane.eq(lane),
+                part.take.eq(self.step.valid), part.row.eq(self.row[index]), part.lane.eq(lane),
                 part.accumulate.eq(before.valid), part.clear.eq(before.first),
                 part.load.eq(factor.valid & factor.last), part.pairs.eq(pairs),
                 *(drain.data[column][index].eq(part.o[column]) for column in range(self.columns)),

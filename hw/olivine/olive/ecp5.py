@@ -3,6 +3,7 @@
 * `multiply`: MULT18X18D with its own input and output registers. Yosys packs no flip-flop into a multiplier.
 * `add_or_load`: ``factor`` or ``total + factor`` in a carry chain and nothing else. Yosys puts a LUT a bit before it.
 * `spread`: a register in several copies, each with its share of the readers. Yosys merges equal flip-flops.
+* `multiplier_sites`: where on the die the multipliers of the array go, so that each stands beside those that it feeds.
 
 Who elaborates chooses: for an Amaranth platform of family ``"ecp5"`` the array is made of these cells, otherwise of
 plain Amaranth. `TARGET` stands for such a platform where there is no board.
@@ -13,8 +14,8 @@ The cells are Lattice's (FPGA-TN-02205 for the multiplier); their simulation mod
 
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Signal, Value, signed
 
-__all__ = ["TARGET", "is_target", "MULTIPLIER_BITS", "MULTIPLY_CYCLES", "ADD_OR_LOAD", "multiply", "add_or_load",
-           "spread"]
+__all__ = ["TARGET", "is_target", "multiplier_sites", "MULTIPLIER_BITS", "MULTIPLY_CYCLES", "ADD_OR_LOAD", "multiply",
+           "add_or_load", "spread"]
 
 MULTIPLIER_BITS = 18
 """Width of an input of MULT18X18D."""
@@ -43,11 +44,29 @@ def is_target(platform):
     return getattr(platform, "family", None) == TARGET.family
 
 
-def multiply(m, a, b, name):
-    """Product of two signed values of up to 18 bits, `MULTIPLY_CYCLES` after them. One MULT18X18D, no reset.
+def multiplier_sites(platform):
+    """Names that nextpnr has for the die's multipliers, in the order in which the array's lanes use them; none if the
+    die is not known.
+
+    Four stand together in a block; 13 blocks make a row across the die, and there are three rows. The order begins at
+    the die's middle and winds through the rows, so that the next element is a neighbour, and the end, which is left to
+    others, is in the middle again.
+    """
+    if getattr(platform, "device", None) != "LFE5U-85F":
+        return []
+    blocks = [4 + 9 * block if block < 7 else 6 + 9 * block for block in range(13)]
+    upper, middle, lower = 58, 34, 10
+    order = [*((x, upper) for x in reversed(blocks[:6])), *((x, middle) for x in blocks),
+             *((x, lower) for x in reversed(blocks)), *((x, upper) for x in reversed(blocks[6:]))]
+    return [f"X{x + offset}/Y{y}/MULT18_{offset}" for x, y in order for offset in (0, 1, 4, 5)]
+
+
+def multiply(m, a, b, name, site=None):
+    """Product of two signed values of up to 18 bits, `MULTIPLY_CYCLES` after them. One MULT18X18D, no reset; at
+    ``site``, one of `multiplier_sites`, if it is given.
 
     Operands lie in the upper bits of the inputs and the product thus in those of the output: nothing to wire for
-    signs.
+    signs. Constants come from LUTs of the multiplier's own: one source for all of them would be wired over the die.
     """
     operands = {"A": Value.cast(a), "B": Value.cast(b)}
     low = sum(MULTIPLIER_BITS - len(operand) for operand in operands.values())
@@ -58,9 +77,18 @@ def multiply(m, a, b, name):
         pins |= {f"i_{port}{index}": bit for index, bit in enumerate(wide)}
     registers = {f"p_REG_{register}_{pin}": f"{pin}0" for register in ("INPUTA", "INPUTB", "OUTPUT")
                  for pin in ("CLK", "CE", "RST")}
-    m.submodules += Instance("MULT18X18D", **registers, **pins, i_SIGNEDA=1, i_SIGNEDB=1, i_SOURCEA=0, i_SOURCEB=0,
-                             i_CLK0=ClockSignal(), i_CE0=1, i_RST0=0)
+    zero, one = (_constant(m, value, f"{name}_{value}") for value in range(2))
+    place = {} if site is None else {"a_BEL": site}
+    m.submodules += Instance("MULT18X18D", **place, **registers, **pins, i_SIGNEDA=one, i_SIGNEDB=one, i_SOURCEA=zero,
+                             i_SOURCEB=zero, i_CLK0=ClockSignal(), i_CE0=one, i_RST0=zero)
     return product
+
+
+def _constant(m, value, name):
+    """0 or 1 from a LUT."""
+    result = Signal(name=name)
+    m.submodules += Instance("LUT4", p_INIT=Const(0xFFFF * value, 16), i_A=0, i_B=0, i_C=0, i_D=0, o_Z=result)
+    return result
 
 
 def add_or_load(m, load, total, factor, name):
@@ -86,10 +114,12 @@ def add_or_load(m, load, total, factor, name):
     return result
 
 
-def spread(m, value, copies, name):
-    """``value`` a cycle later, in ``copies`` flip-flops without reset; a list of signals."""
-    signals = [Signal(name=f"{name}_{index}") for index in range(copies)]
+def spread(m, value, copies, name, enable=1):
+    """``value`` a cycle later, if ``enable``, in ``copies`` registers without reset; a list of signals."""
+    value = Value.cast(value)
+    signals = [Signal(value.shape(), name=f"{name}_{index}") for index in range(copies)]
     for signal in signals:
-        m.submodules += Instance("TRELLIS_FF", p_GSR="AUTO", p_CEMUX="1", p_CLKMUX="CLK", p_LSRMUX="LSR",
-                                 p_REGSET="RESET", i_CLK=ClockSignal(), i_LSR=0, i_DI=value, o_Q=signal)
+        for source, bit in zip(value, signal, strict=True):
+            m.submodules += Instance("TRELLIS_FF", p_GSR="AUTO", p_CEMUX="CE", p_CLKMUX="CLK", p_LSRMUX="LSR",
+                                     p_REGSET="RESET", i_CLK=ClockSignal(), i_CE=enable, i_LSR=0, i_DI=source, o_Q=bit)
     return signals

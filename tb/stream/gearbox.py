@@ -67,6 +67,12 @@ def assert_words(received, expected):
         assert got == want, f"word {index} is {unpack(OUTPUT, got)}, not {unpack(OUTPUT, want)}"
 
 
+async def begin(dut):
+    if SERIAL:
+        dut.skip.value = 0
+    await start(dut)
+
+
 async def idle(dut, cycles):
     for _ in range(cycles):
         await RisingEdge(dut.clk)
@@ -80,7 +86,7 @@ async def cuts_packets(dut, pair):
     dut.take.value = 1
     source, sink = StreamSource(dut, "i", pair[0], seed=1), StreamSink(dut, "o", pair[1], seed=2)
     StreamChecker(dut, "i"), StreamChecker(dut, "o")
-    await start(dut)
+    await begin(dut)
     takes = sorted({1, OUTPUTS, *rng.sample(range(1, OUTPUTS + 1), min(3, OUTPUTS))})
     for take in takes:
         dut.take.value = take
@@ -118,7 +124,7 @@ class FullSpeed:
 async def an_output_word_a_cycle(dut):
     """Packets of four full words, for every take: without a bubble, also where the packets meet."""
     bench = FullSpeed(dut)
-    await start(dut)
+    await begin(dut)
     for take in range(1, min(INPUTS, OUTPUTS) + 1):
         # Sixty-four packets where they are few words.
         _, outs = await bench.run(take, [[INPUTS] * 4] * (64 if 2 * take >= INPUTS else 12))
@@ -129,7 +135,7 @@ async def an_output_word_a_cycle(dut):
 async def an_input_word_a_cycle(dut):
     """Packets of several lengths, for every take of at least an input word."""
     bench = FullSpeed(dut)
-    await start(dut)
+    await begin(dut)
     for take in range(INPUTS, OUTPUTS + 1):
         shapes = [[INPUTS] * 3, [INPUTS], [1], [INPUTS, 1], [1, INPUTS, INPUTS]]
         if take == OUTPUTS:
@@ -146,7 +152,7 @@ async def random_packets_at_full_speed(dut):
     """Where take is at least an input word, nothing that is sent can make the input wait."""
     rng = random.Random("full speed")
     bench = FullSpeed(dut)
-    await start(dut)
+    await begin(dut)
     for take in range(INPUTS, OUTPUTS + 1):
         packets = [random_packet(rng, rng.randint(1, 5), full=rng.random() < 0.5)[0] for _ in range(100)]
         ins, _ = await bench.run(take, packets)
@@ -157,7 +163,7 @@ async def two_elements_a_cycle(dut):
     """Packets of full words, for every take: without a bubble where all pairs stay together, and never more cycles
     than elements."""
     bench = FullSpeed(dut)
-    await start(dut)
+    await begin(dut)
     for take in range(1, OUTPUTS + 1):
         _, outs = await bench.run(take, [[INPUTS] * 3] * 8)
         elements = 24 * INPUTS
@@ -167,8 +173,27 @@ async def two_elements_a_cycle(dut):
             assert elements // 2 < outs[-1] <= elements + 1, f"take {take}"
 
 
+async def leaves_out_elements_in_front(dut):
+    """Each ``skip``, in words that hold more."""
+    rng = random.Random("skip")
+    source, sink = StreamSource(dut, "i"), StreamSink(dut, "o")
+    dut.take.value = OUTPUTS
+    await begin(dut)
+    for skip in range(INPUTS):
+        dut.skip.value = skip
+        for _ in range(8):
+            counts = [rng.randint(skip + 1, INPUTS) for _ in range(rng.randint(1, 4))]
+            elements = [rng.getrandbits(ELEMENT) for _ in range(sum(counts))]
+            starts = [sum(counts[:index]) for index in range(len(counts))]
+            left = [element for at, count in zip(starts, counts) for element in elements[at + skip:at + count]]
+            outs = list(expect(left, OUTPUTS))
+            source.push(feed(rng, counts, elements))
+            assert_words(await sink.collect(len(outs), timeout=20 * INPUTS * len(counts)), outs)
+
+
 if SERIAL:
     two_elements_a_cycle = cocotb.test()(two_elements_a_cycle)
+    leaves_out_elements_in_front = cocotb.test()(leaves_out_elements_in_front)
 else:
     an_output_word_a_cycle = cocotb.test()(an_output_word_a_cycle)
 if INPUTS <= OUTPUTS and not SERIAL:
@@ -180,7 +205,7 @@ if INPUTS <= OUTPUTS and not SERIAL:
 async def offers_without_being_asked(dut):
     dut.take.value = OUTPUTS
     source = StreamSource(dut, "i")
-    await start(dut)
+    await begin(dut)
     source.push(feed(random.Random(0), [1], [0]))
     await valid_without_ready(dut, "o", timeout=Gearbox.latency + 4)
 

@@ -23,7 +23,7 @@ def test_gearbox(element, inputs, outputs):
 @pytest.mark.parametrize("element, inputs, outputs", [
     (8, 8, 8), (8, 2, 4), (3, 6, 2), pytest.param(8, 8, 16, marks=pytest.mark.slow)])
 def test_serial_gearbox(element, inputs, outputs):
-    run(SerialGearbox(element, inputs, outputs), "tb.stream.gearbox", expected=27,
+    run(SerialGearbox(element, inputs, outputs), "tb.stream.gearbox", expected=28,
         parameters={"ELEMENT": element, "INPUTS": inputs, "OUTPUTS": outputs, "SERIAL": 1})
 
 

@@ -35,9 +35,6 @@ __all__ = ["FlowError", "DoesNotFit", "Plan", "Synthesis", "Routed", "prepare", 
 KIND = "fpga"
 TAIL = 20
 
-ROUTER = "router2"
-"""nextpnr's negotiating router. The default one does not get to an end with the whole array (128 multipliers)."""
-
 FABRIC = "LUT4"
 """Kind under which `overflows` counts all LUTs, of carries and memories too."""
 
@@ -229,7 +226,7 @@ def place_and_route(synthesis, *, seed=0, mhz=None, progress=None):
         raise DoesNotFit(f"{name} on {plan.design.board.part}", synthesis.overflows)
     tool = tools.nextpnr()
     options = [*plan.options, "--seed", str(seed), *(["--freq", f"{mhz:g}"] if mhz is not None else []),
-               "--timing-allow-fail", "--router", ROUTER]
+               "--timing-allow-fail"]
 
     def make(folder):
         start = time.perf_counter()

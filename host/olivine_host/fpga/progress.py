@@ -38,7 +38,6 @@ class NextpnrStages:
         (r"Creating initial analytic placement", "first placement"),
         (r"Running simulated annealing placer", "refining the placement"),
         (r"Routing globals", "routing clocks"),
-        (r"Running router2", "routing"),
         (r"Routing complete", "timing"),
     )
 

@@ -9,7 +9,8 @@ from .descriptor import BASE_BYTES, SEGMENTS
 from .layout import CHUNKS, GROUPS, POSITION_BITS
 from .plan import address_bits
 
-__all__ = ["PAGE_BITS", "chunk_layout", "page_layout", "fetched_layout", "ordered_layout", "params_layout", "Elements", "ChunkFan"]
+__all__ = ["PAGE_BITS", "chunk_layout", "page_layout", "fetched_layout", "ordered_layout", "params_layout", "Elements",
+           "ChunkFan"]
 
 PAGE_BITS = 20
 """Counts pages (or partial results) of a group."""

@@ -79,15 +79,17 @@ def multiply(m, a, b, name, site=None):
                  for pin in ("CLK", "CE", "RST")}
     zero, one = (_constant(m, value, f"{name}_{value}") for value in range(2))
     place = {} if site is None else {"a_BEL": site}
-    m.submodules += Instance("MULT18X18D", **place, **registers, **pins, i_SIGNEDA=one, i_SIGNEDB=one, i_SOURCEA=zero,
-                             i_SOURCEB=zero, i_CLK0=ClockSignal(), i_CE0=one, i_RST0=zero)
+    m.submodules[f"{name}_multiplier"] = Instance(
+        "MULT18X18D", **place, **registers, **pins, i_SIGNEDA=one, i_SIGNEDB=one, i_SOURCEA=zero, i_SOURCEB=zero,
+        i_CLK0=ClockSignal(), i_CE0=one, i_RST0=zero)
     return product
 
 
 def _constant(m, value, name):
     """0 or 1 from a LUT."""
     result = Signal(name=name)
-    m.submodules += Instance("LUT4", p_INIT=Const(0xFFFF * value, 16), i_A=0, i_B=0, i_C=0, i_D=0, o_Z=result)
+    m.submodules[f"{name}_lut"] = Instance("LUT4", p_INIT=Const(0xFFFF * value, 16), i_A=0, i_B=0, i_C=0, i_D=0,
+                                           o_Z=result)
     return result
 
 
@@ -109,8 +111,9 @@ def add_or_load(m, load, total, factor, name):
             else:
                 pins |= {f"i_{pin}{half}": 0 for pin in "ABC"}
             pins[f"i_D{half}"] = 1
-        m.submodules += Instance("CCU2C", p_INIT0=Const(ADD_OR_LOAD, 16), p_INIT1=Const(ADD_OR_LOAD, 16),
-                                 p_INJECT1_0="NO", p_INJECT1_1="NO", **pins)
+        m.submodules[f"{name}_add_{low}"] = Instance(
+            "CCU2C", p_INIT0=Const(ADD_OR_LOAD, 16), p_INIT1=Const(ADD_OR_LOAD, 16), p_INJECT1_0="NO",
+            p_INJECT1_1="NO", **pins)
     return result
 
 
@@ -119,7 +122,8 @@ def spread(m, value, copies, name, enable=1):
     value = Value.cast(value)
     signals = [Signal(value.shape(), name=f"{name}_{index}") for index in range(copies)]
     for signal in signals:
-        for source, bit in zip(value, signal, strict=True):
-            m.submodules += Instance("TRELLIS_FF", p_GSR="AUTO", p_CEMUX="CE", p_CLKMUX="CLK", p_LSRMUX="LSR",
-                                     p_REGSET="RESET", i_CLK=ClockSignal(), i_CE=enable, i_LSR=0, i_DI=source, o_Q=bit)
+        for index, (source, bit) in enumerate(zip(value, signal, strict=True)):
+            m.submodules[f"{signal.name}_{index}"] = Instance(
+                "TRELLIS_FF", p_GSR="AUTO", p_CEMUX="CE", p_CLKMUX="CLK", p_LSRMUX="LSR", p_REGSET="RESET",
+                i_CLK=ClockSignal(), i_CE=enable, i_LSR=0, i_DI=source, o_Q=bit)
     return signals

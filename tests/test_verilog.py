@@ -22,6 +22,10 @@ from tests import simulate
 
 ROOT = Path(__file__).parent.parent
 WAIVERS = Path(olivine.__file__).with_name("lint.vlt")
+LARGE = ("linear", "attention", "attention_engine", "vector", "append", "hitters")
+"""Parts of the core, which is looked at as a whole by default."""
+
+EACH_UNIT = [pytest.param(unit, marks=[pytest.mark.slow] if unit in LARGE else []) for unit in UNITS]
 PAIR = data.StructLayout({"low": unsigned(3), "high": data.ArrayLayout(2, 2)})
 
 
@@ -197,13 +201,13 @@ def test_unknown_unit():
         build("foo", PRESETS["tiny"])
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", EACH_UNIT)
 def test_ports_match_the_verilog(written, unit):
     made, _ = written(unit)
     assert _ports(made) == _in_verilog(made)
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", EACH_UNIT)
 def test_same_bytes_every_time(written, tmp_path, unit):
     """The command, in a process with another hash seed, writes what this process made."""
     made, _ = written(unit)
@@ -231,13 +235,13 @@ def _elaborate(path):
                           capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", EACH_UNIT)
 def test_verilator_lint(written, unit):
     done = _lint(written(unit)[1])
     assert done.returncode == 0, done.stderr[-4_000:]
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", EACH_UNIT)
 def test_icarus_elaborates(written, unit):
     done = _elaborate(written(unit)[1])
     assert done.returncode == 0, done.stderr[-4_000:]
@@ -261,6 +265,7 @@ def test_icarus_finds_faults(tmp_path):
     assert _elaborate(path).returncode
 
 
+@pytest.mark.slow
 def test_every_waiver_is_needed(written, tmp_path):
     """A waiver that no unit needs hides faults for nothing."""
     waived = set(re.findall(r"^lint_off -rule (\w+)", WAIVERS.read_text(), re.MULTILINE))

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
 from olivine.config import PRESETS
 
-__all__ = ["TINY", "SQUARE", "ODD", "EDGE", "SERIAL", "SIZES", "names"]
+__all__ = ["TINY", "SQUARE", "ODD", "EDGE", "SERIAL", "SIZES", "names", "each_size"]
 
 TINY, EDGE = PRESETS["tiny"], PRESETS["edge"]
 
@@ -20,3 +21,9 @@ SERIAL = replace(ODD, name="serial", vector_cycles=4)
 SIZES = (TINY, SQUARE, ODD, EDGE)
 
 names = [config.name for config in SIZES]
+
+
+def each_size(*others):
+    """What `pytest.mark.parametrize` takes: the first of `SIZES` and ``others``, the rest if slow tests run."""
+    return [pytest.param(config, id=config.name, marks=[pytest.mark.slow] if config in SIZES[1:] else [])
+            for config in (*SIZES, *others)]

@@ -3,15 +3,16 @@
 import pytest
 from olivine.attention.score import ScoreScaler, dot_bits
 
-from tests.attention.sizes import SIZES, names
+from tests.attention.sizes import SIZES, each_size, names
 from tests.linear.configs import given
 from tests.simulate import run
 
 
-@pytest.mark.parametrize("config", SIZES, ids=names)
+@pytest.mark.parametrize("config", each_size())
 def test_gateware_equals_golden(config):
     component = ScoreScaler(config)
-    run(component, "tb.attention.score", parameters=given(config, latency=component.latency), expected=8)
+    run(component, "tb.attention.score", simulator="verilator", expected=8,
+        parameters=given(config, latency=component.latency))
 
 
 @pytest.mark.parametrize("config", SIZES, ids=names)

@@ -25,6 +25,7 @@ def test_random_operations():
     random_operations(SMALL, 4_000)
 
 
+@pytest.mark.slow
 def test_fewer_blocks_than_there_is_room_for():
     random_operations(ODD, 1_000, blocks=18)
 

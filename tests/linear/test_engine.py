@@ -28,7 +28,8 @@ def simulate(testbench, simulator="icarus", preset="tiny", element="folded", col
         parameters={"preset": preset, "element": element, "columns": columns, "cycles": cycles, **parameters})
 
 
-@pytest.mark.parametrize("pattern", ["bursty", pytest.param("half", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", ["bursty", "half"])
 def test_patterns_icarus(pattern):
     simulate("tb.linear.engine", pattern=pattern, jobs=2, seed=len(pattern), expected=3)
 

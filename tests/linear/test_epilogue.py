@@ -9,8 +9,10 @@ from olivine.linear.sequencer import tile_tag
 from olivine.olive.array import OliveArray
 from olivine_golden.epilogue import requantize, scale_run
 
-from tests.linear.configs import CONFIGS, SHARED, given
+from tests.linear.configs import CONFIGS, SHARED, SMALL, WIDE, given
 from tests.simulate import run
+
+LONG = (SMALL, WIDE, SHARED[2])
 
 
 def drain_shape(config):
@@ -18,7 +20,9 @@ def drain_shape(config):
     return array.o.shape()
 
 
-@pytest.mark.parametrize("config", (*CONFIGS, *SHARED), ids=lambda config: config.name)
+@pytest.mark.parametrize("config", [
+    pytest.param(config, id=config.name, marks=[pytest.mark.slow] if config in LONG else [])
+    for config in (*CONFIGS, *SHARED)])
 @pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 def test_epilogue(config):
     component = Epilogue(config, drain_shape(config))

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable
 
 
 @pytest.mark.parametrize("addr_width, bus_bits, words, id_width, simulator", [
-    (16, 32, 1024, 2, "icarus"), (20, 128, 2048, 4, "verilator")])
+    (16, 32, 1024, 2, "icarus"), pytest.param(20, 128, 2048, 4, "verilator", marks=pytest.mark.slow)])
 def test_split(addr_width, bus_bits, words, id_width, simulator):
     run(SplitBench(addr_width, bus_bits, words, id_width), "tb.memory.split", name="split_bench", simulator=simulator,
         expected=9, parameters={"words": words, "id_width": id_width})

@@ -39,7 +39,7 @@ def test_on_verilator():
     _run(16, False, LaneFormat.OVP4_INT, 60, simulator="verilator")
 
 
-@pytest.mark.parametrize("pairs", [1, 4])
+@pytest.mark.parametrize("pairs", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_serial(pairs):
     run(SerialPairEncoder(pairs), "tb.olive.serial_encoder", simulator="verilator", expected=2,
         parameters={"pairs": pairs})

@@ -95,6 +95,7 @@ UNITS = {
     "queue": Unit("stream.queue:Queue", "first in, first out, of bus beats",
                   lambda config: {"shape": _beats(config), "depth": 16}),
     "skid": Unit("stream.skid:Skid", "register slice of bus beats", lambda config: {"shape": _beats(config)}),
+    "spare": Unit("stream.spare:Spare", "spare place of bus beats", lambda config: {"shape": _beats(config)}),
     "gearbox": Unit("stream.gearbox:Gearbox", "regroups bytes: beats to words of P",
                     lambda config: {"inputs": config.bus_bytes, "outputs": config.rows}),
     "arbiter": Unit("stream.arbiter:Arbiter", "round robin over four streams of bus beats",

@@ -101,7 +101,8 @@ async def long_write(dut):
     await rig.until(lambda: len(rig.memory.writes) and rig.memory.outstanding == 0 and rig.idle_write())
     w, i = rig.memory.transfers["w"], rig.data.cycles
     cocotb.log.info(f"long write: {rate(w):.4f} beats a cycle on W, {rate(i):.4f} words a cycle")
-    assert rate(w) == 1 and rate(i) == 1
+    # The first word may wait in its spare place for the command.
+    assert rate(w) == 1 and rate(i[1:]) == 1
     rig.expect_memory(content + rig.content[len(content):])
 
 
@@ -117,7 +118,8 @@ async def short_writes(dut):
     await rig.until(lambda: len(rig.memory.transfers["b"]) == 200)
     w, i = rig.memory.transfers["w"], rig.data.cycles
     cocotb.log.info(f"64-byte writes: {rate(w):.4f} beats a cycle on W, {rate(i):.4f} words a cycle")
-    assert rate(w) == 1 and rate(i) == 1
+    # The first word may wait in its spare place for the command.
+    assert rate(w) == 1 and rate(i[1:]) == 1
     rig.expect_memory(bytes(expected))
 
 
@@ -139,7 +141,7 @@ async def write_latency(dut):
     task.cancel()
     command, word, aw, w, b = ([cycle for cycle, line in enumerate(now) if line[column]]
                                for column in range(5))
-    cocotb.log.info(f"command to word {word[0] - command[0]}, last word to AW {aw[0] - word[-1]}, AW to W "
+    cocotb.log.info(f"command to second word {word[1] - command[0]}, last word to AW {aw[0] - word[-1]}, AW to W "
                     f"{w[0] - aw[0]}, last W to B {b[0] - w[-1]}")
-    assert word[0] - command[0] == 1 and aw[0] - word[-1] == 2 and w[0] == aw[0] and b[0] - w[-1] == LATENCY
+    assert word[1] - command[0] == 2 and aw[0] - word[-1] == 2 and w[0] == aw[0] and b[0] - w[-1] == LATENCY
     assert gaps(w) == [1, 1, 1]

@@ -6,8 +6,8 @@ As the number is any, nothing is lost, duplicated, changed or reordered.
 """
 
 from amaranth.asserts import AnyConst
-from amaranth.hdl import Assert, Assume, Cat, Module, Signal, Value
-from amaranth.lib import wiring
+from amaranth.hdl import Assert, Assume, Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2
 
@@ -94,14 +94,16 @@ class OrderHarness(wiring.Component):
                 m.d.sync += noted.eq(unit.i.payload)
         with m.If(taken(unit.o)):
             m.d.sync += left.eq(left + 1)
+        # Without latency a payload may come out in the cycle in which it goes in.
+        through = (held == 0) & self.valid if self.latency == 0 else Const(0)
         with m.If(unit.o.valid):
-            m.d.comb += Assert(held != 0, "something comes out that never went in")
+            m.d.comb += Assert((held != 0) | through, "something comes out that never went in")
             with m.If(left == number):
-                m.d.comb += Assert(unit.o.payload == noted)
+                m.d.comb += Assert(unit.o.payload == Mux(through, self.payload, noted))
         m.d.comb += [Assert(held <= self.capacity), Assert(unit.i.ready | (held == self.capacity))]
         if hasattr(unit, "level"):
             m.d.comb += Assert(unit.level == held)
-        rises(m, unit.o, held != 0, self.latency - 1)
+        rises(m, unit.o, held != 0, max(0, self.latency - 1))
         return m
 
 
@@ -122,20 +124,25 @@ class ArbiterHarness(wiring.Component):
         m.d.comb += unit.o.ready.eq(self.ready)
         holds(m, unit.o, Assert)
 
-        # The unit holds one payload: the one that entered last must be what it offers.
-        held, payload, source = Signal(), Signal.like(self.payload[0]), Signal(range(unit.inputs))
-        with m.If(taken(unit.o)):
-            m.d.sync += held.eq(0)
+        # The unit holds two payloads at most, and offers the older one.
+        held, leaves = Signal(range(3)), taken(unit.o)
+        entry = data.StructLayout({"payload": self.payload[0].shape(), "source": range(unit.inputs)})
+        older, newer, came = Signal(entry), Signal(entry), Signal(entry)
         entering = Cat(taken(port) for port in unit.i)
-        m.d.comb += [Assert((entering & (entering - 1)) == 0, "two at once"), Assert(unit.o.valid == held)]
-        with m.If(entering.any()):
-            m.d.comb += Assert(~held | taken(unit.o), "no room")
-            m.d.sync += held.eq(1)
+        m.d.comb += [Assert((entering & (entering - 1)) == 0, "two at once"), Assert(unit.o.valid == (held != 0))]
         for index, port in enumerate(unit.i):
             with m.If(taken(port)):
-                m.d.sync += [payload.eq(port.payload), source.eq(index)]
+                m.d.comb += [came.payload.eq(port.payload), came.source.eq(index)]
+        m.d.sync += held.eq(held + entering.any() - leaves)
+        with m.If(entering.any()):
+            m.d.comb += Assert(held < 2, "no room")
+            m.d.sync += newer.eq(came)
+        with m.If(leaves):
+            m.d.sync += older.eq(Mux(held == 2, newer, came))
+        with m.Elif(held == 0):
+            m.d.sync += older.eq(came)
         with m.If(unit.o.valid):
-            m.d.comb += [Assert(unit.o.payload.payload == payload), Assert(unit.o.payload.source == source)]
+            m.d.comb += [Assert(unit.o.payload.payload == older.payload), Assert(unit.o.payload.source == older.source)]
         # While an input waits, no other is served twice.
         for waiting, port in enumerate(unit.i):
             for other, rival in enumerate(unit.i):
@@ -147,5 +154,5 @@ class ArbiterHarness(wiring.Component):
                         m.d.comb += Assert(~served, "served twice")
                         m.d.sync += served.eq(1)
         # Something is taken whenever there is something to take and room for it.
-        m.d.comb += Assert(entering.any() | ~self.valid.any() | (unit.o.valid & ~self.ready))
+        m.d.comb += Assert(entering.any() | ~self.valid.any() | (held == 2))
         return m

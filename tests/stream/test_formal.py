@@ -1,7 +1,7 @@
 """Proofs that streams lose, duplicate, change and reorder nothing, and that valid waits for nobody."""
 
 import pytest
-from olivine.stream import Arbiter, Queue, Skid
+from olivine.stream import Arbiter, Queue, Skid, Spare
 from olivine.stream.gearbox import PACKETS
 
 from tests.formal import prove
@@ -21,6 +21,10 @@ def test_queue_of_payloads_without_bits():
 
 def test_skid():
     prove(OrderHarness(Skid(2), 2, Skid.latency), "skid", mode="pdr")
+
+
+def test_spare():
+    prove(OrderHarness(Spare(2), 1, Spare.latency), "spare", mode="pdr")
 
 
 @pytest.mark.parametrize("inputs", [1, 2, 3])

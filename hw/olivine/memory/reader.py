@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..control.job import command
 from ..stream.queue import Queue
 from ..stream.serial import SerialGearbox
+from ..stream.spare import Spare
 from .axi import ReadPort, Response, address_channel
 from .burst import BurstSplitter, burst, chunk_beats
 from .checks import check_integer, check_power_of_two
@@ -36,9 +37,9 @@ class BurstReader(wiring.Component):
 
     ::
 
-        i -> splitter -> AR register -> port.ar
-                  | credits, one entry a burst
-                  v
+        i -> spare -> splitter -> AR register -> port.ar
+                           | credits, one entry a burst
+                           v
         port.r -> rotate by the command's head -> queue -> packer -> o
 
     Cycle budget (transfers at the ends of the path, no stalls):
@@ -126,6 +127,7 @@ class BurstReader(wiring.Component):
             "error": Out(bus_error(addr_width)),
         })
         # Parts, open to proofs.
+        self.commands = Spare(command(addr_width))
         self.splitter = BurstSplitter(addr_width, bus_bytes, max_burst_beats)
         self.credits = CreditCounter(depth_beats, chunk_beats(bus_bytes, max_burst_beats))
         self.flight = Queue(_expected(addr_width, bus_bytes, realign), max_outstanding)
@@ -135,6 +137,8 @@ class BurstReader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        # Whoever asks sees one register, and not the room in three places.
+        m.submodules.commands = ResetInserter(self.packer_flush)(self.commands)
         m.submodules.splitter = self.splitter
         m.submodules.credits = self.credits
         m.submodules.flight = self.flight
@@ -145,7 +149,7 @@ class BurstReader(wiring.Component):
         draining, drain = self.draining, Signal()
         m.d.comb += [
             drain.eq(self.abort | draining),
-            self.idle.eq(~self.splitter.o.valid & ~self.flight.o.valid & self.credits.full
+            self.idle.eq(~self.commands.held & ~self.splitter.o.valid & ~self.flight.o.valid & self.credits.full
                          & self.packer.idle),
         ]
         with m.If(self.abort):
@@ -160,15 +164,18 @@ class BurstReader(wiring.Component):
 
     def _issue(self, m, drain):
         """Commands to bursts to the AR register; takes credits and notes the burst."""
-        splitter, credits, flight = self.splitter, self.credits, self.flight
+        commands, splitter, credits, flight = self.commands, self.splitter, self.credits, self.flight
         offered = Signal()
         address = Signal(address_channel(self.addr_width, self.id_width), init={"id": self.id})
         next_burst = splitter.o.payload
         issue = Signal()
         m.d.comb += [
-            splitter.i.payload.eq(self.i.payload),
-            splitter.i.valid.eq(self.i.valid & ~drain),
-            self.i.ready.eq(self.abort | splitter.i.ready & ~drain),
+            commands.i.payload.eq(self.i.payload),
+            commands.i.valid.eq(self.i.valid & ~drain),
+            self.i.ready.eq(self.abort | commands.i.ready & ~drain),
+            splitter.i.payload.eq(commands.o.payload),
+            splitter.i.valid.eq(commands.o.valid & ~drain),
+            commands.o.ready.eq(splitter.i.ready & ~drain),
             splitter.flush.eq(drain),
 
             credits.amount.eq(next_burst.len + 1),

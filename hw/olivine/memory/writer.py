@@ -1,12 +1,13 @@
 """Writes commands' bytes over AXI4, a beat a cycle."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from ..control.job import command
 from ..stream.queue import Queue
+from ..stream.spare import Spare
 from .axi import Response, WritePort, address_channel
 from .burst import chunk_beats, is_last
 from .checks import check_integer, check_power_of_two
@@ -37,21 +38,21 @@ class BurstWriter(wiring.Component):
 
     ::
 
-        i_command -> span --+
-                            v
-        i -> rotate by head, merge with the previous word -> queue of beats ----> port.w
-                            |                                   ^ as many bursts as AW has offered
-                            +-> bursts waiting -> AW register --+---------------> port.aw
-                                                  bursts in flight <------------- port.b
+        i_command -> spare -> span --+
+                                     v
+        i -> spare -> rotate by head, merge with the previous word -> queue of beats ----> port.w
+                                     |                                   ^ as many bursts as AW has offered
+                                     +-> bursts waiting -> AW register --+---------------> port.aw
+                                                           bursts in flight <------------- port.b
 
     Cycle budget (transfers at the ends of the path, no stalls):
 
-    ==================================================  ======
-    command on ``i_command`` to its first word on ``i``  1
-    a burst's last word on ``i`` to its AW               2
-    a burst's AW to its first W, if W is free            0
-    W to W, of any burst                                 1
-    ==================================================  ======
+    ====================================================  ======
+    command on ``i_command`` to its second word on ``i``  2
+    a burst's last word on ``i`` to its AW                2
+    a burst's AW to its first W, if W is free             0
+    W to W, of any burst                                  1
+    ====================================================  ======
 
     Throughput: one word a cycle on ``i`` and one beat a cycle on W, without a bubble between bursts or
     commands, as long as ``max_outstanding`` bursts cover latency + 4 + a burst. An unaligned command can
@@ -85,7 +86,8 @@ class BurstWriter(wiring.Component):
     i_command : In(stream(command)), with ``columns`` In(stream(column_command))
         1 byte or more each. Whether it may be written is for `AddressGuard` to say.
     i : In(stream(words))
-        The command's bytes, packed from element 0; all words full but the last.
+        The command's bytes, packed from element 0; all words full but the last. The first may be taken before its
+        command.
     port : Out(WritePort)
         Addresses are multiples of ``bus_bytes``; strobes mask heads and tails. B is always ready.
     abort : In(1)
@@ -144,22 +146,29 @@ class BurstWriter(wiring.Component):
         # From an abort on, until nothing is left of what it found.
         self.busy, draining = Signal(), Signal()
         drain = Signal()
+        # Whoever has commands and words sees a register each, and not the room in three places.
+        commands, content = Spare(self.i_command.payload.shape()), Spare(self.i.payload.shape())
+        m.submodules.commands, m.submodules.content = ResetInserter(drain)(commands), ResetInserter(drain)(content)
         m.d.comb += [
             drain.eq(self.abort | draining),
-            self.idle.eq(~self.busy & (self.queue.level == 0) & ~self.waiting.o.valid & ~self.flight.o.valid),
+            self.idle.eq(~commands.held & ~content.held & ~self.busy & (self.queue.level == 0)
+                         & ~self.waiting.o.valid & ~self.flight.o.valid),
         ]
         with m.If(self.abort):
             m.d.sync += draining.eq(1)
         with m.Elif(self.idle):
             m.d.sync += draining.eq(0)
 
-        self._place(m, drain)
+        for spare, port in ((commands, self.i_command), (content, self.i)):
+            m.d.comb += [spare.i.payload.eq(port.payload), spare.i.valid.eq(port.valid & ~drain),
+                         port.ready.eq(self.abort | spare.i.ready & ~drain)]
+        self._place(m, drain, commands.o, content.o)
         opened = self._offer(m, drain)
         self._send(m, drain, opened)
         self._answer(m)
         return m
 
-    def _place(self, m, drain):
+    def _place(self, m, drain, commands, content):
         """Words to beats: one a cycle into the queue, and at each burst's end a note of the burst."""
         size = self.bus_bytes
         lanes, low = exact_log2(size), exact_log2(chunk_beats(size, self.max_burst_beats))
@@ -181,16 +190,16 @@ class BurstWriter(wiring.Component):
             # bytes of a word of its own as well.
             needs_word.eq(~final | (tail >= head)),
             room.eq(self.busy & self.queue.i.ready & self.waiting.i.ready & ~drain),
-            place.eq(room & (self.i.valid | ~needs_word)),
-            self.i.ready.eq(self.abort | room & needs_word),
-            self.i_command.ready.eq(self.abort | ~drain & (~self.busy | place & final)),
+            place.eq(room & (content.valid | ~needs_word)),
+            content.ready.eq(room & needs_word),
+            commands.ready.eq(~drain & (~self.busy | place & final)),
         ]
-        merged = self.i.payload.data
+        merged = content.payload.data
         if self.realign:
             rotated, carry = Signal(8 * size), Signal(8 * size)     # the word, and the previous one
             merged = Cat(Mux(index < head, carry.word_select(index, 8), rotated.word_select(index, 8))
                          for index in range(size))
-            m.d.comb += rotated.eq(rotate_up(self.i.payload.data, head))
+            m.d.comb += rotated.eq(rotate_up(content.payload.data, head))
             with m.If(place):
                 m.d.sync += carry.eq(rotated)
         m.d.comb += [
@@ -210,16 +219,16 @@ class BurstWriter(wiring.Component):
             low_lane, high_lane = Signal(lanes), Signal(lanes)
             with m.If(column):
                 m.d.comb += [self.queue.i.payload.low.eq(low_lane), self.queue.i.payload.high.eq(high_lane)]
-            with m.If(self.i_command.valid & self.i_command.ready):
-                m.d.sync += [column.eq(self.i_command.payload.column), low_lane.eq(self.i_command.payload.low),
-                             high_lane.eq(self.i_command.payload.high)]
+            with m.If(commands.valid & commands.ready):
+                m.d.sync += [column.eq(commands.payload.column), low_lane.eq(commands.payload.low),
+                             high_lane.eq(commands.payload.high)]
         with m.If(place):
             m.d.sync += [beat.eq(after), leading.eq(0)]
             with m.If(burst_end):
                 m.d.sync += start.eq(0)
         with m.If(~self.busy | place & final):
-            asked = self.i_command.payload
-            m.d.sync += [self.busy.eq(self.i_command.valid & ~drain), leading.eq(1), beat.eq(asked.addr[lanes:]),
+            asked = commands.payload
+            m.d.sync += [self.busy.eq(commands.valid & ~drain), leading.eq(1), beat.eq(asked.addr[lanes:]),
                          end.eq(asked.addr + asked.bytes), start.eq(Cat(asked.addr[:lanes] if self.realign else head,
                                                                         asked.addr[lanes:lanes + low]))]
             if self.realign:

@@ -12,6 +12,7 @@ from .later import read_later
 from .queue import Queue
 from .serial import SerialGearbox
 from .skid import Skid
+from .spare import Spare
 
-__all__ = ["Arbiter", "Gearbox", "Queue", "SerialGearbox", "Skid", "connect", "fork", "granted", "read_later",
-           "same_shape", "word"]
+__all__ = ["Arbiter", "Gearbox", "Queue", "SerialGearbox", "Skid", "Spare", "connect", "fork", "granted",
+           "read_later", "same_shape", "word"]

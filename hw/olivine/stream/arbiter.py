@@ -5,7 +5,10 @@ from operator import or_
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, flipped
+
+from .connect import connect
+from .skid import Skid
 
 __all__ = ["Arbiter", "granted"]
 
@@ -18,12 +21,12 @@ def granted(shape, inputs):
 class Arbiter(wiring.Component):
     """Round-robin arbiter.
 
-    Whenever its output register is free, it takes a payload from the first input that offers one,
+    Whenever its output slice has room, it takes a payload from the first input that offers one,
     counting from the one after the last that was served. So a grant holds until it is taken, whoever else comes,
     and an input waits for at most one payload of each other.
 
-    One payload a cycle. There is a path from ``o.ready`` to every ``i[n].ready``, and none from it to ``o.valid``.
-    Costs one register of the payload's width and an AND and an OR per input and bit.
+    One payload a cycle. No path from ``o.ready`` to any other member: arbiters follow each other from the engines to
+    the memory, and their paths would add up. Costs a `Skid` and an AND and an OR per input and bit.
 
     Parameters
     ----------
@@ -60,22 +63,18 @@ class Arbiter(wiring.Component):
         behind = Signal(self.inputs)  # Bit n: input n is behind the last one served in this round.
         turn = Signal(self.inputs)  # Offers that are taken first.
         grant = Signal(self.inputs)  # One-hot.
-        free = Signal()
+        m.submodules.output = output = Skid(granted(self.shape, self.inputs))
         m.d.comb += [
-            free.eq(self.o.ready | ~self.o.valid),
             offers.eq(Cat(port.valid for port in self.i)),
             turn.eq(Mux((offers & behind).any(), offers & behind, offers)),
             grant.eq(turn & (~turn + 1)),
-            Cat(port.ready for port in self.i).eq(grant & free.replicate(self.inputs)),
+            Cat(port.ready for port in self.i).eq(grant & output.i.ready.replicate(self.inputs)),
         ]
         # Exactly one grant or none: an AND and an OR per input and bit, no priority between them.
         choices = [Cat(port.payload, Const(index, range(self.inputs))) for index, port in enumerate(self.i)]
         chosen = reduce(or_, (choice & bit.replicate(len(choice)) for choice, bit in zip(choices, grant)))
-        with m.If(free):
-            m.d.sync += self.o.valid.eq(offers.any())
-            with m.If(offers.any()):
-                m.d.sync += [
-                    self.o.payload.eq(chosen),
-                    behind.eq(~(grant | (grant - 1))),
-                ]
+        m.d.comb += [output.i.valid.eq(offers.any()), output.i.payload.eq(chosen)]
+        connect(m, output.o, flipped(self.o))
+        with m.If(output.i.valid & output.i.ready):
+            m.d.sync += behind.eq(~(grant | (grant - 1)))
         return m

@@ -1,0 +1,54 @@
+"""A spare place that cuts the path of a stream's ``ready``, and costs no cycle."""
+
+from amaranth.hdl import Module, Mux, Shape, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Spare"]
+
+
+class Spare(wiring.Component):
+    """Passes a stream on in the same cycle; ``i.ready`` depends on a register alone.
+
+    What is offered while the output does not take it lands in a spare register, and goes first. For streams whose
+    ``ready`` is made of much, such as room in several places; where ``valid`` and the payload are the long paths, or
+    both, a `Skid` cuts them at a cycle's cost.
+
+    One payload a cycle. Costs a register of the payload's width and a two-way choice for each bit.
+
+    Parameters
+    ----------
+    shape : shape-like
+        Of the payload.
+
+    Attributes
+    ----------
+    latency : int
+        Cycles from ``i.valid`` to ``o.valid``: 0.
+
+    Members
+    -------
+    i : In(stream)
+    o : Out(stream)
+    held : Out(1)
+        The spare place is taken.
+    """
+
+    latency = 0
+
+    def __init__(self, shape):
+        self.shape = shape
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)), "held": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        spare, held = Signal(Shape.cast(self.shape).width, reset_less=True), Signal()
+        m.d.comb += [
+            self.i.ready.eq(~held), self.held.eq(held),
+            self.o.valid.eq(held | self.i.valid), self.o.payload.eq(Mux(held, spare, self.i.payload)),
+        ]
+        with m.If(~held):
+            m.d.sync += [spare.eq(self.i.payload), held.eq(self.i.valid & ~self.o.ready)]
+        with m.Elif(self.o.ready):
+            m.d.sync += held.eq(0)
+        return m

@@ -37,6 +37,19 @@ def test_of_ecp5_cells(rows, lanes, columns, steps):
     run(with_cells(made), "tb.olive.array", expected=6, parameters=parameters(array, array.ecp5_latency))
 
 
+def test_sites_of_multipliers():
+    class Die:
+        family, device = "ecp5", "LFE5U-85F"
+
+    sites = ecp5.multiplier_sites(Die)
+    assert len(set(sites)) == len(sites) == 156 and sites[0] == "X49/Y58/MULT18_0"
+    assert {int(site.split("/")[1][1:]) for site in sites} == {10, 34, 58}
+    # Elements that follow each other stand in one block of nine columns, or in two that meet.
+    x = [int(site.split("/")[0][1:]) for site in sites[:128]]
+    assert max(abs(a - b) for a, b in zip(x, x[1:])) <= 20
+    assert ecp5.multiplier_sites(ecp5.TARGET) == []
+
+
 @pytest.mark.parametrize("steps, bits", [(128, 27), (170, 27), (171, 28), (256, 28), (1 << 20, 32)])
 def test_width_of_sums(steps, bits):
     assert sum_bits(steps) == bits

@@ -17,7 +17,7 @@ from ..memory.reader import BurstReader
 from ..memory.watchdog import Watchdog
 from ..memory.writer import BurstWriter
 from ..olive.shared import ArrayPort, lend
-from ..stream import Queue
+from ..stream import Queue, Skid
 from .datapath import Datapath
 from .descriptor import BASE_BYTES, AttentionDescriptor
 from .gate import CommandGate
@@ -25,7 +25,7 @@ from .hitters.layout import cell_chunk_layout
 from .hitters.unit import HitterUnit
 from .layout import CHUNKS
 from .pages import PageAddresses, tile_layout
-from .parts import PartAddresses
+from .parts import PartAddresses, part_layout
 from .plan import Planner, address_bits
 from .queries import QueryAddresses
 from .results import ResultBlocks
@@ -250,7 +250,10 @@ class AttentionEngine(wiring.Component):
         wiring.connect(m, tiles.o, datapath.i_tile)
         wiring.connect(m, queries.o_block, datapath.i_query_block)
         wiring.connect(m, query_reader.o, datapath.i_query)
-        wiring.connect(m, parts.o_part, datapath.i_part)
+        # When a record has ended is known late in a cycle.
+        m.submodules.part = part = ResetInserter(~running)(Skid(part_layout(config)))
+        wiring.connect(m, parts.o_part, part.i)
+        wiring.connect(m, part.o, datapath.i_part)
         wiring.connect(m, blocks.o_block, datapath.i_result_block)
         wiring.connect(m, datapath.o, writer.i)
         m.d.comb += [

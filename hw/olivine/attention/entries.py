@@ -29,7 +29,7 @@ class EntryCheck(wiring.Component):
     plan : In, geometry : In(CacheGeometry)
     entry : In(512)
     bad : Out(1), field : Out(8)
-        It is illegal; index of its first illegal field. Combinational.
+        It is illegal; index of its first illegal field, of the cycle before.
     """
 
     def __init__(self, config):
@@ -98,6 +98,6 @@ class EntryCheck(wiring.Component):
 
         (bad, field), (bad_cached, field_cached) = (judged(common + plain, GROUP_FIELDS),
                                                     judged(common + of_cache, CACHED_FIELDS))
-        m.d.comb += [self.bad.eq(Mux(plan.cached, bad_cached, bad)),
+        m.d.sync += [self.bad.eq(Mux(plan.cached, bad_cached, bad)),
                      self.field.eq(Mux(plan.cached, field_cached, field))]
         return m

@@ -57,7 +57,7 @@ class ResultBlocks(wiring.Component):
     done : Out(1)
         Every block of the job has been announced.
 
-    Throughput: a block a cycle, one idle cycle a chunk.
+    Throughput: a block in three cycles: where it is, what it is, its offer.
     """
 
     def __init__(self, config):
@@ -71,47 +71,51 @@ class ResultBlocks(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config, plan, chunk, block = self.config, self.plan, self.i.payload, self.o_block.payload
+        config, plan, chunk = self.config, self.plan, self.i.payload
         active, lse = Signal(), Signal()
         context, passes = Signal(range(config.contexts)), Signal.like(plan.passes)
         group_addr, lse_addr = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
-        before, here = Signal(12), Signal(12)   # words of a row group before this pass, and in it
+        before = Signal(12)                     # words of a row group before this pass
+        # A token's heads in a batch: its row h lies in words of its own.
+        by_head, head, head_addr = Signal(), Signal(range(config.rows)), Signal(ADDRESS_BITS)
 
+        # First the rows and words of the block, in a cycle of their own.
+        counted, here = Signal(), Signal(12)
+        rows, stored = Signal(range(config.rows + 1)), Signal(range(config.rows + 1))
         last_context, last_pass, first_pass = context + 1 == chunk.contexts, passes + 1 == plan.passes, passes == 0
         dims = Mux(last_pass, plan.last_dims, config.lanes)
-        rows, stored = Signal(range(config.rows + 1)), Signal(range(config.rows + 1))
         header = plan.partial & first_pass
-        sent = fork(m, active, self.o_command, self.o_block)
-        # A token's heads in a batch: its row h lies in words of its own.
-        by_head, head, again = Signal(), Signal(range(config.rows)), Signal()
-        head_addr = Signal(ADDRESS_BITS)
-        m.d.comb += [
-            rows.eq(Mux(last_context, chunk.last_rows, config.rows)),
-            stored.eq(Mux(chunk.batch & ~lse, config.rows, rows)),
-            by_head.eq(chunk.batch & (plan.heads != 1)), again.eq(by_head & ~lse & (head + 1 != rows)),
+        rows_here = Mux(last_context, chunk.last_rows, config.rows)
+        m.d.sync += [
+            counted.eq(active), rows.eq(rows_here), by_head.eq(chunk.batch & (plan.heads != 1)),
+            stored.eq(Mux(chunk.batch & ~lse, config.rows, rows_here)),
             here.eq(Mux(plan.partial, times(dims, Const(PARTIAL_PLANES)) + Mux(header, PARTIAL_HEADER, 0), dims)),
-            self.o_command.payload.addr.eq(Mux(
-                lse, lse_addr, Mux(head != 0, head_addr, group_addr) + (times(before, stored) << plan.o_wide))),
-            self.o_command.payload.bytes.eq(Mux(lse, rows << 2, times(here, stored) << plan.o_wide)),
-            block.lse.eq(lse), block.header.eq(header), block.rows.eq(stored), block.dims.eq(dims),
-            block.turn.eq(Mux(chunk.batch & ~lse, chunk.lane - head, 0)), block.again.eq(again),
-            block.place.bank.eq(chunk.bank), block.place.context.eq(context),
         ]
-        if config.bus_bytes == 2 * config.rows:
-            first, behind = chunk.lane, chunk.lane + Mux(by_head, 1, rows)
-            m.d.comb += [
-                self.o_command.payload.column.eq(chunk.batch & ~lse & (by_head | (rows != config.rows))),
-                self.o_command.payload.low.eq(first << 1), self.o_command.payload.high.eq((behind << 1) - 1),
+        # Then where it lies, and what it is.
+        offered, more = Signal(), Signal()      # ``more``: the log-sum-exp follows
+        asked, block = self.o_command.payload, self.o_block.payload
+        sent = fork(m, offered, self.o_command, self.o_block)
+        again = by_head & ~lse & (head + 1 != rows)
+        follows = ~lse & plan.lse & first_pass & ~again
+        m.d.comb += self.i.ready.eq(sent & block.last)
+        with m.If(counted & ~offered):
+            m.d.sync += [
+                offered.eq(1), more.eq(follows),
+                asked.addr.eq(Mux(lse, lse_addr, Mux(head != 0, head_addr, group_addr)
+                                  + (times(before, stored) << plan.o_wide))),
+                asked.bytes.eq(Mux(lse, rows << 2, times(here, stored) << plan.o_wide)),
+                block.lse.eq(lse), block.header.eq(header), block.rows.eq(stored), block.dims.eq(dims),
+                block.turn.eq(Mux(chunk.batch & ~lse, chunk.lane - head, 0)), block.again.eq(again),
+                block.place.bank.eq(chunk.bank), block.place.context.eq(context),
+                block.last.eq(~follows & ~again & last_context & last_pass),
             ]
-        more = ~lse & plan.lse & first_pass & ~again    # the log-sum-exp follows
-        context_end = Signal()
-        m.d.comb += [
-            context_end.eq(sent & ~more & ~again),
-            block.last.eq(~more & ~again & last_context & last_pass),
-            self.i.ready.eq(sent & block.last),
-        ]
+            if config.bus_bytes == 2 * config.rows:
+                behind = chunk.lane + Mux(by_head, 1, rows)
+                m.d.sync += [asked.column.eq(chunk.batch & ~lse & (by_head | (rows != config.rows))),
+                             asked.low.eq(chunk.lane << 1), asked.high.eq((behind << 1) - 1)]
+        context_end = sent & ~more & ~block.again
         with m.If(sent):
-            m.d.sync += [lse.eq(more), head.eq(Mux(again, head + 1, 0)),
+            m.d.sync += [offered.eq(0), counted.eq(0), lse.eq(more), head.eq(Mux(block.again, head + 1, 0)),
                          head_addr.eq(Mux(head != 0, head_addr, group_addr)
                                       + (plan.head_dim << config.rows.bit_length()))]
         with m.If(context_end):

@@ -58,7 +58,7 @@ class TableWalk(wiring.Component):
     fault : Out(struct ``valid``, ``code``, ``field``, ``address``)
         An entry, a segment or a page's base is illegal. It stays.
 
-    Cycles: 3 and the memory's latency and 8 elements for an entry, then for each chunk a cycle a row (P for
+    Cycles: 4 and the memory's latency and 8 elements for an entry, then for each chunk a cycle a row (P for
     each context) and 5, the memory's latency, and as many as it has pages; for a blank one a cycle a row and 5. Of a
     cached job `SegmentWalk` says what takes the list's place. Starts by itself after reset.
     """
@@ -182,7 +182,9 @@ class TableWalk(wiring.Component):
                 with m.If(self.i.valid):
                     m.d.sync += [raw.eq(Cat(raw[64:], self.i.payload)), elements.eq(elements + 1)]
                     with m.If(elements == ENTRY_BYTES // BASE_BYTES - 1):
-                        m.next = "CHECK"
+                        m.next = "JUDGE"
+            with m.State("JUDGE"):
+                m.next = "CHECK"
             with m.State("CHECK"):
                 m.d.sync += [rows_left.eq(entry.rows), position.eq(entry.position), head.eq(0), first_chunk.eq(1),
                              q.eq(Mux(plan.merge, 0, entry.q)), o.eq(entry.o), rows_before.eq(0)]

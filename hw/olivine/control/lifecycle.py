@@ -93,22 +93,26 @@ class JobControl(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         status = self.done.payload
-        busy = Signal()
+        # The bus is idle, and was so when nothing was asked of it any more: a register, as it is made of much.
+        busy, settled, running = Signal(), Signal(), Signal()
+        m.d.comb += self.running.eq(running)
+        m.d.sync += settled.eq(self.idle & ~running)
         with m.FSM() as fsm:
             with m.State("IDLE"):
-                m.d.comb += self.job.ready.eq(self.idle)
-                with m.If(self.job.valid & self.idle):
+                m.d.comb += self.job.ready.eq(settled)
+                with m.If(self.job.valid & settled):
                     m.d.sync += [self.held.eq(self.job.payload), status.eq(0), status.cycles.eq(1)]
                     m.next = "PLAN"
             with m.State("PLAN"):
                 m.next = "CHECK"
             with m.State("CHECK"):
                 m.next = "RUN"
+                m.d.sync += running.eq(1)
                 with m.If(self.bad):
-                    m.d.sync += [status.code.eq(StatusCode.BAD_FIELD), status.detail.eq(self.field)]
+                    m.d.sync += [running.eq(0), status.code.eq(StatusCode.BAD_FIELD), status.detail.eq(self.field)]
                     m.next = "REPORT"
             with m.State("RUN"):
-                m.d.comb += self.running.eq(1)
+                m.d.sync += running.eq(~(self.expired | self.fault.valid | self.finished | self.abort))
                 with m.If(self.expired):
                     m.d.sync += status.code.eq(StatusCode.TIMEOUT)
                     m.next = "REPORT"
@@ -122,7 +126,7 @@ class JobControl(wiring.Component):
                     m.d.sync += status.code.eq(StatusCode.ABORTED)
                     m.next = "DRAIN"
             with m.State("DRAIN"):
-                with m.If(self.idle | self.expired):
+                with m.If(settled | self.expired):
                     m.next = "REPORT"
             with m.State("REPORT"):
                 m.d.comb += self.done.valid.eq(1)
@@ -133,21 +137,27 @@ class JobControl(wiring.Component):
         return m
 
     def _count(self, m, busy):
-        status, events, running = self.done.payload, self.events, self.running
+        status, running = self.done.payload, self.running
+        # What happens is made of much; it is counted a cycle later. A job's last event is many cycles before its end.
+        events = Signal.like(self.events, name="seen")
+        m.d.sync += events.eq(0)
+        with m.If(running):
+            m.d.sync += events.eq(self.events)
         steps = {
-            "cycles": 1, "array_busy": running & events.step, "array_useful": Mux(running, events.useful, 0),
+            "cycles": 1, "array_busy": events.step, "array_useful": events.useful,
             "beats_read": self.read_beat, "beats_written": self.write_beat,
-            **{name: running & (events.stall == cause) for name, cause in STALL_COUNTERS.items()},
+            **{name: events.stall == cause for name, cause in STALL_COUNTERS.items()},
         }
         assert list(steps) == list(COUNTERS)
         with m.If(busy):
             m.d.sync += [status[name].eq((status[name] + step)[:COUNTER_BITS]) for name, step in steps.items()]
             for name in TALLIES:
                 total = Signal(TALLY_BITS + 1, name=f"{name}_total")
-                m.d.comb += total.eq(status[name] + Mux(running, events[name], 0))
+                m.d.comb += total.eq(status[name] + events[name])
                 m.d.sync += status[name].eq(total[:TALLY_BITS] | total[-1].replicate(TALLY_BITS))
+        was_busy = Signal()
         m.d.sync += [
-            self.activity.busy.eq(busy), self.activity.stall.eq(Mux(running, events.stall, Stall.NONE)),
-            *(self.activity[name].eq(running & events[name]) for name in ("step", "drain", "values", "exp", "output")),
+            was_busy.eq(busy), self.activity.busy.eq(was_busy), self.activity.stall.eq(events.stall),
+            *(self.activity[name].eq(events[name]) for name in ("step", "drain", "values", "exp", "output")),
             self.activity.read_beat.eq(self.read_beat.any()), self.activity.write_beat.eq(self.write_beat.any()),
         ]

@@ -16,10 +16,11 @@ class AddressGuard(wiring.Component):
     The range ``[addr, addr + bytes)`` is not taken modulo the address space: one that runs past the
     last address is refused, and so is an empty one. Two windows that touch do not make one.
 
-    Cycle budget: one register; a command taken in cycle 0 is offered in cycle 1 if it lies in the window of
-    the command before it, and as long as commands do, one passes a cycle. Otherwise the windows are looked through, one
-    a cycle: a command for the n-th window after that is offered in cycle 1 + n, and one that lies in none is
-    refused in cycle 1 + ``windows``.
+    Cycle budget: a command taken in cycle 0 is offered in cycle 2 if it lies in the window of the command before it;
+    cycle 1 adds up where it ends. Otherwise the windows are looked through, one a cycle: a command for the n-th window
+    after that is offered in cycle 2 + n, and one that lies in none is refused in cycle 2 + ``windows``. The next is
+    taken once it is gone, so one command passes in three cycles: a command is many beats, and ``i.ready`` is a
+    register.
 
     Parameters
     ----------
@@ -69,41 +70,46 @@ class AddressGuard(wiring.Component):
             "fault": Out(data.StructLayout({"valid": unsigned(1), "addr": unsigned(addr_width)})),
             "clear": In(1),
         })
-        # Open to proofs: the command's last byte, and that it has bytes, all of them below 2**window_width; the window
-        # that is looked at, and how many were.
-        self.last, self.sound = Signal(self.window_width), Signal()
+        # Open to proofs: the command's last byte, and that it has bytes, all of them below 2**window_width, both known
+        # once ``added``; the window that is looked at, and how many were.
+        self.last, self.sound, self.added = Signal(self.window_width), Signal(), Signal()
         self.current, self.tried = Signal(range(windows), reset_less=True), Signal(range(windows))
 
     def elaborate(self, platform):
         m = Module()
-        asked, width = self.i.payload, self.window_width
+        width = self.window_width
+        held, last, sound = Signal(command(self.addr_width)), self.last, self.sound
         # The bytes after the first; -1 of none has all the upper bits set.
         after = Signal(max(width, 32) + 1)
         end = Signal(width + 1)
-        m.d.comb += [after.eq(asked.bytes - 1), end.eq(asked.addr[:width] + after[:width])]
+        m.d.comb += [after.eq(held.bytes - 1), end.eq(held.addr[:width] + after[:width])]
 
-        held, last, sound = Signal(command(self.addr_width)), self.last, self.sound
-        valid, refused, passes = Signal(), Signal(), Signal()
+        valid, added, refused, passes = Signal(), self.added, Signal(), Signal()
         current, tried, window = self.current, self.tried, Signal(Window(width))
         m.d.comb += [
             window.eq(self.windows[current]),
-            passes.eq(valid & sound & (window.writable if self.write else window.readable)
+            passes.eq(added & sound & (window.writable if self.write else window.readable)
                       & (held.addr[:width] >= window.first) & (last <= window.last)),
             self.o.payload.eq(held),
             self.o.valid.eq(passes),
             self.busy.eq(valid),
             self.fault.valid.eq(refused),
             self.fault.addr.eq(held.addr),
-            self.i.ready.eq(~valid | passes & self.o.ready),
+            self.i.ready.eq(~valid),
         ]
         final = self.window_count - 1
-        with m.If(self.i.ready):
-            m.d.sync += [valid.eq(self.i.valid), held.eq(asked), last.eq(end), tried.eq(0),
-                         sound.eq(~(asked.addr[width:].any() | after[width:].any() | end[width]))]
+        with m.If(~valid):
+            m.d.sync += [valid.eq(self.i.valid), held.eq(self.i.payload), tried.eq(0)]
+        with m.Elif(~added):
+            m.d.sync += [added.eq(1), last.eq(end),
+                         sound.eq(~(held.addr[width:].any() | after[width:].any() | end[width]))]
         with m.Elif(refused):
             with m.If(self.clear):
-                m.d.sync += [valid.eq(0), refused.eq(0)]
-        with m.Elif(~passes):
+                m.d.sync += [valid.eq(0), added.eq(0), refused.eq(0)]
+        with m.Elif(passes):
+            with m.If(self.o.ready):
+                m.d.sync += [valid.eq(0), added.eq(0)]
+        with m.Else():
             m.d.sync += [current.eq(Mux(current == final, 0, current + 1)), tried.eq(tried + 1),
                          refused.eq(tried == final)]
         return m

@@ -37,21 +37,21 @@ class BurstReader(wiring.Component):
 
     ::
 
-        i -> spare -> splitter -> AR register -> port.ar
-                           | credits, one entry a burst
-                           v
+        i -> spare -> splitter -> burst register -> AR register -> port.ar
+                                              | credits, one entry a burst
+                                              v
         port.r -> rotate by the command's head -> queue -> packer -> o
 
     Cycle budget (transfers at the ends of the path, no stalls):
 
     ==========================================  ======
-    command on ``i`` to its first AR            2
+    command on ``i`` to its first AR            3
     AR to AR of the same or the next command    1
     beat on R to its word on ``o``              3
     ==========================================  ======
 
     Throughput: one beat a cycle on R and one word a cycle on ``o``, without a bubble between bursts or
-    commands, as long as ``depth_beats`` covers latency + 8 + a burst, and ``max_outstanding`` the bursts
+    commands, as long as ``depth_beats`` covers latency + 9 + a burst, and ``max_outstanding`` the bursts
     in flight. An unaligned command can need one beat more than it has words.
 
     Stalls: AR waits while the queue's free places do not hold the next burst.
@@ -133,6 +133,7 @@ class BurstReader(wiring.Component):
         self.flight = Queue(_expected(addr_width, bus_bytes, realign), max_outstanding)
         self.queue = Queue(rotated_beats(bus_bytes), depth_beats)
         self.packer = SerialGearbox(8, bus_bytes, bus_bytes) if self.serial else Packer(bus_bytes)
+        self.ahead = Signal(data.StructLayout({"valid": 1, "burst": burst(addr_width, bus_bytes)}))
         self.draining, self.packer_flush = Signal(), Signal()
 
     def elaborate(self, platform):
@@ -149,8 +150,8 @@ class BurstReader(wiring.Component):
         draining, drain = self.draining, Signal()
         m.d.comb += [
             drain.eq(self.abort | draining),
-            self.idle.eq(~self.commands.held & ~self.splitter.o.valid & ~self.flight.o.valid & self.credits.full
-                         & self.packer.idle),
+            self.idle.eq(~self.commands.held & ~self.splitter.o.valid & ~self.ahead.valid & ~self.flight.o.valid
+                         & self.credits.full & self.packer.idle),
         ]
         with m.If(self.abort):
             m.d.sync += draining.eq(1)
@@ -163,11 +164,13 @@ class BurstReader(wiring.Component):
         return m
 
     def _issue(self, m, drain):
-        """Commands to bursts to the AR register; takes credits and notes the burst."""
+        """Commands to bursts to the AR register; takes credits and notes the burst. A burst's length and the credits
+        that it needs are a cycle each."""
         commands, splitter, credits, flight = self.commands, self.splitter, self.credits, self.flight
         offered = Signal()
         address = Signal(address_channel(self.addr_width, self.id_width), init={"id": self.id})
-        next_burst = splitter.o.payload
+        ahead = self.ahead
+        next_burst = ahead.burst
         issue = Signal()
         m.d.comb += [
             commands.i.payload.eq(self.i.payload),
@@ -179,9 +182,9 @@ class BurstReader(wiring.Component):
             splitter.flush.eq(drain),
 
             credits.amount.eq(next_burst.len + 1),
-            issue.eq(splitter.o.valid & credits.enough & flight.i.ready & (~offered | self.port.ar.ready)
+            issue.eq(ahead.valid & credits.enough & flight.i.ready & (~offered | self.port.ar.ready)
                      & ~drain),
-            splitter.o.ready.eq(issue),
+            splitter.o.ready.eq(~ahead.valid | issue),
             credits.take.eq(issue),
             *(flight.i.payload[name].eq(next_burst[name]) for name, _ in flight.shape),
             flight.i.valid.eq(issue),
@@ -189,6 +192,10 @@ class BurstReader(wiring.Component):
             self.port.ar.payload.eq(address),
             self.port.ar.valid.eq(offered),
         ]
+        with m.If(splitter.o.ready):
+            m.d.sync += [ahead.valid.eq(splitter.o.valid), next_burst.eq(splitter.o.payload)]
+        with m.If(drain):
+            m.d.sync += ahead.valid.eq(0)
         with m.If(issue):
             m.d.sync += [address.addr.eq(next_burst.beat << self._lane_bits), address.len.eq(next_burst.len),
                          offered.eq(1)]

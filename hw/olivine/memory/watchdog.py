@@ -37,13 +37,13 @@ class Watchdog(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        count = Signal(self.bits)
+        count = Signal(self.bits, init=1)       # this silent cycle included
         expired = Signal()
         m.d.comb += self.expired.eq(expired)
-        m.d.sync += [expired.eq(0), count.eq(0)]
+        m.d.sync += [expired.eq(0), count.eq(1)]
         with m.If(self.waiting & ~self.progress & (self.limit != 0)):
             # At or past it, should the limit be lowered on the way.
-            with m.If(count + 1 >= self.limit):
+            with m.If(count >= self.limit):
                 m.d.sync += expired.eq(1)
             with m.Else():
                 m.d.sync += count.eq(count + 1)

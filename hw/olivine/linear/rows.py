@@ -96,7 +96,8 @@ class RowLoader(wiring.Component):
     saturated : Out(range(P + 1))
         Row operands that did not fit 12 bits in this cycle.
 
-    Throughput: one word a cycle, as far as the bus brings them. Rows that hold no token read 0.
+    Throughput: one word a cycle, as far as the bus brings them. Rows that hold no token read 0. A block may enter two
+    cycles after the one before began to, and three after ``chunk_done``.
 
     Parameters
     ----------
@@ -136,33 +137,37 @@ class RowLoader(wiring.Component):
         # Into the gearbox. It knows one word size at a time: a block of another waits until it is empty.
         block = coming.o.payload
         entered = Signal()                      # the current packet's first beat is in
-        chunk_free = Signal(init=1)
+        chunk_free, chunk_done = Signal(init=1), Signal()
         take = Signal(range(word_bytes + 1), init=1)
-        may_enter, enters = Signal(), Signal()
+        admitted, may_enter, enters = Signal(), Signal(), Signal()
         empty = inside.level == 0
         m.d.comb += [
-            may_enter.eq(entered | (coming.o.valid & inside.i.ready & (chunk_free | ~block.first)
-                                    & (empty | (take == block.take)))),
-            gearbox.i.payload.eq(self.i.payload),
+            may_enter.eq(entered | admitted),
+            gearbox.i.payload.eq(self.i.payload), gearbox.take.eq(take),
             gearbox.i.valid.eq(self.i.valid & may_enter), self.i.ready.eq(gearbox.i.ready & may_enter),
-            gearbox.take.eq(Mux(coming.o.valid & ~entered & empty, block.take, take)),
             enters.eq(gearbox.i.valid & gearbox.i.ready & ~entered),
             coming.o.ready.eq(enters), inside.i.valid.eq(enters), inside.i.payload.eq(block),
         ]
         with m.If(gearbox.i.valid & gearbox.i.ready):
             m.d.sync += entered.eq(~self.i.payload.last)
+        # What the next block waits for lasts until it enters; so it is found a cycle ahead, while the one before enters
+        # and before the bus brings it.
         with m.If(enters):
-            m.d.sync += take.eq(block.take)
+            m.d.sync += admitted.eq(0)
+        with m.Elif(coming.o.valid & inside.i.ready & (chunk_free | ~block.first) & (empty | (take == block.take))):
+            m.d.sync += [admitted.eq(1), take.eq(block.take)]
+        m.d.sync += chunk_done.eq(self.chunk_done)
         with m.If(enters & block.first):
             m.d.sync += chunk_free.eq(0)
-        with m.Elif(self.chunk_done):
+        with m.Elif(chunk_done):
             m.d.sync += chunk_free.eq(1)
 
         # Out of it, into the scratchpad: bytes past the word's own read 0, and so do rows without a token.
         word = gearbox.o.payload.data
         index = Signal(range(self.longest))
         overflow = Signal(config.rows)
-        m.d.comb += [gearbox.o.ready.eq(inside.o.valid), write.en.eq(gearbox.o.valid & inside.o.valid),
+        # A word's block is inside, as it entered before the word left the gearbox.
+        m.d.comb += [gearbox.o.ready.eq(1), write.en.eq(gearbox.o.valid),
                      inside.o.ready.eq(write.en & gearbox.o.payload.last),
                      write.addr.eq(inside.o.payload.start + index)]
         for row in range(config.rows):

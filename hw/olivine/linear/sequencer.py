@@ -8,7 +8,7 @@
                 for context of the chunk:       P rows
                     for step of the run:        one rank-1 update
 
-Budget: a step every cycle once its operands are here. A run of at least L / columns steps hides the drain of the one
+Budget: a step every cycle once its operands are here, from the second cycle after reset on. A run of at least L / columns steps hides the drain of the one
 before; with ``vector_cycles`` above 1 it takes so many for each part of a word that holds rows, up to vector_cycles * L
 / columns. What can keep a step waiting is counted by cause (`Stall`).
 """
@@ -17,15 +17,17 @@ from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..config import CHANNEL_RUN
 from ..control.job import Stall
 from .parts import last_part
 from .plan import plan_layout
 from .weights import MULTIPLIER_SLOTS, RECORD_SLOTS
 
-__all__ = ["PSUM_SPACING", "tile_tag", "Sequencer"]
+__all__ = ["PSUM_SPACING", "tile_tag", "tile_layout", "TileWalk", "Sequencer"]
 
 PSUM_SPACING = 4
-"""Least cycles between two drains: a partial sum is read, added to and written back within three."""
+"""Least cycles between two drains: a partial sum is read, added to and written back within three. `TileWalk` finds the
+next tile meanwhile."""
 
 
 def tile_tag(config):
@@ -39,6 +41,114 @@ def tile_tag(config):
         "lanes": range(config.lanes + 1),       # channels of this drain that exist
         "rows": range(config.rows + 1),         # rows that hold a token
     })
+
+
+def tile_layout(config):
+    """One tile: what is the same in all of its steps, and what its end does. ``more_steps``: its steps less one."""
+    return data.StructLayout({
+        "tag": tile_tag(config),
+        "more_steps": range(CHANNEL_RUN), "row_addr": range(config.row_words),     # of its first step
+        "final_replay": 1,                      # nobody needs its words after it
+        "first_look": 1, "first_panel": 1,      # its words, its row operands are met for the first time
+        "last_panel": 1, "last_chunk": 1,       # this one, or one after it
+        "words_out": range(config.lanes // config.drain_columns + 1),           # of results
+        "spacing": range(max(config.lanes // config.drain_columns * config.vector_cycles, PSUM_SPACING)),
+    })
+
+
+class TileWalk(wiring.Component):
+    """Walks the tiles of a job in their order.
+
+    Members
+    -------
+    plan : In
+    advance : In(1)
+        Go on to the next tile.
+    o : Out(tile_layout)
+        From the cycle after reset on. ``spacing``: cycles to the next tile's end at least, less one.
+
+    Throughput: a tile every other cycle.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({"plan": In(plan_layout(config)), "advance": In(1), "o": Out(tile_layout(config))})
+
+    def elaborate(self, platform):
+        m = Module()
+        config, plan, tag = self.config, self.plan, self.o.tag
+        drain_cycles = config.lanes // config.drain_columns
+
+        groups = Signal.like(plan.row_groups)               # row groups left
+        contexts = Signal(range(config.contexts + 1))       # in this chunk
+        panels, runs = Signal.like(plan.panels), Signal.like(plan.runs)     # left, this one included
+        context, half = Signal(range(config.contexts)), Signal()
+        run_addr, block_addr = Signal(range(config.row_words)), Signal(range(config.row_words))
+        record_slot, multiplier_slot = Signal(range(RECORD_SLOTS)), Signal(range(MULTIPLIER_SLOTS))
+
+        # Where we are.
+        first_panel, last_panel, first_run, last_run = Signal(init=1), Signal(), Signal(init=1), Signal()
+        last_chunk, last_context, last_half, final_replay = Signal(), Signal(), Signal(init=1), Signal()
+        lanes, lanes_here = Signal(range(config.lanes + 1)), Signal(range(config.lanes + 1))
+        m.d.comb += [
+            last_run.eq(runs == 1), last_panel.eq(panels == 1), last_chunk.eq(groups <= config.contexts),
+            contexts.eq(Mux(last_chunk, groups, config.contexts)), last_context.eq(context + 1 == contexts),
+            final_replay.eq(last_context & last_half),
+            lanes.eq(Mux(last_panel, plan.last_lanes, config.lanes)), lanes_here.eq(lanes),
+        ]
+        pairs = 0
+        if config.element == "exponent":
+            # A byte takes two lanes: a tile is replayed once more where there are channels for it.
+            pairs, half_lanes = plan.int8, config.lanes // 2
+            more = lanes > half_lanes
+            m.d.comb += [
+                last_half.eq(~pairs | ~more | half),
+                lanes_here.eq(Mux(~pairs, lanes, Mux(half, lanes - half_lanes, Mux(more, half_lanes, lanes)))),
+            ]
+
+        def spacing(words):
+            """Cycles between two drains, less one: a word takes one for each of its parts."""
+            last, cycles = last_part(config, tag.rows), Const(max(words, PSUM_SPACING) - 1)
+            for part in range(1, config.vector_cycles):
+                cycles = Mux(last == part, max(words * (part + 1), PSUM_SPACING) - 1, cycles)
+            return cycles
+
+        m.d.comb += [
+            tag.context.eq(context), tag.half.eq(half), tag.first_run.eq(first_run), tag.last_run.eq(last_run),
+            tag.release_run.eq(final_replay & plan.grouped), tag.release_panel.eq(final_replay & last_run),
+            tag.multiplier_slot.eq(multiplier_slot), tag.record_slot.eq(record_slot), tag.lanes.eq(lanes_here),
+            tag.rows.eq(Mux(last_chunk & last_context, plan.last_rows, config.rows)),
+            self.o.more_steps.eq(Mux(last_run, plan.last_run_steps, plan.run_steps) - 1),
+            self.o.row_addr.eq(block_addr), self.o.final_replay.eq(final_replay),
+            self.o.first_look.eq(context == 0), self.o.first_panel.eq(first_panel),
+            self.o.last_panel.eq(last_panel), self.o.last_chunk.eq(last_chunk),
+            self.o.words_out.eq((lanes_here + (config.drain_columns - 1)) // config.drain_columns),
+            self.o.spacing.eq(Mux(pairs, spacing(drain_cycles // 2), spacing(drain_cycles))),
+        ]
+
+        with m.FSM():
+            with m.State("START"):
+                m.d.sync += [groups.eq(plan.row_groups), panels.eq(plan.panels), runs.eq(plan.runs)]
+                m.next = "WALK"
+            with m.State("WALK"):
+                with m.If(self.advance):
+                    if config.element == "exponent":
+                        m.d.sync += half.eq(~last_half)
+                    with m.If(last_half):
+                        m.d.sync += [context.eq(context + 1), block_addr.eq(block_addr + plan.k)]
+                    with m.If(final_replay):
+                        m.d.sync += [context.eq(0), runs.eq(runs - 1), first_run.eq(0),
+                                     multiplier_slot.eq(multiplier_slot + plan.grouped),
+                                     run_addr.eq(run_addr + plan.run_steps),
+                                     block_addr.eq(run_addr + plan.run_steps)]
+                        with m.If(last_run):
+                            m.d.sync += [runs.eq(plan.runs), first_run.eq(1), panels.eq(panels - 1),
+                                         first_panel.eq(0), run_addr.eq(0), block_addr.eq(0),
+                                         record_slot.eq(record_slot + 1)]
+                            with m.If(last_panel):
+                                m.d.sync += [panels.eq(plan.panels), first_panel.eq(1),
+                                             groups.eq(groups - config.contexts)]
+        return m
 
 
 class Sequencer(wiring.Component):
@@ -87,49 +197,25 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, plan = self.config, self.plan
-        drain_cycles = config.lanes // config.drain_columns
 
-        groups = Signal.like(plan.row_groups)               # row groups left
-        contexts = Signal(range(config.contexts + 1))       # in this chunk
-        panels, runs = Signal.like(plan.panels), Signal.like(plan.runs)     # left, this one included
-        context = Signal(range(config.contexts))
-        step = Signal.like(plan.run_steps)
-        run_addr, block_addr = Signal(range(config.row_words)), Signal(range(config.row_words))
-        record_slot, multiplier_slot = Signal(range(RECORD_SLOTS)), Signal(range(MULTIPLIER_SLOTS))
+        # The tile at work, and the one after it, which the walk finds in the cycles that two tiles' ends are apart.
+        m.submodules.walk = walk = TileWalk(config)
+        tile, ahead = Signal(tile_layout(config)), walk.o
+        begin, ended = Signal(), Signal()       # the job's first tile is loaded; a tile ended the cycle before
+        m.d.comb += [walk.plan.eq(plan), walk.advance.eq(begin | ended)]
 
-        # Where we are.
-        steps = Mux(runs == 1, plan.last_run_steps, plan.run_steps)
-        lanes = Mux(panels == 1, plan.last_lanes, config.lanes)
-        first_panel, last_panel, first_run, last_chunk = Signal(init=1), panels == 1, Signal(init=1), Signal()
-        last_run, last_context = runs == 1, context + 1 == contexts
-        last_step, last_half = Signal(), Signal(init=1)
-        m.d.comb += [last_step.eq(step + 1 == steps), last_chunk.eq(groups <= config.contexts),
-                     contexts.eq(Mux(last_chunk, groups, config.contexts))]
-        lanes_here = lanes
-        pairs = 0
-        if config.element == "exponent":
-            # A byte takes two lanes: a tile is replayed once more where there are channels for it.
-            pairs, half_lanes = plan.int8, config.lanes // 2
-            more = lanes > half_lanes
-            m.d.comb += last_half.eq(~pairs | ~more | self.half)
-            lanes_here = Mux(~pairs, lanes, Mux(self.half, lanes - half_lanes, Mux(more, half_lanes, lanes)))
-
-        # What a step needs.
-        word = Mux(plan.int8, step, step >> 1)
-        final_replay = last_context & last_half
+        # The step: everything that says what it is and needs is a register.
+        left = Signal(range(CHANNEL_RUN))       # in the tile, after this one
+        first, last_step, second = Signal(), Signal(), Signal()
         complete = Signal(range(config.tile_words + 1))     # whole runs ahead of the array
-        drain_wait = Signal(range(max(drain_cycles * config.vector_cycles, PSUM_SPACING)))
+        drain_wait, drain_busy = Signal.like(tile.spacing), Signal()
         credits = Signal(range(self.credits + 1), init=self.credits)
-        words_out = (lanes_here + (config.drain_columns - 1)) // config.drain_columns
-        m.d.comb += [
-            # The last replay gives words back as it goes, so its word is the one at the base.
-            self.offset.eq(Mux(final_replay, 0, word)),
-            self.odd.eq(~plan.int8 & step[0]), self.row_addr.eq(block_addr + step),
-        ]
+        # Of the tile that ended the cycle before. Nothing looks at what they change before a tile can end again.
+        run_used, words_used = Signal(), Signal.like(tile.words_out)
+        row_needed = tile.first_panel & ~tile.tag.half
         lane_missing = (self.offset >= self.level) | (last_step & (complete == 0))
-        row_missing = first_panel & ~self.half & (self.available == 0)
-        drain_busy = last_step & (drain_wait != 0)
-        no_room = last_step & last_run & (credits < words_out)
+        row_missing = row_needed & (self.available == 0)
+        no_room = last_step & tile.tag.last_run & (credits < tile.words_out)
 
         active = Signal()
         with m.If(~active):
@@ -138,7 +224,7 @@ class Sequencer(wiring.Component):
             m.d.comb += self.stall.eq(Stall.LANE)
         with m.Elif(row_missing):
             m.d.comb += self.stall.eq(Stall.ROW)
-        with m.Elif(drain_busy):
+        with m.Elif(last_step & drain_busy):
             m.d.comb += self.stall.eq(Stall.DRAIN)
         with m.Elif(no_room):
             m.d.comb += self.stall.eq(Stall.OUTPUT)
@@ -146,65 +232,49 @@ class Sequencer(wiring.Component):
             m.d.comb += self.issue.eq(1)
 
         tile_end = self.issue & last_step
-        run_end = tile_end & final_replay
-        panel_end = run_end & last_run
-        chunk_end = panel_end & last_panel
+        word_end = plan.int8 | second           # the step is its word's last
         m.d.comb += [
-            self.first.eq(step == 0), self.last.eq(last_step),
-            self.count_illegal.eq(self.issue & (context == 0) & ~self.odd & ~plan.int8),
-            self.release.eq(self.issue & final_replay & (plan.int8 | step[0] | last_step)),
-            self.take_row.eq(self.issue & first_panel & ~self.half),
-            self.chunk_done.eq(chunk_end),
-            self.tag.context.eq(context),
-            self.tag.first_run.eq(first_run), self.tag.last_run.eq(last_run), self.tag.half.eq(self.half),
-            self.tag.release_run.eq(final_replay & plan.grouped),
-            self.tag.release_panel.eq(final_replay & last_run),
-            self.tag.multiplier_slot.eq(multiplier_slot), self.tag.record_slot.eq(record_slot),
-            self.tag.lanes.eq(lanes_here),
-            self.tag.rows.eq(Mux(last_chunk & last_context, plan.last_rows, config.rows)),
+            self.first.eq(first), self.last.eq(last_step), self.odd.eq(~plan.int8 & second),
+            self.half.eq(tile.tag.half), self.tag.eq(tile.tag),
+            self.count_illegal.eq(self.issue & tile.first_look & ~second & ~plan.int8),
+            self.release.eq(self.issue & tile.final_replay & (word_end | last_step)),
+            self.take_row.eq(self.issue & row_needed),
+            self.chunk_done.eq(tile_end & tile.tag.release_panel & tile.last_panel),
         ]
         m.d.sync += [
-            complete.eq(complete + self.run_complete - run_end),
-            credits.eq(credits + self.credit_return - Mux(tile_end & last_run, words_out, 0)),
+            ended.eq(tile_end), run_used.eq(tile_end & tile.final_replay),
+            words_used.eq(Mux(tile_end & tile.tag.last_run, tile.words_out, 0)),
+            complete.eq(complete + self.run_complete - run_used),
+            credits.eq(credits + self.credit_return - words_used),
         ]
-
-        def spacing(words):
-            """Cycles between two drains, less one: a word takes one for each of its parts."""
-            last, cycles = last_part(config, self.tag.rows), Const(max(words, PSUM_SPACING) - 1)
-            for part in range(1, config.vector_cycles):
-                cycles = Mux(last == part, max(words * (part + 1), PSUM_SPACING) - 1, cycles)
-            return cycles
-
         with m.If(tile_end):
-            m.d.sync += drain_wait.eq(Mux(pairs, spacing(drain_cycles // 2), spacing(drain_cycles)))
-        with m.Elif(drain_wait != 0):
-            m.d.sync += drain_wait.eq(drain_wait - 1)
+            m.d.sync += [drain_wait.eq(tile.spacing), drain_busy.eq(1)]
+        with m.Elif(drain_busy):
+            m.d.sync += [drain_wait.eq(drain_wait - 1), drain_busy.eq(drain_wait != 1)]
+
+        with m.If(self.issue):
+            m.d.sync += [
+                first.eq(0), left.eq(left - 1), last_step.eq(left == 1), second.eq(~second),
+                self.row_addr.eq(self.row_addr + 1),
+                # The last replay gives words back as it goes, so its word is the one at the base.
+                self.offset.eq(self.offset + (word_end & ~tile.final_replay)),
+            ]
+        with m.If(begin | tile_end):
+            m.d.sync += [
+                tile.eq(ahead), first.eq(1), left.eq(ahead.more_steps), last_step.eq(ahead.more_steps == 0),
+                second.eq(0), self.row_addr.eq(ahead.row_addr), self.offset.eq(0),
+            ]
 
         with m.FSM():
             with m.State("START"):
-                m.d.sync += [groups.eq(plan.row_groups), panels.eq(plan.panels), runs.eq(plan.runs)]
+                m.next = "BEGIN"
+            with m.State("BEGIN"):
+                m.d.comb += begin.eq(1)
                 m.next = "RUN"
             with m.State("RUN"):
                 m.d.comb += active.eq(1)
-                with m.If(self.issue):
-                    m.d.sync += step.eq(step + 1)
-                with m.If(tile_end):
-                    m.d.sync += step.eq(0)
-                    if config.element == "exponent":
-                        m.d.sync += self.half.eq(~last_half)
-                    with m.If(last_half):
-                        m.d.sync += [context.eq(context + 1), block_addr.eq(block_addr + plan.k)]
-                with m.If(run_end):
-                    m.d.sync += [context.eq(0), runs.eq(runs - 1), first_run.eq(0),
-                                 multiplier_slot.eq(multiplier_slot + plan.grouped),
-                                 run_addr.eq(run_addr + plan.run_steps), block_addr.eq(run_addr + plan.run_steps)]
-                with m.If(panel_end):
-                    m.d.sync += [runs.eq(plan.runs), first_run.eq(1), panels.eq(panels - 1), first_panel.eq(0),
-                                 run_addr.eq(0), block_addr.eq(0), record_slot.eq(record_slot + 1)]
-                with m.If(chunk_end):
-                    m.d.sync += [panels.eq(plan.panels), first_panel.eq(1), groups.eq(groups - config.contexts)]
-                    with m.If(last_chunk):
-                        m.next = "DONE"
+                with m.If(self.chunk_done & tile.last_chunk):
+                    m.next = "DONE"
             with m.State("DONE"):
                 m.d.comb += self.done.eq(1)
         return m

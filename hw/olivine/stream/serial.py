@@ -19,7 +19,8 @@ class SerialGearbox(wiring.Component):
     **Throughput**: two elements a cycle where they lie in one pair (elements 2 n and 2 n + 1) of both words, else one.
     So words of P elements in one or two bytes each take at most P cycles. No bubbles between words or packets.
 
-    **Stalls**: ``i.ready`` depends on ``o.ready``; ``o`` is a register.
+    **Stalls**: ``i.ready`` depends on ``o.ready``; ``o`` is a register. Whether a pair fits the output word is found a
+    cycle ahead, so that ``ready`` hangs on the input word's end alone.
 
     **Cost**: a choice of one of ``inputs / 2`` pairs; registers of both words. 88 LUTs of ECP5 with 8 bytes each.
 
@@ -71,13 +72,16 @@ class SerialGearbox(wiring.Component):
         place, filled = Signal(range(self.inputs)), Signal(range(self.outputs))     # of the next element, in both words
         place_after, filled_after = Signal.like(held.count), Signal.like(out.count)
         moves, pair, word_in, word_out = Signal(), Signal(), Signal(), Signal()
+        room, filled_next = Signal(), Signal.like(filled)   # for a pair, in the output word; after a move
         m.d.comb += [
             moves.eq(full & (~self.o.valid | self.o.ready)),
             # At even places there are two elements, and room for two, unless the rest is one.
-            pair.eq(~place[0] & (place[1:] != held.count[1:]) & ~filled[0] & (filled[1:] != self.take[1:])),
+            pair.eq(~place[0] & (place[1:] != held.count[1:]) & room),
             place_after.eq(place + Mux(pair, 2, 1)), filled_after.eq(filled + Mux(pair, 2, 1)),
-            word_in.eq(place_after == held.count),
+            # The one that is left, or the two if they go together.
+            word_in.eq((place + 1 == held.count) | (place + 2 == held.count) & ~place[0] & room),
             word_out.eq((filled_after == self.take) | word_in & held.last),
+            filled_next.eq(Mux(word_out, 0, filled_after)),
             self.i.ready.eq(~full | moves & word_in),
             self.idle.eq(~full & ~self.o.valid & (filled == 0)),
         ]
@@ -87,9 +91,14 @@ class SerialGearbox(wiring.Component):
             m.d.sync += place.eq(place_after)
         with m.If(moves):
             m.d.sync += [self.o.valid.eq(word_out), out.count.eq(filled_after), out.last.eq(word_in & held.last),
-                         filled.eq(Mux(word_out, 0, filled_after))]
+                         filled.eq(filled_next)]
         with m.Elif(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
+
+        def fits(filled):
+            return ~filled[0] & (filled[1:] != self.take[1:])
+
+        m.d.sync += room.eq(Mux(moves, fits(filled_next), fits(filled)))
 
         width = Shape.cast(self.element).width
         low_high = Value.cast(held.data).word_select(place[1:], 2 * width)

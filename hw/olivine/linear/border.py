@@ -25,7 +25,7 @@ class Border(wiring.Component):
     -------
     word : In(8 * lanes), weight_format : In(LaneFormat)
     odd : In(1)
-        In 4 bit, take the second element of every byte.
+        In 4 bit, take the second element of every byte. Without ``across``, high in INT8.
     half : In(1)
         ``exponent`` with INT8 only, where a byte takes two lanes: which half of the channels.
     pairs_across : In(1)
@@ -63,7 +63,7 @@ class Border(wiring.Component):
         # What a lane looks at: its own byte's first element or its second, or across lanes one of two bytes' first in
         # even lanes, second in odd ones. Nibbles are chosen, not bytes, and of their neighbours only what matters.
         flags = [identifiers(byte, self.weight_format) for byte in bytes_]
-        second = self.odd | int8
+        second = self.odd | int8 if self.across else self.odd
         for lane, byte in enumerate(bytes_):
             def of(index, second):
                 """Nibble of a byte, and whether its neighbour is the identifier."""

@@ -112,15 +112,18 @@ class Datapath(wiring.Component):
             asked.count_illegal.eq(sequencer.count_illegal),
             answered.eq(asked), word.eq(weights.o), row.eq(rows.o),
         ]
+        if config.element == "folded":
+            m.d.sync += answered.odd.eq(asked.odd | plan.int8)
         m.d.comb += [
             border.word.eq(word), border.weight_format.eq(plan.weight_format),
             border.odd.eq(answered.odd), border.half.eq(answered.half),
             array.step.eq(answered.step), array.row.eq(row), array.lane.eq(border.o),
         ]
-        exists = Signal(config.lanes)
+        # Cycle 3: illegal bytes, counted in cycle 4.
+        exists, illegal = Signal(config.lanes), Signal(config.lanes)
         m.d.comb += exists.eq((1 << answered.step.tag.lanes) - 1)
-        m.d.sync += self.illegal.eq(popcount(
-            border.illegal & exists & answered.count_illegal.replicate(config.lanes)))
+        m.d.sync += [illegal.eq(border.illegal & exists & answered.count_illegal.replicate(config.lanes)),
+                     self.illegal.eq(popcount(illegal))]
 
         # The drain.
         m.d.comb += [

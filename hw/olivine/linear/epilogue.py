@@ -33,8 +33,8 @@ class Epilogue(wiring.Component):
     ::
 
         cycle  0  rows of a word              group multipliers addressed
-               1  * multiplier (u8)
-               2  (multiplier's second register)
+               1  (multipliers read, a register behind their memory)
+               2  * multiplier (u8)
                3  >> group_shift              partial sum addressed
                4  + partial sum (40 bits), rounded
                5  write back, + bias          (records addressed in cycle 4)
@@ -104,16 +104,18 @@ class Epilogue(wiring.Component):
             """A register for each column and row, holding the word's values in ``cycle``."""
             return {at: Signal(shape, name=f"value_{cycle}_{at[0]}_{at[1]}") for at in each}
 
-        # Cycles 0 to 2: group multiplier.
+        # Cycles 0 to 2: group multiplier. The choice among a memory's word is not the multiplication's cycle.
         m.d.comb += [self.multiplier_addr.slot.eq(stage[0].tag.multiplier_slot),
                      self.multiplier_addr.lane.eq(stage[0].lane),
                      self.multiplier_release.eq(stage[0].valid & stage[0].last & stage[0].tag.release_run)]
-        acc = lanes_of(signed(SUM_BITS), 1)
-        product, product_held = (lanes_of(signed(SUM_BITS + 8), cycle) for cycle in (2, 3))
+        came, acc = (lanes_of(signed(SUM_BITS), cycle) for cycle in (1, 2))
+        product = lanes_of(signed(SUM_BITS + 8), 3)
+        factor = [Signal(8, name=f"factor_2_{column}") for column in range(columns)]
+        for column in range(columns):
+            m.d.sync += factor[column].eq(Mux(plan.grouped, self.multiplier[column], 1))
         for at in each:
-            factor = Mux(plan.grouped, self.multiplier[at[0]], 1)
-            m.d.sync += [acc[at].eq(sums.data[at[0]][at[1]]), product[at].eq(acc[at] * factor),
-                         product_held[at].eq(product[at])]
+            m.d.sync += [came[at].eq(sums.data[at[0]][at[1]]), acc[at].eq(came[at]),
+                         product[at].eq(acc[at] * factor[at[0]])]
 
         # Cycles 3 to 5: partial sum. What the shift leaves below the point rounds in the same addition.
         depth = config.contexts * lanes // columns * config.vector_cycles
@@ -129,7 +131,7 @@ class Epilogue(wiring.Component):
                      write.en.eq(stage[5].valid & ~stage[5].tag.last_run)]
         for index, at in enumerate(each):
             before = Mux(stage[4].tag.first_run, 0, read.data.word_select(index, PARTIAL_SUM_BITS))
-            m.d.sync += [shifted[at].eq(Cat(Const(0, 1), product_held[at]).as_signed() >> plan.group_shift),
+            m.d.sync += [shifted[at].eq(Cat(Const(0, 1), product[at]).as_signed() >> plan.group_shift),
                          # The lowest bit is added to itself: its carry is what rounds.
                          total[at].eq(shifted[at] + Cat(shifted[at][0], before).as_signed() >> 1)]
             m.d.comb += write.data.word_select(index, PARTIAL_SUM_BITS).eq(total[at])

@@ -45,7 +45,7 @@ class ResultBlocks(wiring.Component):
         piece_bits = (config.rows * config.lanes * 2).bit_length()
         m.submodules.walk = walk = BlockWalk(config, len(plan.y_stride), piece_bits, len(plan.panels))
         block = walk.block
-        lanes = Mux(block.pieces == 1, plan.last_lanes, config.lanes)
+        lanes = Mux(block.last_piece, plan.last_lanes, config.lanes)
         m.d.comb += [
             walk.base.eq(plan.y), walk.stride.eq(plan.y_stride),
             walk.row_groups.eq(plan.row_groups), walk.last_rows.eq(plan.last_rows), walk.pieces.eq(plan.panels),

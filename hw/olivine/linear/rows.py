@@ -57,7 +57,7 @@ class RowAddresses(wiring.Component):
         block = walk.block
         # Words of a context are consecutive in the scratchpad, contexts follow each other.
         start, run_start = Signal(range(config.row_words)), Signal(range(config.row_words))
-        steps = Mux(block.pieces == 1, plan.last_run_steps, plan.run_steps)
+        steps = Mux(block.last_piece, plan.last_run_steps, plan.run_steps)
         m.d.comb += [
             walk.base.eq(plan.x), walk.stride.eq(plan.x_stride),
             walk.row_groups.eq(plan.row_groups), walk.last_rows.eq(plan.last_rows), walk.pieces.eq(plan.runs),
@@ -74,7 +74,7 @@ class RowAddresses(wiring.Component):
         with m.If(walk.valid & walk.advance):
             m.d.sync += start.eq(start + plan.k)
             with m.If(block.last_context):
-                next_run = Mux(block.pieces == 1, 0, run_start + plan.run_steps)
+                next_run = Mux(block.last_piece, 0, run_start + plan.run_steps)
                 m.d.sync += [start.eq(next_run), run_start.eq(next_run)]
         return m
 

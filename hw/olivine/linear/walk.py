@@ -34,15 +34,16 @@ class BlockWalk(wiring.Component):
     advance : In(1)
         Go on to the next block; while ``valid``.
     valid : Out(1), block : Out(struct)
-        ``addr`` of the block, its ``rows``, ``context`` and ``pieces`` left, this one included;
-        ``first_piece``, and ``last_context`` of the chunk.
+        ``addr`` of the block, its ``rows`` and ``context``; ``first_piece``, ``last_piece``, and ``last_context`` of
+        the chunk.
     done : Out(1)
         The last block was passed.
 
     Addresses have a bit more than base and stride: up to the first that is past the last one, they are right.
 
     Throughput: one block a cycle. Starts by itself in the second cycle after reset.
-    Cost: two additions of an address, and a choice of one of four.
+    Cost: two additions of an address, and a choice of one of four. What the counts say of a block is found with them,
+    and kept in registers.
     """
 
     def __init__(self, config, stride_bits=40, piece_bits=40, count_bits=SIZE_BITS):
@@ -55,24 +56,21 @@ class BlockWalk(wiring.Component):
             "advance": In(1), "valid": Out(1), "done": Out(1),
             "block": Out(data.StructLayout({
                 "addr": self.address_bits, "rows": range(config.rows + 1), "context": range(config.contexts),
-                "pieces": count_bits, "first_piece": 1, "last_context": 1})),
+                "first_piece": 1, "last_piece": 1, "last_context": 1})),
         })
 
     def elaborate(self, platform):
         m = Module()
         config, block = self.config, self.block
-        groups = Signal.like(self.row_groups)   # row groups left, this chunk's included
-        contexts = Signal(range(config.contexts + 1))
+        most = config.contexts
+        groups, pieces = Signal.like(self.row_groups), Signal.like(self.pieces)     # left, this chunk, this one included
+        contexts = Signal(range(most + 1))
         # Of the piece's first block; and of what cannot be found by adding to the last block: in a chunk that is not
         # the last one, the next chunk's first block, in the last one, the last row group's block of the next piece.
         piece_addr, kept_addr = Signal(self.address_bits), Signal(self.address_bits)
 
-        final, last_piece = Signal(), Signal()  # the last chunk
-        m.d.comb += [
-            final.eq(groups <= config.contexts), contexts.eq(Mux(final, groups, config.contexts)),
-            last_piece.eq(block.pieces == 1), block.last_context.eq(block.context + 1 == contexts),
-            block.rows.eq(Mux(final & block.last_context, self.last_rows, config.rows)),
-        ]
+        final, before_last = Signal(), Signal()     # the last chunk; the chunk's last context but one
+        m.d.comb += block.rows.eq(Mux(final & block.last_context, self.last_rows, config.rows))
 
         # Where the next block lies. The last row group's may be shorter, so that it has its own way through the pieces.
         along, further, following = (Signal(self.address_bits) for _ in range(3))
@@ -81,31 +79,49 @@ class BlockWalk(wiring.Component):
             further.eq(piece_addr + self.piece_bytes), following.eq(along),
         ]
         with m.If(~block.last_context):
-            with m.If(final & ~block.first_piece & (block.context + 2 == contexts)):
+            with m.If(final & ~block.first_piece & before_last):
                 m.d.comb += following.eq(kept_addr)
-        with m.Elif(last_piece):
+        with m.Elif(block.last_piece):
             with m.If(~block.first_piece):
                 m.d.comb += following.eq(kept_addr)
         with m.Elif(~final | (contexts != 1)):
             m.d.comb += following.eq(further)
 
+        # Of the next block: its context, how many its chunk has, and whether that is the last.
+        context_next, contexts_next, final_next = Signal.like(block.context), Signal.like(contexts), Signal()
+        m.d.comb += [context_next.eq(Mux(block.last_context, 0, block.context + 1)),
+                     contexts_next.eq(contexts), final_next.eq(final)]
+
+        def go_on():
+            m.d.sync += [block.context.eq(context_next), contexts.eq(contexts_next), final.eq(final_next),
+                         block.last_context.eq(context_next + 1 == contexts_next),
+                         before_last.eq(context_next + 2 == contexts_next)]
+
         with m.FSM():
             with m.State("START"):
-                m.d.sync += [groups.eq(self.row_groups), block.pieces.eq(self.pieces), block.first_piece.eq(1),
+                m.d.comb += [final_next.eq(self.row_groups <= most), context_next.eq(0),
+                             contexts_next.eq(Mux(final_next, self.row_groups, most))]
+                m.d.sync += [groups.eq(self.row_groups), pieces.eq(self.pieces), block.first_piece.eq(1),
+                             block.last_piece.eq(self.pieces == 1),
                              piece_addr.eq(self.base), block.addr.eq(self.base)]
+                go_on()
                 m.next = "WALK"
             with m.State("WALK"):
                 m.d.comb += self.valid.eq(1)
+                with m.If(block.last_context & block.last_piece):
+                    m.d.comb += [final_next.eq(groups <= 2 * most),
+                                 contexts_next.eq(Mux(final_next, (groups - most)[:len(contexts)], most))]
                 with m.If(self.advance):
-                    m.d.sync += [block.context.eq(block.context + 1), block.addr.eq(following)]
+                    m.d.sync += block.addr.eq(following)
+                    go_on()
                     with m.If(block.last_context):
-                        m.d.sync += [block.context.eq(0), block.pieces.eq(block.pieces - 1), block.first_piece.eq(0),
+                        m.d.sync += [pieces.eq(pieces - 1), block.first_piece.eq(0), block.last_piece.eq(pieces == 2),
                                      piece_addr.eq(following)]
                         with m.If(final | block.first_piece):
                             m.d.sync += kept_addr.eq(along)
-                        with m.If(last_piece):
-                            m.d.sync += [groups.eq(groups - config.contexts), block.pieces.eq(self.pieces),
-                                         block.first_piece.eq(1)]
+                        with m.If(block.last_piece):
+                            m.d.sync += [groups.eq(groups - most), pieces.eq(self.pieces), block.first_piece.eq(1),
+                                         block.last_piece.eq(self.pieces == 1)]
                             with m.If(final):
                                 m.next = "DONE"
             with m.State("DONE"):

@@ -119,10 +119,11 @@ class WeightLoader(wiring.Component):
         multiplier_free = Signal(range(MULTIPLIER_SLOTS + 1), init=MULTIPLIER_SLOTS)
         record_filled, multiplier_filled = Signal(), Signal()
 
-        # Of the next run: the panel's first, or the one behind this one.
+        # Of the next run: the panel's first, or the one behind this one. They are found in two cycles; records, and a run
+        # that is not the last, take more.
         next_runs, next_words, filling = Signal.like(runs), Signal.like(words), Signal()
         steps = Mux(next_runs == 1, plan.last_run_steps, plan.run_steps)
-        m.d.comb += [next_runs.eq(Mux(filling, plan.runs, runs - 1)),
+        m.d.sync += [next_runs.eq(Mux(filling, plan.runs, runs - 1)),
                      next_words.eq(Mux(plan.int8, steps, (steps + 1) >> 1))]
 
         taken = self.i.valid & self.i.ready

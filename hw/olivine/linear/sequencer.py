@@ -252,18 +252,19 @@ class Sequencer(wiring.Component):
         with m.Elif(drain_busy):
             m.d.sync += [drain_wait.eq(drain_wait - 1), drain_busy.eq(drain_wait != 1)]
 
-        with m.If(self.issue):
+        # What comes next is known before it is known whether this step is taken.
+        fresh = ~active | last_step
+        with m.If(~active | self.issue):
             m.d.sync += [
-                first.eq(0), left.eq(left - 1), last_step.eq(left == 1), second.eq(~second),
-                self.row_addr.eq(self.row_addr + 1),
+                first.eq(fresh), second.eq(~fresh & ~second),
+                left.eq(Mux(fresh, ahead.more_steps, left - 1)),
+                last_step.eq(Mux(fresh, ahead.more_steps == 0, left == 1)),
+                self.row_addr.eq(Mux(fresh, ahead.row_addr, self.row_addr + 1)),
                 # The last replay gives words back as it goes, so its word is the one at the base.
-                self.offset.eq(self.offset + (word_end & ~tile.final_replay)),
+                self.offset.eq(Mux(fresh, 0, self.offset + (word_end & ~tile.final_replay))),
             ]
-        with m.If(begin | tile_end):
-            m.d.sync += [
-                tile.eq(ahead), first.eq(1), left.eq(ahead.more_steps), last_step.eq(ahead.more_steps == 0),
-                second.eq(0), self.row_addr.eq(ahead.row_addr), self.offset.eq(0),
-            ]
+        with m.If(~active | tile_end):
+            m.d.sync += tile.eq(ahead)
 
         with m.FSM():
             with m.State("START"):

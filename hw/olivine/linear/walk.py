@@ -32,7 +32,7 @@ class BlockWalk(wiring.Component):
     pieces : In(count_bits), piece_bytes, last_piece_bytes : In(piece_bits)
         Pieces of a row group; bytes that each but the last takes in a full row group, and in the last.
     advance : In(1)
-        Go on to the next block; while ``valid``.
+        Go on to the next block; only while ``valid``.
     valid : Out(1), block : Out(struct)
         ``addr`` of the block, its ``rows`` and ``context``; ``first_piece``, ``last_piece``, and ``last_context`` of
         the chunk.
@@ -97,33 +97,28 @@ class BlockWalk(wiring.Component):
                          block.last_context.eq(context_next + 1 == contexts_next),
                          before_last.eq(context_next + 2 == contexts_next)]
 
-        with m.FSM():
-            with m.State("START"):
-                m.d.comb += [final_next.eq(self.row_groups <= most), context_next.eq(0),
-                             contexts_next.eq(Mux(final_next, self.row_groups, most))]
-                m.d.sync += [groups.eq(self.row_groups), pieces.eq(self.pieces), block.first_piece.eq(1),
-                             block.last_piece.eq(self.pieces == 1),
-                             piece_addr.eq(self.base), block.addr.eq(self.base)]
+        started, valid = Signal(), Signal()
+        m.d.comb += [self.valid.eq(valid), self.done.eq(started & ~valid)]
+        with m.If(~started):
+            m.d.comb += [final_next.eq(self.row_groups <= most), context_next.eq(0),
+                         contexts_next.eq(Mux(final_next, self.row_groups, most))]
+            m.d.sync += [started.eq(1), valid.eq(1), groups.eq(self.row_groups), pieces.eq(self.pieces),
+                         block.first_piece.eq(1), block.last_piece.eq(self.pieces == 1),
+                         piece_addr.eq(self.base), block.addr.eq(self.base)]
+            go_on()
+        with m.Else():
+            with m.If(block.last_context & block.last_piece):
+                m.d.comb += [final_next.eq(groups <= 2 * most),
+                             contexts_next.eq(Mux(final_next, (groups - most)[:len(contexts)], most))]
+            with m.If(self.advance):
+                m.d.sync += block.addr.eq(following)
                 go_on()
-                m.next = "WALK"
-            with m.State("WALK"):
-                m.d.comb += self.valid.eq(1)
-                with m.If(block.last_context & block.last_piece):
-                    m.d.comb += [final_next.eq(groups <= 2 * most),
-                                 contexts_next.eq(Mux(final_next, (groups - most)[:len(contexts)], most))]
-                with m.If(self.advance):
-                    m.d.sync += block.addr.eq(following)
-                    go_on()
-                    with m.If(block.last_context):
-                        m.d.sync += [pieces.eq(pieces - 1), block.first_piece.eq(0), block.last_piece.eq(pieces == 2),
-                                     piece_addr.eq(following)]
-                        with m.If(final | block.first_piece):
-                            m.d.sync += kept_addr.eq(along)
-                        with m.If(block.last_piece):
-                            m.d.sync += [groups.eq(groups - most), pieces.eq(self.pieces), block.first_piece.eq(1),
-                                         block.last_piece.eq(self.pieces == 1)]
-                            with m.If(final):
-                                m.next = "DONE"
-            with m.State("DONE"):
-                m.d.comb += self.done.eq(1)
+                with m.If(block.last_context):
+                    m.d.sync += [pieces.eq(pieces - 1), block.first_piece.eq(0), block.last_piece.eq(pieces == 2),
+                                 piece_addr.eq(following)]
+                    with m.If(final | block.first_piece):
+                        m.d.sync += kept_addr.eq(along)
+                    with m.If(block.last_piece):
+                        m.d.sync += [groups.eq(groups - most), pieces.eq(self.pieces), block.first_piece.eq(1),
+                                     block.last_piece.eq(self.pieces == 1), valid.eq(~final)]
         return m

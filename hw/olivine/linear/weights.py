@@ -170,9 +170,12 @@ class WeightLoader(wiring.Component):
                         m.next = "WORDS"
                         with m.If(runs == 1):
                             m.next = "RECORDS"
+        # What was filled counts a cycle later: until the next records or multipliers there is a beat of weights at least.
+        record_used, multiplier_used = Signal(), Signal()
         m.d.sync += [
-            record_free.eq(record_free - record_filled + self.record_release),
-            multiplier_free.eq(multiplier_free - multiplier_filled + self.multiplier_release),
+            record_used.eq(record_filled), multiplier_used.eq(multiplier_filled),
+            record_free.eq(record_free - record_used + self.record_release),
+            multiplier_free.eq(multiplier_free - multiplier_used + self.multiplier_release),
         ]
 
         # Reading: the tile buffer's words, and the channels' numbers picked out of their words.

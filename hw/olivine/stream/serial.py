@@ -19,8 +19,8 @@ class SerialGearbox(wiring.Component):
     **Throughput**: two elements a cycle where they lie in one pair (elements 2 n and 2 n + 1) of both words, else one.
     So words of P elements in one or two bytes each take at most P cycles. No bubbles between words or packets.
 
-    **Stalls**: ``i.ready`` depends on ``o.ready``; ``o`` is a register. Whether a pair fits the output word is found a
-    cycle ahead, so that ``ready`` hangs on the input word's end alone.
+    **Stalls**: ``i.ready`` depends on ``o.ready``; ``o`` is a register. Whether a move is the input word's last is found
+    a cycle ahead.
 
     **Cost**: a choice of one of ``inputs / 2`` pairs; registers of both words. 88 LUTs of ECP5 with 8 bytes each.
 
@@ -72,23 +72,29 @@ class SerialGearbox(wiring.Component):
         place, filled = Signal(range(self.inputs)), Signal(range(self.outputs))     # of the next element, in both words
         place_after, filled_after = Signal.like(held.count), Signal.like(out.count)
         moves, pair, word_in, word_out = Signal(), Signal(), Signal(), Signal()
-        room, filled_next = Signal(), Signal.like(filled)   # for a pair, in the output word; after a move
+        # Known a cycle ahead: the input word's last element, its last pair, and whether a pair fits the output word.
+        one_left, two_left, room = Signal(), Signal(), Signal()
+        filled_next = Signal.like(filled)
         m.d.comb += [
             moves.eq(full & (~self.o.valid | self.o.ready)),
             # At even places there are two elements, and room for two, unless the rest is one.
-            pair.eq(~place[0] & (place[1:] != held.count[1:]) & room),
+            pair.eq(~place[0] & ~one_left & room),
             place_after.eq(place + Mux(pair, 2, 1)), filled_after.eq(filled + Mux(pair, 2, 1)),
-            # The one that is left, or the two if they go together.
-            word_in.eq((place + 1 == held.count) | (place + 2 == held.count) & ~place[0] & room),
+            word_in.eq(one_left | two_left & room),
             word_out.eq((filled_after == self.take) | word_in & held.last),
             filled_next.eq(Mux(word_out, 0, filled_after)),
             self.i.ready.eq(~full | moves & word_in),
             self.idle.eq(~full & ~self.o.valid & (filled == 0)),
         ]
+        def goes_on(place, count):
+            m.d.sync += [one_left.eq(place + 1 == count), two_left.eq((place + 2 == count) & ~place[0])]
+
         with m.If(self.i.ready):
             m.d.sync += [full.eq(self.i.valid), held.eq(self.i.payload), place.eq(self.skip)]
+            goes_on(self.skip, self.i.payload.count)
         with m.Elif(moves):
             m.d.sync += place.eq(place_after)
+            goes_on(place_after, held.count)
         with m.If(moves):
             m.d.sync += [self.o.valid.eq(word_out), out.count.eq(filled_after), out.last.eq(word_in & held.last),
                          filled.eq(filled_next)]

@@ -25,7 +25,7 @@ TAG = tile_tag(CONFIG)
 ROOM = 2 * LANES // COLUMNS
 """Words of results that fit their queue."""
 
-BEGIN = 2
+BEGIN = 4
 """Cycles from reset to the first step."""
 
 # A unit that stands still fails, and does not wait for ever.
@@ -267,7 +267,7 @@ async def waits_for_words(dut):
     rng = random.Random("lane")
     job = random_job(rng, m=1, n=LANES, k=6, group=Group.G64, weight_format=LaneFormat.INT8)
     await world.begin(job)
-    assert [await world.tick() for _ in range(4)] == [Stall.DONE] * BEGIN + [Stall.LANE] * 2
+    assert [await world.tick() for _ in range(BEGIN + 3)] == [Stall.DONE] * BEGIN + [Stall.LANE] * 3
     world.rates["word"] = 1
     assert [await world.tick() for _ in range(9)] == [Stall.NONE] * 5 + [Stall.LANE] * 4
     world.rates["run"] = 1
@@ -282,7 +282,7 @@ async def waits_for_rows(dut):
     rng = random.Random("row")
     job = random_job(rng, m=1, n=2 * LANES, k=5, weight_format=LaneFormat.INT4, group=Group.CHANNEL)
     await world.begin(job)
-    assert [await world.tick() for _ in range(4)] == [Stall.DONE] * BEGIN + [Stall.ROW] * 2
+    assert [await world.tick() for _ in range(BEGIN + 3)] == [Stall.DONE] * BEGIN + [Stall.ROW] * 3
     world.rates["row"] = 1
     assert [await world.tick() for _ in range(3)] == [Stall.NONE] * 3
     world.rates["row"] = 0

@@ -139,24 +139,27 @@ class RowLoader(wiring.Component):
         entered = Signal()                      # the current packet's first beat is in
         chunk_free, chunk_done = Signal(init=1), Signal()
         take = Signal(range(word_bytes + 1), init=1)
-        admitted, may_enter, enters = Signal(), Signal(), Signal()
+        admitted, may_enter, enters = Signal(), Signal(), Signal()     # the next packet; the next beat
+        entered_next, admitted_next = Signal(), Signal()
         empty = inside.level == 0
         m.d.comb += [
-            may_enter.eq(entered | admitted),
+            entered_next.eq(entered), admitted_next.eq(admitted),
             gearbox.i.payload.eq(self.i.payload), gearbox.take.eq(take),
             gearbox.i.valid.eq(self.i.valid & may_enter), self.i.ready.eq(gearbox.i.ready & may_enter),
             enters.eq(gearbox.i.valid & gearbox.i.ready & ~entered),
             coming.o.ready.eq(enters), inside.i.valid.eq(enters), inside.i.payload.eq(block),
         ]
         with m.If(gearbox.i.valid & gearbox.i.ready):
-            m.d.sync += entered.eq(~self.i.payload.last)
+            m.d.comb += entered_next.eq(~self.i.payload.last)
         # What the next block waits for lasts until it enters; so it is found a cycle ahead, while the one before enters
         # and before the bus brings it.
         with m.If(enters):
-            m.d.sync += admitted.eq(0)
+            m.d.comb += admitted_next.eq(0)
         with m.Elif(coming.o.valid & inside.i.ready & (chunk_free | ~block.first) & (empty | (take == block.take))):
-            m.d.sync += [admitted.eq(1), take.eq(block.take)]
-        m.d.sync += chunk_done.eq(self.chunk_done)
+            m.d.comb += admitted_next.eq(1)
+            m.d.sync += take.eq(block.take)
+        m.d.sync += [entered.eq(entered_next), admitted.eq(admitted_next), may_enter.eq(entered_next | admitted_next),
+                     chunk_done.eq(self.chunk_done)]
         with m.If(enters & block.first):
             m.d.sync += chunk_free.eq(0)
         with m.Elif(chunk_done):

@@ -8,7 +8,7 @@
                 for context of the chunk:       P rows
                     for step of the run:        one rank-1 update
 
-Budget: a step every cycle once its operands are here, from the second cycle after reset on. A run of at least L / columns steps hides the drain of the one
+Budget: a step every cycle once its operands are here, from the fourth cycle after reset on. A run of at least L / columns steps hides the drain of the one
 before; with ``vector_cycles`` above 1 it takes so many for each part of a word that holds rows, up to vector_cycles * L
 / columns. What can keep a step waiting is counted by cause (`Stall`).
 """
@@ -50,7 +50,7 @@ def tile_layout(config):
         "more_steps": range(CHANNEL_RUN), "row_addr": range(config.row_words),     # of its first step
         "final_replay": 1,                      # nobody needs its words after it
         "first_look": 1, "first_panel": 1,      # its words, its row operands are met for the first time
-        "last_panel": 1, "last_chunk": 1,       # this one, or one after it
+        "ends_chunk": 1, "ends_job": 1,
         "words_out": range(config.lanes // config.drain_columns + 1),           # of results
         "spacing": range(max(config.lanes // config.drain_columns * config.vector_cycles, PSUM_SPACING)),
     })
@@ -65,10 +65,13 @@ class TileWalk(wiring.Component):
     advance : In(1)
         Go on to the next tile.
     o : Out(tile_layout)
-        From the cycle after reset on. ``spacing``: cycles to the next tile's end at least, less one.
+        ``spacing``: cycles to the next tile's end at least, less one.
 
-    Throughput: a tile every other cycle.
+    Throughput: a tile every `spacing` cycles, the first in the second cycle after reset.
     """
+
+    spacing = 2
+    """Cycles between two of ``advance``, and from one to its tile at ``o``."""
 
     def __init__(self, config):
         self.config = config
@@ -86,13 +89,15 @@ class TileWalk(wiring.Component):
         run_addr, block_addr = Signal(range(config.row_words)), Signal(range(config.row_words))
         record_slot, multiplier_slot = Signal(range(RECORD_SLOTS)), Signal(range(MULTIPLIER_SLOTS))
 
-        # Where we are.
+        # Where we are. What the counts say of it is found in a cycle of its own.
         first_panel, last_panel, first_run, last_run = Signal(init=1), Signal(), Signal(init=1), Signal()
         last_chunk, last_context, last_half, final_replay = Signal(), Signal(), Signal(init=1), Signal()
         lanes, lanes_here = Signal(range(config.lanes + 1)), Signal(range(config.lanes + 1))
+        few = groups <= config.contexts
+        m.d.sync += [last_run.eq(runs == 1), last_panel.eq(panels == 1), last_chunk.eq(few),
+                     last_context.eq(context + 1 == contexts)]
         m.d.comb += [
-            last_run.eq(runs == 1), last_panel.eq(panels == 1), last_chunk.eq(groups <= config.contexts),
-            contexts.eq(Mux(last_chunk, groups, config.contexts)), last_context.eq(context + 1 == contexts),
+            contexts.eq(Mux(few, groups, config.contexts)),
             final_replay.eq(last_context & last_half),
             lanes.eq(Mux(last_panel, plan.last_lanes, config.lanes)), lanes_here.eq(lanes),
         ]
@@ -121,7 +126,8 @@ class TileWalk(wiring.Component):
             self.o.more_steps.eq(Mux(last_run, plan.last_run_steps, plan.run_steps) - 1),
             self.o.row_addr.eq(block_addr), self.o.final_replay.eq(final_replay),
             self.o.first_look.eq(context == 0), self.o.first_panel.eq(first_panel),
-            self.o.last_panel.eq(last_panel), self.o.last_chunk.eq(last_chunk),
+            self.o.ends_chunk.eq(final_replay & last_run & last_panel),
+            self.o.ends_job.eq(final_replay & last_run & last_panel & last_chunk),
             self.o.words_out.eq((lanes_here + (config.drain_columns - 1)) // config.drain_columns),
             self.o.spacing.eq(Mux(pairs, spacing(drain_cycles // 2), spacing(drain_cycles))),
         ]
@@ -201,7 +207,7 @@ class Sequencer(wiring.Component):
         # The tile at work, and the one after it, which the walk finds in the cycles that two tiles' ends are apart.
         m.submodules.walk = walk = TileWalk(config)
         tile, ahead = Signal(tile_layout(config)), walk.o
-        begin, ended = Signal(), Signal()       # the job's first tile is loaded; a tile ended the cycle before
+        begin, ended = Signal(), Signal()       # the job's first tile is here; a tile ended the cycle before
         m.d.comb += [walk.plan.eq(plan), walk.advance.eq(begin | ended)]
 
         # The step: everything that says what it is and needs is a register.
@@ -239,7 +245,7 @@ class Sequencer(wiring.Component):
             self.count_illegal.eq(self.issue & tile.first_look & ~second & ~plan.int8),
             self.release.eq(self.issue & tile.final_replay & (word_end | last_step)),
             self.take_row.eq(self.issue & row_needed),
-            self.chunk_done.eq(tile_end & tile.tag.release_panel & tile.last_panel),
+            self.chunk_done.eq(tile_end & tile.ends_chunk),
         ]
         m.d.sync += [
             ended.eq(tile_end), run_used.eq(tile_end & tile.final_replay),
@@ -254,7 +260,7 @@ class Sequencer(wiring.Component):
 
         # What comes next is known before it is known whether this step is taken.
         fresh = ~active | last_step
-        with m.If(~active | self.issue):
+        with m.If(begin | self.issue):
             m.d.sync += [
                 first.eq(fresh), second.eq(~fresh & ~second),
                 left.eq(Mux(fresh, ahead.more_steps, left - 1)),
@@ -263,18 +269,20 @@ class Sequencer(wiring.Component):
                 # The last replay gives words back as it goes, so its word is the one at the base.
                 self.offset.eq(Mux(fresh, 0, self.offset + (word_end & ~tile.final_replay))),
             ]
-        with m.If(~active | tile_end):
+        with m.If(begin | tile_end):
             m.d.sync += tile.eq(ahead)
 
+        # The walk's first tile, and then the one after it; no word can be here as early.
+        start = Signal(range(2 * walk.spacing))
         with m.FSM():
             with m.State("START"):
-                m.next = "BEGIN"
-            with m.State("BEGIN"):
-                m.d.comb += begin.eq(1)
-                m.next = "RUN"
+                m.d.comb += begin.eq(start == walk.spacing)
+                m.d.sync += start.eq(start + 1)
+                with m.If(start == 2 * walk.spacing - 1):
+                    m.next = "RUN"
             with m.State("RUN"):
                 m.d.comb += active.eq(1)
-                with m.If(self.chunk_done & tile.last_chunk):
+                with m.If(tile_end & tile.ends_job):
                     m.next = "DONE"
             with m.State("DONE"):
                 m.d.comb += self.done.eq(1)

@@ -70,12 +70,13 @@ class BlockWalk(wiring.Component):
         piece_addr, kept_addr = Signal(self.address_bits), Signal(self.address_bits)
 
         final, before_last = Signal(), Signal()     # the last chunk; the chunk's last context but one
-        m.d.comb += block.rows.eq(Mux(final & block.last_context, self.last_rows, config.rows))
+        short = Signal()                        # the last context of the last chunk
+        m.d.comb += block.rows.eq(Mux(short, self.last_rows, config.rows))
 
         # Where the next block lies. The last row group's may be shorter, so that it has its own way through the pieces.
         along, further, following = (Signal(self.address_bits) for _ in range(3))
         m.d.comb += [
-            along.eq(block.addr + Mux(final & block.last_context, self.last_piece_bytes, self.stride)),
+            along.eq(block.addr + Mux(short, self.last_piece_bytes, self.stride)),
             further.eq(piece_addr + self.piece_bytes), following.eq(along),
         ]
         with m.If(~block.last_context):
@@ -93,8 +94,9 @@ class BlockWalk(wiring.Component):
                      contexts_next.eq(contexts), final_next.eq(final)]
 
         def go_on():
+            last_next = context_next + 1 == contexts_next
             m.d.sync += [block.context.eq(context_next), contexts.eq(contexts_next), final.eq(final_next),
-                         block.last_context.eq(context_next + 1 == contexts_next),
+                         block.last_context.eq(last_next), short.eq(final_next & last_next),
                          before_last.eq(context_next + 2 == contexts_next)]
 
         started, valid = Signal(), Signal()

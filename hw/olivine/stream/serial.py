@@ -74,15 +74,13 @@ class SerialGearbox(wiring.Component):
         moves, pair, word_in, word_out = Signal(), Signal(), Signal(), Signal()
         # Known a cycle ahead: the input word's last element, its last pair, and whether a pair fits the output word.
         one_left, two_left, room = Signal(), Signal(), Signal()
-        filled_next = Signal.like(filled)
         m.d.comb += [
             moves.eq(full & (~self.o.valid | self.o.ready)),
             # At even places there are two elements, and room for two, unless the rest is one.
             pair.eq(~place[0] & ~one_left & room),
             place_after.eq(place + Mux(pair, 2, 1)), filled_after.eq(filled + Mux(pair, 2, 1)),
             word_in.eq(one_left | two_left & room),
-            word_out.eq((filled_after == self.take) | word_in & held.last),
-            filled_next.eq(Mux(word_out, 0, filled_after)),
+            word_out.eq(Mux(pair, filled + 2 == self.take, filled + 1 == self.take) | word_in & held.last),
             self.i.ready.eq(~full | moves & word_in),
             self.idle.eq(~full & ~self.o.valid & (filled == 0)),
         ]
@@ -97,14 +95,14 @@ class SerialGearbox(wiring.Component):
             goes_on(place_after, held.count)
         with m.If(moves):
             m.d.sync += [self.o.valid.eq(word_out), out.count.eq(filled_after), out.last.eq(word_in & held.last),
-                         filled.eq(filled_next)]
+                         filled.eq(Mux(word_out, 0, filled_after))]
         with m.Elif(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
 
         def fits(filled):
             return ~filled[0] & (filled[1:] != self.take[1:])
 
-        m.d.sync += room.eq(Mux(moves, fits(filled_next), fits(filled)))
+        m.d.sync += room.eq(Mux(moves, Mux(word_out, self.take[1:] != 0, fits(filled_after)), fits(filled)))
 
         width = Shape.cast(self.element).width
         low_high = Value.cast(held.data).word_select(place[1:], 2 * width)

@@ -8,9 +8,9 @@
                 for context of the chunk:       P rows
                     for step of the run:        one rank-1 update
 
-Budget: a step every cycle once its operands are here, from the fourth cycle after reset on. A run of at least L / columns steps hides the drain of the one
-before; with ``vector_cycles`` above 1 it takes so many for each part of a word that holds rows, up to vector_cycles * L
-/ columns. What can keep a step waiting is counted by cause (`Stall`).
+Budget: a step every cycle once its operands are here, from the fourth cycle after reset on. A run of at least L /
+columns steps hides the drain of the one before; with ``vector_cycles`` above 1 it takes so many for each part of a word
+that holds rows, up to vector_cycles * L / columns. What can keep a step waiting is counted by cause (`Stall`).
 """
 
 from amaranth.hdl import Const, Module, Mux, Signal

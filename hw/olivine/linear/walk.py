@@ -63,7 +63,8 @@ class BlockWalk(wiring.Component):
         m = Module()
         config, block = self.config, self.block
         most = config.contexts
-        groups, pieces = Signal.like(self.row_groups), Signal.like(self.pieces)     # left, this chunk, this one included
+        # Left, this chunk's, this one included.
+        groups, pieces = Signal.like(self.row_groups), Signal.like(self.pieces)
         contexts = Signal(range(most + 1))
         # Of the piece's first block; and of what cannot be found by adding to the last block: in a chunk that is not
         # the last one, the next chunk's first block, in the last one, the last row group's block of the next piece.

@@ -119,8 +119,8 @@ class WeightLoader(wiring.Component):
         multiplier_free = Signal(range(MULTIPLIER_SLOTS + 1), init=MULTIPLIER_SLOTS)
         record_filled, multiplier_filled = Signal(), Signal()
 
-        # Of the next run: the panel's first, or the one behind this one. They are found in two cycles; records, and a run
-        # that is not the last, take more.
+        # Of the next run: the panel's first, or the one behind this one. They are found in two cycles; records, and a
+        # run that is not the last, take more.
         next_runs, next_words, filling = Signal.like(runs), Signal.like(words), Signal()
         steps = Mux(next_runs == 1, plan.last_run_steps, plan.run_steps)
         m.d.sync += [next_runs.eq(Mux(filling, plan.runs, runs - 1)),
@@ -170,7 +170,7 @@ class WeightLoader(wiring.Component):
                         m.next = "WORDS"
                         with m.If(runs == 1):
                             m.next = "RECORDS"
-        # What was filled counts a cycle later: until the next records or multipliers there is a beat of weights at least.
+        # What was filled counts a cycle later: a beat of weights at least comes before the next records or multipliers.
         record_used, multiplier_used = Signal(), Signal()
         m.d.sync += [
             record_used.eq(record_filled), multiplier_used.eq(multiplier_filled),

@@ -19,8 +19,8 @@ class SerialGearbox(wiring.Component):
     **Throughput**: two elements a cycle where they lie in one pair (elements 2 n and 2 n + 1) of both words, else one.
     So words of P elements in one or two bytes each take at most P cycles. No bubbles between words or packets.
 
-    **Stalls**: ``i.ready`` depends on ``o.ready``; ``o`` is a register. Whether a move is the input word's last is found
-    a cycle ahead.
+    **Stalls**: ``i.ready`` depends on ``o.ready``; ``o`` is a register. Whether a move is the input word's last is
+    found a cycle ahead.
 
     **Cost**: a choice of one of ``inputs / 2`` pairs; registers of both words. 88 LUTs of ECP5 with 8 bytes each.
 

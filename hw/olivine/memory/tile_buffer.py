@@ -102,8 +102,9 @@ class TileBuffer(wiring.Component):
         ]
         with m.If(memory.write_enable):
             m.d.sync += beat.eq(Mux(beat == memory.beats - 1, 0, beat + 1))
-        m.d.sync += [
-            head.eq(head + complete), base.eq(base + self.release),
-            self.level.eq(self.level + complete - self.release),
-        ]
+        # ``release`` comes late: it chooses between sums that are there.
+        m.d.sync += [head.eq(head + complete), self.level.eq(Mux(self.release, self.level + complete - 1,
+                                                                 self.level + complete))]
+        with m.If(self.release):
+            m.d.sync += base.eq(base + 1)
         return m

@@ -141,6 +141,7 @@ class Loader:
             got = unpack(WORD, int(dut.o.value))
             assert got == word, f"cycle {cycle()}: word {address} is {got}, not {word}"
         available = int(dut.available.value)
+        assert int(dut.any_available.value) == (available != 0)
         self.asked = None if new and not available else read
         self.known = available - take
         self.saturated += int(dut.saturated.value)

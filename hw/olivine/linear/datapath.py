@@ -90,7 +90,7 @@ class Datapath(wiring.Component):
         # Cycle 0: the sequencer decides and addresses.
         m.d.comb += [
             sequencer.level.eq(weights.level), sequencer.run_complete.eq(weights.run_complete),
-            sequencer.available.eq(Mux(array.granted, rows.available, 0)), array.wanted.eq(rows.available != 0),
+            sequencer.available.eq(rows.any_available & array.granted), array.wanted.eq(rows.any_available),
             sequencer.credit_return.eq(packer.credit),
             weights.offset.eq(sequencer.offset), weights.release.eq(sequencer.release),
             rows.addr.eq(sequencer.row_addr), rows.take.eq(sequencer.take_row),

@@ -91,6 +91,8 @@ class RowLoader(wiring.Component):
         The array has read its chunk for the last time: the next may overwrite it.
     take : In(1), available : Out
         Words loaded that the array has not yet met on its first pass over the chunk.
+    any_available : Out(1)
+        There are any: a register.
     addr : In, o : Out(ArrayLayout(signed(12), P))
         ``o`` is word ``addr`` of the cycle before.
     saturated : Out(range(P + 1))
@@ -116,7 +118,7 @@ class RowLoader(wiring.Component):
                 "data": data.ArrayLayout(8, config.bus_bytes), "count": count, "last": 1}))),
             "i_block": In(stream.Signature(block_layout(config, self.depth))),
             "chunk_done": In(1), "take": In(1), "available": Out(range(self.depth + 1)),
-            "addr": In(range(self.depth)),
+            "any_available": Out(1), "addr": In(range(self.depth)),
             "o": Out(data.ArrayLayout(signed(ROW_BITS), config.rows)),
             "saturated": Out(range(config.rows + 1)),
         })
@@ -184,6 +186,7 @@ class RowLoader(wiring.Component):
             m.d.sync += index.eq(Mux(gearbox.o.payload.last, 0, index + 1))
         m.d.sync += [
             self.available.eq(self.available + write.en - self.take),
+            self.any_available.eq(write.en | Mux(self.take, self.available[1:].any(), self.available.any())),
             self.saturated.eq(Mux(write.en, popcount(overflow), 0)),
         ]
 

@@ -11,7 +11,7 @@
 An operand takes two cycles from its address to the array: the memory, and a register behind it.
 """
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 

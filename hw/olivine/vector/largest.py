@@ -99,17 +99,18 @@ class LaneLargest(wiring.Component):
     -------
     i : In(stream(value: signed(16), index: unsigned(20)))
         A value of each row, then the next one of each. Not while entries are read.
-    idle : Out(1)
-        All values are in their places.
-    row : In(range(parts)), place : In(range(count))
-        An entry that is looked at; only while ``idle``.
-    o : Out(entry)
-        It, in the same cycle.
+    drain : In(1)
+        Entries are read once all values are in their places. Stays high to ``restart``, and meanwhile no value comes.
+    o_valid : Out(1), o : Out(entry)
+        An entry to read: the first row's from the largest on, then the next row's.
+    step : In(1)
+        The next one is there in the next cycle. Only with ``o_valid``.
     restart : In(1)
-        Forgets all entries.
+        Forgets all entries. With the step of the last one.
 
-    Throughput: a value a cycle if it is none of the largest, else a cycle more for each entry that moves. Cost: a
-    comparator of 16 bits, a memory of 8 entries a row (LUT RAM) and a select of two for each bit of one.
+    Latency: 2 cycles from the last value's last move to the first entry. Throughput: a value a cycle if it is none of
+    the largest, else a cycle more for each entry that moves; an entry a cycle. Cost: a comparator of 16 bits, a memory
+    of 8 entries a row (LUT RAM) and a select of two for each bit of one.
     """
 
     def __init__(self, parts, count=8):
@@ -118,8 +119,8 @@ class LaneLargest(wiring.Component):
             raise ValueError(f"parts is {parts!r}: allowed are powers of two")
         self.parts, self.count = parts, count
         value = data.StructLayout({"value": signed(LINEAR_BITS), "index": unsigned(INDEX_BITS)})
-        super().__init__({"i": In(stream.Signature(value)), "idle": Out(1), "row": In(range(parts)),
-                          "place": In(range(count)), "o": Out(entry), "restart": In(1)})
+        super().__init__({"i": In(stream.Signature(value)), "drain": In(1), "o_valid": Out(1), "o": Out(entry),
+                          "step": In(1), "restart": In(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -127,28 +128,32 @@ class LaneLargest(wiring.Component):
         m.submodules.entries = entries = Memory(shape=shape, depth=self.parts * 8, init=[])
         write, read = entries.write_port(), entries.read_port(domain="comb")
         valid, new, row = Signal(), Signal(shape), Signal(range(self.parts))
-        # Entries that each row has, and how many of them are not smaller than the new value, at most.
-        held, at = Signal(range(self.count + 1)), Signal(range(self.count + 1))
-        above, moves, done, last_row = Signal(3), Signal(), Signal(), Signal()
+        # Entries that each row has, and how many of them are not smaller than the new value, at most. The place above,
+        # and the row, are what is read: as a register, because the comparison of what is there takes the cycle.
+        held, at, now_held = (Signal(range(self.count + 1), name=name) for name in ("held", "at", "now_held"))
+        above, moves, reading = Signal(3), Signal(), Signal()
         m.d.comb += [
-            above.eq(at - 1), self.idle.eq(~valid), self.i.ready.eq(~valid | done), last_row.eq(row == self.parts - 1),
-            read.addr.eq(_address(Mux(valid, above, self.place), Mux(valid, row, self.row))),
-            moves.eq((at != 0) & (new.value > read.data.value)), done.eq(valid & ~moves),
+            now_held.eq(held + (valid & (row == self.parts - 1) & (held != self.count))),
+            self.i.ready.eq(~valid | ~moves), read.addr.eq(_address(above, row)),
+            moves.eq((at != 0) & (new.value > read.data.value)),
             write.addr.eq(_address(at[:3], row)), write.en.eq(valid & (at != self.count)),
-            write.data.eq(Mux(moves, read.data, new)),
-            self.o.valid.eq(self.place < held), self.o.value.eq(read.data.value), self.o.index.eq(read.data.index),
+            write.data.eq(Mux(moves, read.data, new)), self.o_valid.eq(reading),
+            self.o.valid.eq(above < held), self.o.value.eq(read.data.value), self.o.index.eq(read.data.index),
         ]
-        grows = done & last_row & (held != self.count)
         with m.If(self.i.ready):
-            m.d.sync += [valid.eq(self.i.valid), new.eq(self.i.payload), at.eq(held + grows)]
+            m.d.sync += [valid.eq(self.i.valid), new.eq(self.i.payload), at.eq(now_held), above.eq(now_held - 1),
+                         held.eq(now_held), row.eq(row + valid)]
         with m.Else():
-            m.d.sync += at.eq(above)
-        with m.If(done):
-            m.d.sync += held.eq(held + grows)
-            if self.parts > 1:
-                m.d.sync += row.eq(row + 1)
+            m.d.sync += [at.eq(above), above.eq(above - 1)]
+        with m.If(self.drain & ~valid):
+            # The last value was one of the last row: the first is next.
+            m.d.sync += [above.eq(above), reading.eq(1)]
+            with m.If(~reading | (self.step & (above == self.count - 1))):
+                m.d.sync += [above.eq(0), row.eq(row + reading)]
+            with m.Elif(self.step):
+                m.d.sync += above.eq(above + 1)
         with m.If(self.restart):
-            m.d.sync += [held.eq(0), at.eq(0)]
+            m.d.sync += [held.eq(0), at.eq(0), reading.eq(0)]
         return m
 
 

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..stream import Spare
 from .descriptor import ENTRY_BYTES, LARGEST_COUNT, NO_INDEX
 from .formats import LINEAR_BITS
 from .largest import LaneLargest, Largest, entry, logits
@@ -68,6 +69,7 @@ class Picks(wiring.Component):
 
     Words of one part go through `Largest`, one a cycle whatever they hold, and `PickPacker`. Else each lane has a
     `LaneLargest`: a part a cycle, but for those with one of the largest values so far; then an entry a cycle.
+    ``i.ready`` depends on a register alone. From a group's last part to its first beat are at least 3 cycles.
     """
 
     def __init__(self, config):
@@ -95,39 +97,43 @@ class Picks(wiring.Component):
     def _of_parts(self, m):
         config, lanes, cycles = self.config, self.config.vector_lanes, self.config.vector_cycles
         units = [LaneLargest(cycles, LARGEST_COUNT) for _ in range(lanes)]
-        draining, ready = Signal(), Signal()
+        draining, ready, steps = Signal(), Signal(), Signal()
+        # Whether a lane has done with a value is known late in the cycle: the next one has a place to wait in.
+        m.submodules.spare = spare = Spare(logits(config))
+        wiring.connect(m, wiring.flipped(self.i), spare.i)
+        i = spare.o
         lane, row, place = Signal(range(lanes)), Signal(range(cycles)), Signal(range(LARGEST_COUNT))
         chosen = Signal(data.ArrayLayout(entry, lanes))
         for index, unit in enumerate(units):
             m.submodules[f"lane_{index}"] = unit
             m.d.comb += [
-                unit.i.payload.value.eq(self.i.payload.data[index]), unit.i.payload.index.eq(self.i.payload.index),
-                unit.i.valid.eq(self.i.valid & ready), unit.row.eq(row), unit.place.eq(place), chosen[index].eq(unit.o),
-                unit.restart.eq(self.done),
+                unit.i.payload.value.eq(i.payload.data[index]), unit.i.payload.index.eq(i.payload.index),
+                unit.i.valid.eq(i.valid & ready), chosen[index].eq(unit.o), unit.drain.eq(draining),
+                unit.step.eq(steps & (lane == index)), unit.restart.eq(self.done),
             ]
-        m.d.comb += [ready.eq(~draining & Cat(unit.i.ready for unit in units).all()), self.i.ready.eq(ready)]
-        with m.If(self.i.valid & self.i.ready & self.i.payload.last):
+        m.d.comb += [ready.eq(~draining & Cat(unit.i.ready for unit in units).all()), i.ready.eq(ready)]
+        with m.If(i.valid & i.ready & i.payload.last):
             m.d.sync += draining.eq(1)
 
         # Out: entries, of which several make a beat, or one several beats.
-        idle, last = draining & Cat(unit.idle for unit in units).all(), Signal()
+        there, last = Cat(unit.o_valid for unit in units).all(), Signal()
         image = _image(chosen[lane] if lanes > 1 else chosen[0])
         bus = 8 * config.bus_bytes
         if config.bus_bytes < ENTRY_BYTES:
             beat = Signal(range(ENTRY_BYTES // config.bus_bytes))
-            m.d.comb += [self.o.valid.eq(idle), self.o.payload.eq(image.word_select(beat, bus)),
+            m.d.comb += [self.o.valid.eq(there), self.o.payload.eq(image.word_select(beat, bus)),
                          last.eq(beat == ENTRY_BYTES // config.bus_bytes - 1)]
             moves = self.o.valid & self.o.ready
             with m.If(moves):
                 m.d.sync += beat.eq(beat + 1)
-            steps = moves & last
+            m.d.comb += steps.eq(moves & last)
         else:
             # The last entry of a beat needs no place of its own.
             slots = config.bus_bytes // ENTRY_BYTES
             waiting = Signal(8 * ENTRY_BYTES * (slots - 1))
-            m.d.comb += [last.eq(place % slots == slots - 1), self.o.valid.eq(idle & last),
+            m.d.comb += [last.eq(place % slots == slots - 1), self.o.valid.eq(there & last),
                          self.o.payload.eq(Cat(waiting, image))]
-            steps = idle & (~last | self.o.ready)
+            m.d.comb += steps.eq(there & (~last | self.o.ready))
             with m.If(steps):
                 m.d.sync += waiting.eq(Cat(waiting, image)[8 * ENTRY_BYTES:])
         ends = (place == LARGEST_COUNT - 1) & (lane == lanes - 1) & (row == cycles - 1)

@@ -7,15 +7,15 @@ from amaranth.lib.wiring import In, Out
 from ..linear.descriptor import RowFormat
 from ..memory.credits import CreditCounter
 from ..memory.realign import words
-from ..stream import Queue
-from .descriptor import Norm, VectorOp
+from ..stream import Queue, Spare
+from .descriptor import Norm
 from .formats import ANGLE_FRACTION
 from .norm import NormStatistics
 from .operands import Operands
 from .passes import pass_layout
 from .picks import Picks
 from .pipeline import Pipeline
-from .plan import is_norm, plan_layout
+from .plan import plan_layout
 from .results import BeatPacker
 from .rotary import Turner
 
@@ -80,17 +80,16 @@ class Datapath(wiring.Component):
         m.submodules.picks = largest = Picks(config)
         m.submodules.results = results = Queue(8 * config.bus_bytes, depth)
         m.submodules.credits = credits = CreditCounter(depth, 2)
-        op = {op: Signal(name=f"is_{op.name.lower()}") for op in VectorOp}
-        m.d.comb += [op[name].eq(job.op == name.value) for name in VectorOp]
+        op = self.plan.op
         self._sources(m, operands, turner, op)
 
         # A word enters if it is there, and so is room for what it becomes; its first part takes that.
         word, go, begun, packing = operands.o.payload, Signal(), Signal(), Signal()
         updates, kind = Signal(), Signal()
         may_enter = self._residuals(m, word, updates, go, kind, pipeline)
-        picking = op[VectorOp.LARGEST]
+        picking = op.largest
         m.d.comb += [
-            updates.eq(op[VectorOp.RESIDUAL] & ~word.second),
+            updates.eq(op.residual & ~word.second),
             credits.amount.eq(Mux(updates, job.add << 1, ~picking | packing)),
             go.eq(operands.o.valid & (begun | credits.enough) & may_enter & ~packing & (~picking | largest.i.ready)),
             operands.o.ready.eq(go), turner.may.eq(credits.free != 0), largest.o.ready.eq(credits.free != 0),
@@ -122,12 +121,18 @@ class Datapath(wiring.Component):
         return m
 
     def _sources(self, m, operands, turner, op):
-        """Streams to the operands, in ROTATE to the turner."""
+        """Streams to the operands, in ROTATE to the turner. Whether a word enters is known late in the cycle: each beat
+        has a place to wait in, so that the readers do not hear of it."""
         m.d.comb += [operands.plan.eq(self.plan), turner.plan.eq(self.plan)]
-        wiring.connect(m, wiring.flipped(self.i_t), operands.i_t)
+        spares = {}
+        for name in ("i_x", "i_r", "i_t"):
+            m.submodules[f"spare_{name[2:]}"] = spare = Spare(words(self.config.bus_bytes))
+            wiring.connect(m, wiring.flipped(getattr(self, name)), spare.i)
+            spares[name] = spare.o
+        wiring.connect(m, spares["i_t"], operands.i_t)
         for name in ("i_pass", "i_x", "i_r"):
-            source, target, other = getattr(self, name), getattr(operands, name), getattr(turner, name)
-            rotates = op[VectorOp.ROTATE]
+            source, target, other = spares.get(name, getattr(self, name)), getattr(operands, name), getattr(turner, name)
+            rotates = op.rotate
             m.d.comb += [target.payload.eq(source.payload), other.payload.eq(source.payload),
                          target.valid.eq(source.valid & ~rotates), other.valid.eq(source.valid & rotates),
                          source.ready.eq(Mux(rotates, other.ready, target.ready))]
@@ -136,7 +141,7 @@ class Datapath(wiring.Component):
         """Statistics of RESIDUAL's first passes for its second ones. Returns whether a word may enter."""
         config, job = self.config, self.plan.job
         m.submodules.statistics = statistics = NormStatistics(config)
-        normalises = is_norm(job)
+        normalises = self.plan.normalises
         ends = word.place.last & word.end
         m.d.comb += [
             statistics.job.channels.eq(job.channels), statistics.job.reciprocal.eq(job.reciprocal),
@@ -167,21 +172,21 @@ class Datapath(wiring.Component):
     def _operate(self, m, pipeline, word, turner, go, kind, op):
         """Operands to the pipeline, and what it makes of them."""
         job, mode, i = self.plan.job, pipeline.mode, pipeline.i
-        residual, moves = op[VectorOp.RESIDUAL], op[VectorOp.GATHER] | op[VectorOp.LANES]
-        normalises = is_norm(job)
+        residual, moves = op.residual, op.gather | op.lanes
+        normalises = self.plan.normalises
         m.d.comb += [
             mode.normal.eq(residual & kind & normalises), mode.add.eq(residual & ~kind),
-            mode.residual.eq(residual & kind), mode.function.eq(op[VectorOp.ACTIVATE]),
-            mode.turn.eq(op[VectorOp.ROTATE]), mode.other.eq(op[VectorOp.GATE] | op[VectorOp.ROTATE]),
+            mode.residual.eq(residual & kind), mode.function.eq(op.activate),
+            mode.turn.eq(op.rotate), mode.other.eq(op.gate | op.rotate),
             mode.kind.eq(job.function), mode.fraction.eq(job.fraction),
             mode.factor.eq(Mux(kind, job.out_mult, job.mult | moves)),
             mode.shift.eq(Mux(kind, job.out_shift, job.shift)), mode.format.eq(job.format),
-            i.place.eq(word.place), i.place.valid.eq(go & ~op[VectorOp.LARGEST]), i.x.eq(word.x), i.other.eq(word.r),
+            i.place.eq(word.place), i.place.valid.eq(go & ~op.largest), i.x.eq(word.x), i.other.eq(word.r),
             i.residual.eq(word.residual), i.gamma.eq(word.gamma), i.beta.eq(word.beta),
         ]
-        with m.If(moves | op[VectorOp.ROTATE]):
+        with m.If(moves | op.rotate):
             m.d.comb += mode.format.eq(RowFormat.INT16)
-        with m.If(op[VectorOp.ROTATE]):
+        with m.If(op.rotate):
             m.d.comb += [mode.shift.eq(ANGLE_FRACTION), *(getattr(i, name).eq(getattr(turner.o, name))
                                                           for name in ("place", "x", "other", "own", "minus"))]
 

@@ -16,7 +16,7 @@ from ..memory.reader import BurstReader
 from ..memory.watchdog import Watchdog
 from ..memory.writer import BurstWriter
 from .datapath import Datapath
-from .descriptor import VectorDescriptor, VectorOp
+from .descriptor import VectorDescriptor
 from .gather import SegmentReads
 from .passes import WRITE_BURST_BEATS, PassWalk
 from .plan import Planner, address_bits, plan_layout
@@ -59,7 +59,7 @@ class TableReads(wiring.Component):
                      self.o.payload.bytes.eq(plan.t_bytes)]
         with m.If(self.o.valid & self.o.ready):
             # Indices of a row group are two beats.
-            m.d.sync += [asked.eq(asked + 1), place.eq(here + 2), begun.eq(job.op == VectorOp.GATHER.value)]
+            m.d.sync += [asked.eq(asked + 1), place.eq(here + 2), begun.eq(plan.op.gather)]
         return m
 
 
@@ -158,7 +158,7 @@ class VectorEngine(wiring.Component):
                 m.d.comb += [getattr(guard.windows[index], field).eq(getattr(self.windows[index], field))
                              for field in ("first", "last", "readable", "writable")]
         gathers = Signal()
-        m.d.comb += gathers.eq(planner.job.op == VectorOp.GATHER.value)
+        m.d.comb += gathers.eq(planner.plan.op.gather)
 
         # Commands of x and r share a guard, which holds one at a time; beside it, whose it is.
         to_r = Signal()

@@ -5,11 +5,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..memory.realign import words
-from .descriptor import VectorOp
 from .formats import CONTAINER_BITS, LINEAR_BITS, RESIDUAL_BITS, word_place
 from .passes import pass_layout
 from .pipeline import PARAMETER_BITS
-from .plan import is_norm, plan_layout
+from .plan import plan_layout
 
 __all__ = ["elements", "operand_layout", "counted", "Operands"]
 
@@ -69,12 +68,10 @@ class Operands(wiring.Component):
         part, end = Signal(range(config.vector_cycles)), Signal()
 
         # What this pass reads.
-        residual = job.op == VectorOp.RESIDUAL.value
         wants_x, wants_pair, wants_one, wants_t = (Signal(name=f"wants_{name}") for name in ("x", "pair", "one", "t"))
         m.d.comb += [
-            wants_x.eq(~now.second & (plan.reads_x | (job.op == VectorOp.GATHER.value))),
-            wants_pair.eq(residual & (now.second | plan.reads_r)), wants_one.eq(job.op == VectorOp.GATE.value),
-            wants_t.eq(now.second & is_norm(job)),
+            wants_x.eq(~now.second & plan.takes_x), wants_one.eq(plan.op.gate),
+            wants_pair.eq(plan.op.residual & (now.second | plan.reads_r)), wants_t.eq(now.second & plan.normalises),
         ]
         beat = self.i_r.payload.data.as_value()
         containers, has_residuals, takes_half, ends_beat = self._containers(m, part, beat, wants_pair, moves & end)
@@ -94,7 +91,7 @@ class Operands(wiring.Component):
             end.eq(part == config.vector_cycles - 1), last.eq(index + 1 == job.channels),
             self.o.valid.eq(self.i_pass.valid & (self.i_x.valid | ~wants_x) & (self.i_t.valid | ~wants_t)
                             & (has_residuals | ~wants_pair) & (self.i_r.valid | ~wants_one)
-                            & (job.op != VectorOp.ROTATE.value)),
+                            & ~plan.op.rotate),
             moves.eq(self.o.valid & self.o.ready),
             self.i_pass.ready.eq(moves & end & last), self.i_x.ready.eq(moves & end & wants_x),
             self.i_r.ready.eq(takes_half | (moves & ((wants_pair & ends_beat) | (wants_one & end)))),

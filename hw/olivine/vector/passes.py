@@ -10,7 +10,6 @@ from ..linear.plan import ADDRESS_BITS
 from ..memory.burst import chunk_beats
 from ..memory.writer import column_command
 from ..stream import Queue
-from .descriptor import VectorOp
 from .plan import address_bits, plan_layout, size_bits
 
 __all__ = ["PASSES_AHEAD", "WRITE_BURST_BEATS", "pass_layout", "row_command", "PassWalk"]
@@ -79,7 +78,7 @@ class PassWalk(wiring.Component):
             self.o_write.valid.eq(writes.o.valid), writes.o.ready.eq(self.o_write.ready),
             self.o_write.payload.addr.eq(writes.o.payload.place << log_bus),
             self.o_write.payload.bytes.eq(writes.o.payload.size << log_bus),
-            self.o_write.payload.column.eq(job.op == VectorOp.LANES.value),
+            self.o_write.payload.column.eq(plan.op.lanes),
             self.o_write.payload.low.eq(job.first_lane << 1), self.o_write.payload.high.eq((job.last_lane << 1) + 1),
         ]
 

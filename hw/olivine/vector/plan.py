@@ -41,10 +41,14 @@ def plan_layout(config):
     each row group has two, the first of which updates residuals or adds them up, the second makes rows of them;
     ``second``: only such second passes. ``reads_x``, ``reads_r``, ``writes`` and the sizes ``x_bytes``, ``r_bytes`` and
     ``w_bytes`` (written) are those of a first pass; a second one reads ``r_bytes`` and writes ``x_bytes``.
+
+    The descriptor's numbers as flags, because much waits for them: ``op`` has a bit for each operation, ``normalises``
+    is `is_norm` of RESIDUAL; ``takes_x``: a first pass has words of x, read by rows or gathered.
     """
     size = unsigned(size_bits(config))
     return data.StructLayout({
         "job": VectorDescriptor, "two": 1, "second": 1, "last_rows": range(config.rows + 1),
+        "op": data.StructLayout({op.name.lower(): 1 for op in VectorOp}), "normalises": 1, "takes_x": 1,
         "reads_x": 1, "reads_r": 1, "reads_t": 1, "writes": 1, "writes_r": 1,
         "heads": VectorDescriptor["heads"].shape, "x_bytes": size, "r_bytes": size, "t_bytes": size, "w_bytes": size,
     })
@@ -135,6 +139,8 @@ class Planner(wiring.Component):
         rows = Signal(size_bits(config))
         m.d.comb += [rows.eq(job.channels << log_bus), plan.job.eq(job)]
         m.d.sync += [
+            *(plan.op[op.name.lower()].eq(job.op == op.value) for op in VectorOp),
+            plan.normalises.eq(residual & is_norm(job)), plan.takes_x.eq(~residual | job.add),
             plan.two.eq(residual & (is_norm(job) | (job.add & (job.norm == Norm.REQUANTIZE)))),
             plan.second.eq(residual & ~job.add & (job.norm == Norm.REQUANTIZE)),
             plan.last_rows.eq(config.rows - job.idle_rows),

@@ -5,10 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..linear.descriptor import RowFormat
-from ..memory.credits import CreditCounter
 from ..memory.realign import words
-from ..stream import Queue, Spare
-from .descriptor import Norm
+from ..stream import Queue, Skid, Spare
 from .formats import ANGLE_FRACTION
 from .norm import NormStatistics
 from .operands import Operands
@@ -79,31 +77,34 @@ class Datapath(wiring.Component):
         m.submodules.packer = packer = BeatPacker(config)
         m.submodules.picks = largest = Picks(config)
         m.submodules.results = results = Queue(8 * config.bus_bytes, depth)
-        m.submodules.credits = credits = CreditCounter(depth, 2)
         op = self.plan.op
         self._sources(m, operands, turner, op)
 
         # A word enters if it is there, and so is room for what it becomes; its first part takes that.
         word, go, begun, packing = operands.o.payload, Signal(), Signal(), Signal()
-        updates, kind = Signal(), Signal()
-        may_enter = self._residuals(m, word, updates, go, kind, pipeline)
+        updates, kind, room = Signal(), Signal(), Signal()
+        free, gives = Signal(range(depth + 1), init=depth), Signal()
+        may_enter, next_kind = self._residuals(m, word, updates, go, kind, pipeline)
         picking = op.largest
         m.d.comb += [
-            updates.eq(op.residual & ~word.second),
-            credits.amount.eq(Mux(updates, job.add << 1, ~picking | packing)),
-            go.eq(operands.o.valid & (begun | credits.enough) & may_enter & ~packing & (~picking | largest.i.ready)),
-            operands.o.ready.eq(go), turner.may.eq(credits.free != 0), largest.o.ready.eq(credits.free != 0),
-            credits.take.eq((go & ~begun) | turner.takes | (largest.o.valid & largest.o.ready)),
+            updates.eq(word.updates),
+            room.eq(begun | Mux(updates, ~job.add | free[1:].any(), picking | free.any())),
+            go.eq(operands.o.valid & room & may_enter & ~packing & (~picking | largest.i.ready)),
+            operands.o.ready.eq(go), turner.may.eq(free.any()), largest.o.ready.eq(free.any()),
         ]
+        # Who takes is known late: both numbers are ready by then.
+        m.d.sync += free.eq(free + gives)
+        with m.If((go & ~begun) | turner.takes | (largest.o.valid & largest.o.ready)):
+            m.d.sync += free.eq(free + gives - Mux(updates, job.add << 1, ~picking | packing))
         if config.vector_cycles > 1:
             with m.If(go):
                 m.d.sync += begun.eq(~word.end)
-        self._operate(m, pipeline, word, turner, go, kind, op)
+        self._operate(m, pipeline, word, turner, go, next_kind, op)
         m.d.comb += [
-            largest.i.valid.eq(go & picking), largest.i.payload.last.eq(word.place.last & word.end),
+            largest.i.valid.eq(go & picking), largest.i.payload.last.eq(word.ends),
             largest.i.payload.index.eq(word.index), largest.i.payload.data.eq(word.x),
         ]
-        with m.If(go & picking & word.place.last & word.end):
+        with m.If(go & picking & word.ends):
             m.d.sync += packing.eq(1)
         with m.Elif(largest.done):
             m.d.sync += packing.eq(0)
@@ -117,80 +118,90 @@ class Datapath(wiring.Component):
             self.sat_sum.eq(Mux(pipeline.mode.add, pipeline.saturated, 0)),
             self.sat_output.eq(Mux(pipeline.mode.add, 0, pipeline.saturated)),
         ]
-        self._end(m, results, credits, (go & word.place.last & word.end & word.final) | turner.final, packing)
+        m.d.comb += gives.eq(results.o.valid & results.o.ready)
+        self._end(m, results, free == depth, (go & word.ends & word.final) | turner.final, packing)
         return m
 
     def _sources(self, m, operands, turner, op):
         """Streams to the operands, in ROTATE to the turner. Whether a word enters is known late in the cycle: each beat
-        has a place to wait in, so that the readers do not hear of it."""
+        has a place to wait in, so that the readers do not hear of it. A pass comes long before its first word."""
         m.d.comb += [operands.plan.eq(self.plan), turner.plan.eq(self.plan)]
-        spares = {}
+        m.submodules.passes = passes = Skid(pass_layout(self.config))
+        wiring.connect(m, wiring.flipped(self.i_pass), passes.i)
+        spares = {"i_pass": passes.o}
         for name in ("i_x", "i_r", "i_t"):
             m.submodules[f"spare_{name[2:]}"] = spare = Spare(words(self.config.bus_bytes))
             wiring.connect(m, wiring.flipped(getattr(self, name)), spare.i)
             spares[name] = spare.o
         wiring.connect(m, spares["i_t"], operands.i_t)
         for name in ("i_pass", "i_x", "i_r"):
-            source, target, other = spares.get(name, getattr(self, name)), getattr(operands, name), getattr(turner, name)
-            rotates = op.rotate
+            source, target, other = spares[name], getattr(operands, name), getattr(turner, name)
+            # In ROTATE the operands take nothing by themselves, and the turner only what it is offered.
             m.d.comb += [target.payload.eq(source.payload), other.payload.eq(source.payload),
-                         target.valid.eq(source.valid & ~rotates), other.valid.eq(source.valid & rotates),
-                         source.ready.eq(Mux(rotates, other.ready, target.ready))]
+                         target.valid.eq(source.valid), other.valid.eq(source.valid & op.rotate),
+                         source.ready.eq(other.ready | target.ready)]
 
     def _residuals(self, m, word, updates, go, kind, pipeline):
-        """Statistics of RESIDUAL's first passes for its second ones. Returns whether a word may enter."""
+        """Statistics of RESIDUAL's first passes for its second ones. Returns whether a word may enter, and ``kind`` of
+        the next cycle."""
         config, job = self.config, self.plan.job
         m.submodules.statistics = statistics = NormStatistics(config)
         normalises = self.plan.normalises
-        ends = word.place.last & word.end
+        # A group is dropped a cycle after its last part, so that who takes parts does not wait for it.
+        taking, ends = Signal(), word.ends
         m.d.comb += [
             statistics.job.channels.eq(job.channels), statistics.job.reciprocal.eq(job.reciprocal),
-            statistics.job.epsilon.eq(job.epsilon), statistics.job.centred.eq(job.norm == Norm.LAYER),
+            statistics.job.epsilon.eq(job.epsilon), statistics.job.centred.eq(self.plan.centred),
             statistics.i.eq(pipeline.squares), statistics.part.eq(word.part),
             statistics.i.place.valid.eq(pipeline.squares.place.valid & normalises),
-            statistics.take.eq(go & word.second & normalises & ends), pipeline.i.rows.eq(statistics.o),
+            statistics.take.eq(taking), pipeline.i.rows.eq(statistics.o),
         ]
 
         # A new residual is two beats, so that a word of one part may enter every other cycle. A pass of another kind
         # waits until the pipeline is empty. Statistics of a row group end before the next one's last word.
         filled = Signal(range(pipeline.long + 2))
         spaced, pending = Signal(), Signal()
-        m.d.sync += filled.eq(Mux(filled == 0, 0, filled - 1))
+        next_kind = Signal()
+        m.d.comb += next_kind.eq(Mux(filled == 0, word.second, kind))
+        m.d.sync += [kind.eq(next_kind), filled.eq(Mux(filled == 0, 0, filled - 1))]
         if config.vector_cycles == 1:
             m.d.sync += spaced.eq(go & updates & job.add)
         with m.If(go):
             m.d.sync += filled.eq(pipeline.long + 1)
-        with m.If(filled == 0):
-            m.d.sync += kind.eq(self.i_pass.payload.second)
+        m.d.sync += taking.eq(go & word.normal & ends)
         with m.If(go & updates & normalises & ends):
             m.d.sync += pending.eq(1)
         with m.Elif(statistics.settled):
             m.d.sync += pending.eq(0)
         return (kind == word.second) & ~spaced & ~(updates & word.place.last & pending) & (
-            ~(word.second & normalises) | statistics.valid)
+            ~word.normal | (statistics.valid & ~taking)), next_kind
 
     def _operate(self, m, pipeline, word, turner, go, kind, op):
-        """Operands to the pipeline, and what it makes of them."""
-        job, mode, i = self.plan.job, pipeline.mode, pipeline.i
+        """Operands to the pipeline, and what it makes of them: a register, so of the next cycle's ``kind``."""
+        job, i = self.plan.job, pipeline.i
+        mode = Signal.like(pipeline.mode, name="mode", reset_less=True)
         residual, moves = op.residual, op.gather | op.lanes
         normalises = self.plan.normalises
-        m.d.comb += [
+        m.d.sync += [
             mode.normal.eq(residual & kind & normalises), mode.add.eq(residual & ~kind),
             mode.residual.eq(residual & kind), mode.function.eq(op.activate),
             mode.turn.eq(op.rotate), mode.other.eq(op.gate | op.rotate),
             mode.kind.eq(job.function), mode.fraction.eq(job.fraction),
             mode.factor.eq(Mux(kind, job.out_mult, job.mult | moves)),
             mode.shift.eq(Mux(kind, job.out_shift, job.shift)), mode.format.eq(job.format),
-            i.place.eq(word.place), i.place.valid.eq(go & ~op.largest), i.x.eq(word.x), i.other.eq(word.r),
-            i.residual.eq(word.residual), i.gamma.eq(word.gamma), i.beta.eq(word.beta),
         ]
         with m.If(moves | op.rotate):
-            m.d.comb += mode.format.eq(RowFormat.INT16)
+            m.d.sync += mode.format.eq(RowFormat.INT16)
+        m.d.comb += [
+            pipeline.mode.eq(mode), i.place.eq(word.place), i.place.valid.eq(go & ~op.largest), i.x.eq(word.x),
+            i.other.eq(word.r), i.residual.eq(word.residual), i.gamma.eq(word.gamma), i.beta.eq(word.beta),
+        ]
         with m.If(op.rotate):
-            m.d.comb += [mode.shift.eq(ANGLE_FRACTION), *(getattr(i, name).eq(getattr(turner.o, name))
-                                                          for name in ("place", "x", "other", "own", "minus"))]
+            m.d.sync += mode.shift.eq(ANGLE_FRACTION)
+            m.d.comb += [getattr(i, name).eq(getattr(turner.o, name))
+                         for name in ("place", "x", "other", "own", "minus")]
 
-    def _end(self, m, results, credits, ends, packing):
+    def _end(self, m, results, empty, ends, packing):
         """Results to the bus; whether all have left."""
         ended = Signal()
         with m.If(ends):
@@ -198,5 +209,6 @@ class Datapath(wiring.Component):
         m.d.comb += [
             self.o.valid.eq(results.o.valid), self.o.payload.data.eq(results.o.payload),
             self.o.payload.count.eq(self.config.bus_bytes), results.o.ready.eq(self.o.ready),
-            credits.give.eq(results.o.valid & results.o.ready), self.done.eq(ended & credits.full & ~packing),
         ]
+        # Of the last beat the bus will tell much later.
+        m.d.sync += self.done.eq(ended & empty & ~packing)

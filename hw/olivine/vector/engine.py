@@ -157,18 +157,20 @@ class VectorEngine(wiring.Component):
             for index in range(config.windows):
                 m.d.comb += [getattr(guard.windows[index], field).eq(getattr(self.windows[index], field))
                              for field in ("first", "last", "readable", "writable")]
-        gathers = Signal()
-        m.d.comb += gathers.eq(planner.plan.op.gather)
+        # Of words and commands one register chooses, and another one of what is valid and ready: much hangs on either.
+        gathers, gathering = Signal(), planner.plan.op.gather
+        m.d.sync += gathers.eq(gathering)
 
         # Commands of x and r share a guard, which holds one at a time; beside it, whose it is.
         to_r = Signal()
         m.d.comb += [
-            row_guard.i.valid.eq(Mux(gathers, segments.o_command.valid, walk.o_row.valid)),
+            row_guard.i.valid.eq(Mux(gathering, segments.o_command.valid, walk.o_row.valid)),
             row_guard.i.payload.eq(Mux(gathers, segments.o_command.payload, walk.o_row.payload.command)),
-            walk.o_row.ready.eq(row_guard.i.ready & ~gathers), segments.o_command.ready.eq(row_guard.i.ready & gathers),
+            walk.o_row.ready.eq(row_guard.i.ready & ~gathering),
+            segments.o_command.ready.eq(row_guard.i.ready & gathering),
         ]
         with m.If(row_guard.i.ready):
-            m.d.sync += to_r.eq(walk.o_row.payload.to_r & ~gathers)
+            m.d.sync += to_r.eq(walk.o_row.payload.to_r & ~gathering)
         wiring.connect(m, tables.o, table_guard.i)
         asked = walk.o_write
         m.d.comb += [write_guard.i.valid.eq(asked.valid), asked.ready.eq(write_guard.i.ready),
@@ -178,7 +180,7 @@ class VectorEngine(wiring.Component):
             m.d.sync += [writer.i_command.payload[name].eq(asked.payload[name]) for name in ("column", "low", "high")]
         for guard, target, may in (
                 (row_guard, x_reader.i, self.rows_ready & ~to_r), (row_guard, r_reader.i, self.rows_ready & to_r),
-                (table_guard, t_reader.i, self.rows_ready | ~gathers), (write_guard, writer.i_command, 1)):
+                (table_guard, t_reader.i, self.rows_ready | ~gathering), (write_guard, writer.i_command, 1)):
             m.d.comb += [target.valid.eq(guard.o.valid & may), target.payload.addr.eq(guard.o.payload.addr),
                          target.payload.bytes.eq(guard.o.payload.bytes)]
             with m.If(may):
@@ -191,13 +193,13 @@ class VectorEngine(wiring.Component):
         wiring.connect(m, datapath.o, writer.i)
         for source, gathered, target in ((x_reader.o, transposer.i, None), (t_reader.o, segments.i, datapath.i_t)):
             plain = datapath.i_x if target is None else target
-            m.d.comb += [gathered.payload.eq(source.payload), gathered.valid.eq(source.valid & gathers),
-                         source.ready.eq(Mux(gathers, gathered.ready, plain.ready))]
+            m.d.comb += [gathered.payload.eq(source.payload), gathered.valid.eq(source.valid & gathering),
+                         source.ready.eq(Mux(gathering, gathered.ready, plain.ready))]
         m.d.comb += [
-            datapath.i_t.payload.eq(t_reader.o.payload), datapath.i_t.valid.eq(t_reader.o.valid & ~gathers),
+            datapath.i_t.payload.eq(t_reader.o.payload), datapath.i_t.valid.eq(t_reader.o.valid & ~gathering),
             datapath.i_x.payload.eq(Mux(gathers, transposer.o.payload, x_reader.o.payload)),
-            datapath.i_x.valid.eq(Mux(gathers, transposer.o.valid, x_reader.o.valid)),
-            transposer.o.ready.eq(datapath.i_x.ready & gathers),
+            datapath.i_x.valid.eq(transposer.o.valid | (x_reader.o.valid & ~gathering)),
+            transposer.o.ready.eq(datapath.i_x.ready),
             walk.answered.eq(self.bus.b.valid & self.bus.b.ready),
         ]
         for index, reader in enumerate(readers):
@@ -215,6 +217,7 @@ class VectorEngine(wiring.Component):
         m.d.comb += [
             control.job.payload.eq(self.job.payload), control.job.valid.eq(self.job.valid),
             self.job.ready.eq(control.job.ready), planner.job.eq(control.held),
+            planner.offered.eq(self.job.payload), planner.take.eq(self.job.valid & self.job.ready),
             control.bad.eq(planner.bad), control.field.eq(planner.field), running.eq(control.running),
             control.idle.eq(writer.idle & x_reader.idle & r_reader.idle & t_reader.idle),
             control.expired.eq(watchdog.expired), control.abort.eq(self.abort),

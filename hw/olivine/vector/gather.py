@@ -65,14 +65,13 @@ class SegmentReads(wiring.Component):
         row_beats = Signal(len(job.channels) - log_rows + 1)
         row, left, short = Signal(range(rows)), Signal.like(row_beats), Signal()
         empty, first = Signal(), Signal(init=1)
+        digit, next_place = Signal(digits), Signal(range(INDEX_BITS // digits))
         product, far, place = Signal(bits), Signal(), Signal(range(INDEX_BITS // digits))
-        grown, exact = (product << digits) + times(row_beats, digit := Signal(digits)), Signal(bits + 1)
+        grown, exact = (product << digits) + times(row_beats, digit), Signal(bits + 1)
         slots = config.bus_bytes // 4
         slot = row[:slots.bit_length() - 1]
         segment = self.o_segment.payload
         m.d.comb += [
-            # Digits of an index come from the highest on.
-            digit.eq(self.i.payload.data.as_value().word_select(Cat(~place, slot), digits)),
             exact.eq(product + job.x[log_bus:config.addr_width]),
             row_beats.eq((job.channels + (rows - 1)) >> log_rows), short.eq(left <= SEGMENT_BEATS),
             load.addr.eq(row), store.addr.eq(row), segment.empty.eq(load.data.empty),
@@ -80,14 +79,18 @@ class SegmentReads(wiring.Component):
             self.o_command.payload.addr.eq(load.data.beat << log_bus),
             self.o_command.payload.bytes.eq(segment.beats << log_bus),
         ]
+        # Digits of an index come from the highest on, each chosen a cycle ahead.
+        m.d.comb += next_place.eq(place)
+        m.d.sync += [place.eq(next_place), digit.eq(
+            self.i.payload.data.as_value().word_select(Cat(~next_place, slot), digits))]
         with m.FSM():
             with m.State("INDEX"):
                 m.d.sync += [empty.eq(1), product.eq(0), far.eq(0), left.eq(row_beats)]
                 with m.If(self.i.valid):
                     m.next = "MULTIPLY"
             with m.State("MULTIPLY"):
-                m.d.sync += [product.eq(grown), far.eq(far | grown[len(product):].any()), empty.eq(empty & digit.all()),
-                             place.eq(place + 1)]
+                m.d.sync += [product.eq(grown), far.eq(far | grown[len(product):].any()), empty.eq(empty & digit.all())]
+                m.d.comb += next_place.eq(place + 1)
                 with m.If(place == INDEX_BITS // digits - 1):
                     m.d.comb += self.i.ready.eq(slot == slots - 1)
                     m.next = "STORE"

@@ -129,29 +129,33 @@ class LaneLargest(wiring.Component):
         write, read = entries.write_port(), entries.read_port(domain="comb")
         valid, new, row = Signal(), Signal(shape), Signal(range(self.parts))
         # Entries that each row has, and how many of them are not smaller than the new value, at most. The place above,
-        # and the row, are what is read: as a register, because the comparison of what is there takes the cycle.
+        # and the row, are what is read: as a register, because the comparison of what is there takes the cycle. So is
+        # whether there is a value and an entry to compare, ``opened``.
         held, at, now_held = (Signal(range(self.count + 1), name=name) for name in ("held", "at", "now_held"))
-        above, moves, reading = Signal(3), Signal(), Signal()
+        above, opened, moves, reading = Signal(3), Signal(), Signal(), Signal()
         m.d.comb += [
             now_held.eq(held + (valid & (row == self.parts - 1) & (held != self.count))),
-            self.i.ready.eq(~valid | ~moves), read.addr.eq(_address(above, row)),
-            moves.eq((at != 0) & (new.value > read.data.value)),
+            self.i.ready.eq(~moves), read.addr.eq(_address(above, row)),
+            # The sign of a difference is a carry chain and nothing behind it.
+            moves.eq(opened & (read.data.value - new.value)[-1]),
             write.addr.eq(_address(at[:3], row)), write.en.eq(valid & (at != self.count)),
             write.data.eq(Mux(moves, read.data, new)), self.o_valid.eq(reading),
             self.o.valid.eq(above < held), self.o.value.eq(read.data.value), self.o.index.eq(read.data.index),
         ]
-        with m.If(self.i.ready):
-            m.d.sync += [valid.eq(self.i.valid), new.eq(self.i.payload), at.eq(now_held), above.eq(now_held - 1),
-                         held.eq(now_held), row.eq(row + valid)]
-        with m.Else():
-            m.d.sync += [at.eq(above), above.eq(above - 1)]
-        with m.If(self.drain & ~valid):
+        next_above, next_row = Signal.like(above), Signal.like(row)
+        with m.If(~self.drain | valid):
+            m.d.comb += [next_above.eq(now_held - 1), next_row.eq(row + valid)]
+        with m.Elif(~reading | (self.step & (above == self.count - 1))):
             # The last value was one of the last row: the first is next.
-            m.d.sync += [above.eq(above), reading.eq(1)]
-            with m.If(~reading | (self.step & (above == self.count - 1))):
-                m.d.sync += [above.eq(0), row.eq(row + reading)]
-            with m.Elif(self.step):
-                m.d.sync += above.eq(above + 1)
+            m.d.comb += [next_above.eq(0), next_row.eq(row + reading)]
+        with m.Else():
+            m.d.comb += [next_above.eq(above + self.step), next_row.eq(row)]
+        with m.If(self.i.ready):
+            m.d.sync += [valid.eq(self.i.valid), new.eq(self.i.payload), at.eq(now_held), held.eq(now_held),
+                         opened.eq(self.i.valid & (now_held != 0)), above.eq(next_above), row.eq(next_row),
+                         reading.eq(self.drain & ~valid)]
+        with m.Else():
+            m.d.sync += [at.eq(above), opened.eq(above != 0), above.eq(above - 1)]
         with m.If(self.restart):
             m.d.sync += [held.eq(0), at.eq(0), reading.eq(0)]
         return m

@@ -20,11 +20,12 @@ def elements(config):
 
 def operand_layout(config):
     """A part of a channel of P rows: what its pass needs of it. ``place.valid`` is 0, whoever takes it sets it.
-    ``end`` with the word's last part, ``final`` in the job's last pass."""
+    ``end`` with the word's last part, ``ends`` with that of the pass's last word, ``final`` in the job's last pass; ``updates`` new residuals, ``normal`` those
+    that are normalised."""
     parameter = signed(PARAMETER_BITS)
     return data.StructLayout({
-        "second": 1, "final": 1, "end": 1, "part": range(config.vector_cycles), "place": word_place(config),
-        "index": 20, "x": elements(config), "r": elements(config),
+        "second": 1, "updates": 1, "normal": 1, "final": 1, "end": 1, "ends": 1, "part": range(config.vector_cycles),
+        "place": word_place(config), "index": 20, "x": elements(config), "r": elements(config),
         "residual": data.ArrayLayout(signed(RESIDUAL_BITS), config.vector_lanes),
         "gamma": parameter, "beta": parameter})
 
@@ -65,14 +66,9 @@ class Operands(wiring.Component):
         config, plan, job = self.config, self.plan, self.plan.job
         now, word, lanes = self.i_pass.payload, self.o.payload, config.vector_lanes
         index, last, moves = Signal.like(job.channels), Signal(), Signal()
-        part, end = Signal(range(config.vector_cycles)), Signal()
+        part, end, ends = Signal(range(config.vector_cycles)), Signal(init=config.vector_cycles == 1), Signal()
 
-        # What this pass reads.
-        wants_x, wants_pair, wants_one, wants_t = (Signal(name=f"wants_{name}") for name in ("x", "pair", "one", "t"))
-        m.d.comb += [
-            wants_x.eq(~now.second & plan.takes_x), wants_one.eq(plan.op.gate),
-            wants_pair.eq(plan.op.residual & (now.second | plan.reads_r)), wants_t.eq(now.second & plan.normalises),
-        ]
+        wants_x, wants_one, wants_pair, wants_t = now.takes.x, now.takes.r, now.takes.residuals, now.takes.t
         beat = self.i_r.payload.data.as_value()
         containers, has_residuals, takes_half, ends_beat = self._containers(m, part, beat, wants_pair, moves & end)
 
@@ -88,15 +84,14 @@ class Operands(wiring.Component):
         m.d.comb += [
             first.eq(part * lanes - job.rotation if config.vector_cycles > 1 else -job.rotation),
             *(word.x[lane].eq(x.word_select((first + lane)[:len(first)], LINEAR_BITS)) for lane in range(lanes)),
-            end.eq(part == config.vector_cycles - 1), last.eq(index + 1 == job.channels),
             self.o.valid.eq(self.i_pass.valid & (self.i_x.valid | ~wants_x) & (self.i_t.valid | ~wants_t)
-                            & (has_residuals | ~wants_pair) & (self.i_r.valid | ~wants_one)
-                            & ~plan.op.rotate),
+                            & (has_residuals | ~wants_pair) & (self.i_r.valid | ~wants_one) & ~plan.op.rotate),
             moves.eq(self.o.valid & self.o.ready),
-            self.i_pass.ready.eq(moves & end & last), self.i_x.ready.eq(moves & end & wants_x),
+            self.i_pass.ready.eq(moves & ends), self.i_x.ready.eq(moves & end & wants_x),
             self.i_r.ready.eq(takes_half | (moves & ((wants_pair & ends_beat) | (wants_one & end)))),
             self.i_t.ready.eq(moves & end & wants_t & (last | (slot == slots - 1))),
-            word.second.eq(now.second), word.final.eq(now.final), word.end.eq(end), word.part.eq(part),
+            word.second.eq(now.second), word.updates.eq(now.updates), word.normal.eq(wants_t),
+            word.final.eq(now.final), word.end.eq(end), word.ends.eq(ends), word.part.eq(part),
             word.index.eq(index), word.place.last.eq(last), word.place.counted.eq(counted(config, part, now.rows)),
             word.r.eq(beat.word_select(part, LINEAR_BITS * lanes)),
             word.gamma.eq(parameter[:PARAMETER_BITS]), word.beta.eq(parameter[PARAMETER_BITS:]),
@@ -105,9 +100,15 @@ class Operands(wiring.Component):
         ]
         if config.vector_cycles > 1:
             with m.If(moves):
-                m.d.sync += part.eq(part + 1)
+                nearly = part == config.vector_cycles - 2
+                m.d.sync += [part.eq(part + 1), end.eq(nearly), ends.eq(nearly & last)]
+        else:
+            m.d.comb += ends.eq(last)
         with m.If(moves & end):
-            m.d.sync += index.eq(Mux(last, 0, index + 1))
+            m.d.sync += [index.eq(Mux(last, 0, index + 1)), last.eq(Mux(last, plan.single, index + 1 == plan.top))]
+        with m.Elif(~self.i_pass.valid):
+            # Nothing is begun.
+            m.d.sync += last.eq(plan.single)
         return m
 
     def _containers(self, m, part, beat, wants_pair, moves):

@@ -1,6 +1,6 @@
 """The passes of a vector job in order, and what each reads and writes."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -28,8 +28,10 @@ _X, _R, _W, _R_SECOND, _Y_SECOND = range(5)
 
 def pass_layout(config):
     """A pass for the datapath: whether it is a ``second`` one, the ``rows`` that count, the ``end`` of its row group
-    (of its last head) and the ``final`` one of the job."""
-    return data.StructLayout({"second": 1, "rows": range(config.rows + 1), "end": 1, "final": 1})
+    (of its last head) and the ``final`` one of the job; whether it ``updates`` residuals; and which streams its words
+    take: of ``x``, of ``r`` words of int16 or ``residuals``, of ``t`` norm parameters."""
+    return data.StructLayout({"second": 1, "rows": range(config.rows + 1), "end": 1, "final": 1, "updates": 1,
+                              "takes": data.StructLayout({"x": 1, "r": 1, "residuals": 1, "t": 1})})
 
 
 row_command = data.StructLayout({"to_r": 1, "command": command(ADDRESS_BITS)})
@@ -86,51 +88,65 @@ class PassWalk(wiring.Component):
         m.submodules.places = places = Memory(shape=place_shape, depth=8, init=[])
         store, load = places.write_port(), places.read_port(domain="comb")
         which, begun, place, size = Signal(3), Signal(8), Signal(place_shape), Signal(size_shape)
-        from_r, from_y, as_r, as_w = (Signal(name=name) for name in ("from_r", "from_y", "as_r", "as_w"))
-        goes_on = begun.bit_select(which, 1)
-        low, high = goes_on | from_y, goes_on | from_r
+        low, high, as_r, as_w = (Signal(name=name) for name in ("low", "high", "as_r", "as_w"))
+
+        def goes_to(which_next, from_r=0, from_y=0, r=0, w=0):
+            """Registers for what the next state asks for, so that it begins with an address."""
+            goes_on = begun.bit_select(which_next, 1)
+            return [which.eq(which_next), low.eq(goes_on | from_y), high.eq(goes_on | from_r), as_r.eq(r), as_w.eq(w)]
+
         m.d.comb += [
             place.eq(Mux(high, Mux(low, load.data, job.r[log_bus:]), Mux(low, job.y[log_bus:], job.x[log_bus:]))),
             size.eq(Mux(as_r, plan.r_bytes[log_bus:], Mux(as_w, plan.w_bytes[log_bus:], plan.x_bytes[log_bus:]))),
         ]
 
+        moves, moved = Signal(), Signal(data.StructLayout({"which": 3, "place": place_shape, "size": size_shape}))
         group, head, step = Signal.like(job.groups), Signal.like(plan.heads), Signal()
         second, last_head, last_group, final = Signal(), Signal(), Signal(), Signal()
         row, write, announced = self.o_row.payload, writes.i.payload, passes.i.payload
         m.d.comb += [
-            second.eq(step | plan.second), last_head.eq(head + 1 == plan.heads), last_group.eq(group + 1 == job.groups),
-            final.eq(last_head & last_group & (second | ~plan.two)),
+            second.eq(step | plan.second), final.eq(last_head & last_group & (second | ~plan.two)),
             row.command.addr.eq(place << log_bus), row.command.bytes.eq(size << log_bus),
             write.place.eq(place), write.size.eq(size),
-            load.addr.eq(which), store.addr.eq(which), store.data.eq(place + size),
-            store.en.eq((self.o_row.valid & self.o_row.ready) | (writes.i.valid & writes.i.ready)),
-            announced.second.eq(second), announced.end.eq(last_head), announced.final.eq(final),
+            load.addr.eq(which), store.addr.eq(moved.which), store.data.eq(moved.place + moved.size),
+            store.en.eq(moves), announced.second.eq(second), announced.end.eq(last_head), announced.final.eq(final),
+            announced.updates.eq(plan.op.residual & ~second),
+            announced.takes.x.eq(~second & plan.takes_x), announced.takes.r.eq(plan.op.gate),
+            announced.takes.residuals.eq(plan.op.residual & (second | plan.reads_r)),
+            announced.takes.t.eq(second & plan.normalises),
             announced.rows.eq(Mux(last_group, plan.last_rows, config.rows)),
         ]
-        with m.If(store.en):
-            m.d.sync += begun.bit_select(which, 1).eq(1)
-        may_reread = self._responses(m, second, writes.i, self.o_row)
+        # Where a command ends is stored a cycle later: the next of its kind comes after those of the others.
+        m.d.sync += [moves.eq((self.o_row.valid & self.o_row.ready) | (writes.i.valid & writes.i.ready)),
+                     moved.which.eq(which), moved.place.eq(place), moved.size.eq(size)]
+        with m.If(moves):
+            m.d.sync += begun.bit_select(moved.which, 1).eq(1)
+        may_reread = self._responses(m, second, writes.i, self.o_row, moved)
 
-        after = Signal()
+        # Settled in state X, and looked at in the others.
+        after, wants_r = Signal(), Signal()
+        m.d.sync += [wants_r.eq(second | (plan.reads_r & (head == 0))), last_head.eq(head + 1 == plan.heads),
+                     last_group.eq(group + 1 == job.groups)]
         with m.FSM():
             with m.State("X"):
-                m.d.comb += [which.eq(_X), self.o_row.valid.eq(~second & plan.reads_x)]
+                m.d.comb += self.o_row.valid.eq(~second & plan.reads_x)
                 with m.If(~self.o_row.valid | self.o_row.ready):
+                    m.d.sync += goes_to(Mux(second, _R_SECOND, _R), from_r=1, r=1)
                     m.next = "R"
             with m.State("R"):
-                wanted = Mux(second, 1, plan.reads_r & (head == 0))
-                m.d.comb += [which.eq(Mux(second, _R_SECOND, _R)), from_r.eq(1), as_r.eq(1), row.to_r.eq(1),
-                             self.o_row.valid.eq(wanted & (~second | may_reread))]
-                with m.If(~wanted | (self.o_row.valid & self.o_row.ready)):
+                m.d.comb += [row.to_r.eq(1), self.o_row.valid.eq(wants_r & (~second | may_reread))]
+                with m.If(~wants_r | (self.o_row.valid & self.o_row.ready)):
+                    to_r = ~second & plan.writes_r
+                    m.d.sync += goes_to(Mux(second, _Y_SECOND, _W), from_r=to_r, from_y=~to_r, w=~second)
                     m.next = "WRITE"
             with m.State("WRITE"):
-                m.d.comb += [which.eq(Mux(second, _Y_SECOND, _W)), from_r.eq(~second & plan.writes_r),
-                             from_y.eq(~from_r), as_w.eq(~second), writes.i.valid.eq(second | plan.writes)]
+                m.d.comb += writes.i.valid.eq(second | plan.writes)
                 with m.If(~writes.i.valid | writes.i.ready):
                     m.next = "PASS"
             with m.State("PASS"):
                 m.d.comb += [passes.i.valid.eq(1), after.eq(passes.i.ready)]
                 with m.If(after):
+                    m.d.sync += goes_to(Const(_X, 3))
                     m.next = "X"
                     with m.If(final):
                         m.next = "END"
@@ -154,22 +170,25 @@ class PassWalk(wiring.Component):
                 m.d.sync += group.eq(group + 1)
         return m
 
-    def _responses(self, m, second, asks, rereads):
+    def _responses(self, m, second, asks, rereads, moved):
         """Whether the oldest first pass that no second one has followed has the responses of all its writes."""
         low = chunk_beats(self.config.bus_bytes, WRITE_BURST_BEATS).bit_length() - 1
         m.submodules.targets = targets = Queue(unsigned(_COUNT_BITS), 2)
         bursts, asked, answered, ahead = (Signal(_COUNT_BITS, name=name) for name in (
             "bursts", "asked", "answered", "ahead"))
-        # Bursts of a command are counted in the cycle after it went.
+        reached = Signal()
+        # Bursts of a command are counted in the cycle after it went, when it is what ``moved``.
         went = Signal()
         goes = asks.valid & asks.ready
-        m.d.sync += [bursts.eq((asks.payload.place[:low] + asks.payload.size - 1 >> low) + 1), went.eq(goes),
-                     answered.eq(answered + self.answered)]
+        m.d.comb += bursts.eq((moved.place[:low] + moved.size - 1 >> low) + 1)
+        m.d.sync += [went.eq(goes), answered.eq(answered + self.answered)]
         with m.If(went):
             m.d.sync += asked.eq(asked + bursts)
         m.d.comb += [
             targets.i.payload.eq(asked + bursts), targets.i.valid.eq(went & ~second & self.plan.two),
             targets.o.ready.eq(second & self.plan.two & rereads.valid & rereads.ready),
-            ahead.eq(answered - targets.o.payload),
+            ahead.eq(answered + self.answered - targets.o.payload),
         ]
-        return ~self.plan.two | ~self.plan.writes | (targets.o.valid & ~ahead[-1])
+        # Known when the response is counted; the target is much older, and the next one is looked at much later.
+        m.d.sync += reached.eq(~self.plan.two | ~self.plan.writes | (targets.o.valid & ~ahead[-1]))
+        return reached

@@ -112,8 +112,9 @@ class Picks(wiring.Component):
                 unit.step.eq(steps & (lane == index)), unit.restart.eq(self.done),
             ]
         m.d.comb += [ready.eq(~draining & Cat(unit.i.ready for unit in units).all()), i.ready.eq(ready)]
-        with m.If(i.valid & i.ready & i.payload.last):
-            m.d.sync += draining.eq(1)
+        # Late is only whether the lanes have done; and when they drain they have.
+        with m.If(Cat(unit.i.ready for unit in units).all()):
+            m.d.sync += draining.eq((draining | (i.valid & i.payload.last)) & ~self.done)
 
         # Out: entries, of which several make a beat, or one several beats.
         there, last = Cat(unit.o_valid for unit in units).all(), Signal()
@@ -145,5 +146,3 @@ class Picks(wiring.Component):
                     m.d.sync += lane.eq(lane + 1)
                 with m.If(lane == lanes - 1):
                     m.d.sync += row.eq(row + 1)
-        with m.If(self.done):
-            m.d.sync += draining.eq(0)

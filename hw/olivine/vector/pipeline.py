@@ -259,7 +259,9 @@ class _Back(wiring.Component):
 
         # To cycle 8. `minus` and what is added to short words come from cycle 0 on their own ways.
         a, b = Signal(signed(NORMAL_BITS)), Signal(signed(_LOW_BITS))
-        sync += [a.eq(Mux(mode.normal | mode.function, self.value, Mux(mode.residual, self.residual, self.x))),
+        # What x comes out of is slow.
+        before = Mux(mode.normal | mode.function, self.value, self.residual)
+        sync += [a.eq(Mux(mode.normal | mode.function | mode.residual, before, self.x)),
                  b.eq(Mux(mode.normal, self.gamma, Mux(mode.other, self.other, Cat(mode.factor, 0).as_signed())))]
 
         # Cycles 8 to 10. Dims fit the first multiplier, so that the second one's place in the sum is a pair's first

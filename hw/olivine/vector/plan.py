@@ -43,12 +43,14 @@ def plan_layout(config):
     ``w_bytes`` (written) are those of a first pass; a second one reads ``r_bytes`` and writes ``x_bytes``.
 
     The descriptor's numbers as flags, because much waits for them: ``op`` has a bit for each operation, ``normalises``
-    is `is_norm` of RESIDUAL; ``takes_x``: a first pass has words of x, read by rows or gathered.
+    is `is_norm` of RESIDUAL, ``centred`` that it is LAYER; ``takes_x``: a first pass has words of x, read by rows or
+    gathered. Of the ``channels`` of a pass ``top`` is the last, and ``single`` says that there is no other.
     """
     size = unsigned(size_bits(config))
     return data.StructLayout({
         "job": VectorDescriptor, "two": 1, "second": 1, "last_rows": range(config.rows + 1),
-        "op": data.StructLayout({op.name.lower(): 1 for op in VectorOp}), "normalises": 1, "takes_x": 1,
+        "op": data.StructLayout({op.name.lower(): 1 for op in VectorOp}), "normalises": 1, "centred": 1,
+        "takes_x": 1, "single": 1, "top": VectorDescriptor["channels"].shape,
         "reads_x": 1, "reads_r": 1, "reads_t": 1, "writes": 1, "writes_r": 1,
         "heads": VectorDescriptor["heads"].shape, "x_bytes": size, "r_bytes": size, "t_bytes": size, "w_bytes": size,
     })
@@ -74,10 +76,11 @@ def _used(job):
     return {name: Cat(*some).any() if some else Const(0) for name, some in conditions.items()}
 
 
-def check(config, job):
-    """List of (field name, condition that makes it illegal), the first that holds being reported."""
+def check(config, job, op, used):
+    """List of (field name, condition that makes it illegal), the first that holds being reported. ``op`` is the job's
+    as in the plan, ``used`` as `_used` says."""
     low = (config.bus_bytes - 1).bit_length()
-    residual, rotate, lanes = (job.op == op.value for op in (VectorOp.RESIDUAL, VectorOp.ROTATE, VectorOp.LANES))
+    residual, rotate, lanes = op.residual, op.rotate, op.lanes
 
     def misplaced(address):
         return address[config.addr_width:].any() | address[:low].any()
@@ -86,8 +89,7 @@ def check(config, job):
         "norm": residual & ~job.add & (job.norm == Norm.NONE),
         "format": job.format > RowFormat.INT16.value,
         "function": job.function > max(function.value for function in Function),
-        "fraction": (job.op == VectorOp.ACTIVATE.value)
-        & ((job.fraction < 8) | (job.fraction > FUNCTION_FRACTION)),
+        "fraction": op.activate & ((job.fraction < 8) | (job.fraction > FUNCTION_FRACTION)),
         "groups": (job.groups == 0) | (job.groups > config.contexts),
         "idle_rows": job.idle_rows >= config.rows,
         "channels": (job.channels == 0) | (residual & is_norm(job) & (job.channels > MAX_CHANNELS))
@@ -100,7 +102,6 @@ def check(config, job):
         "first_lane": job.first_lane >= config.rows,
         "last_lane": lanes & ((job.last_lane >= config.rows) | (job.last_lane < job.first_lane)),
     }
-    used = _used(job)
     spoilt = [(name, (~used[name] & (job[name].as_value() if name == "norm" else job[name]).any())
                | illegal.get(name, 0)) for name in FIELDS[2:-1]]
     return [("opcode", job.opcode != OPCODE_VECTOR), ("op", job.op > max(op.value for op in VectorOp)),
@@ -112,6 +113,8 @@ class Planner(wiring.Component):
 
     Members
     -------
+    offered : In(VectorDescriptor), take : In(1)
+        The next job; it is at ``job`` from the next cycle on. What needs but a look at its operation is known by then.
     job : In(VectorDescriptor)
     bad : Out(1), field : Out(8)
         The descriptor is illegal; index of the offending field.
@@ -124,34 +127,37 @@ class Planner(wiring.Component):
 
     def __init__(self, config):
         self.config = config
-        super().__init__({"job": In(VectorDescriptor), "bad": Out(1), "field": Out(8),
-                          "plan": Out(plan_layout(config))})
+        super().__init__({"offered": In(VectorDescriptor), "take": In(1), "job": In(VectorDescriptor),
+                          "bad": Out(1), "field": Out(8), "plan": Out(plan_layout(config))})
 
     def elaborate(self, platform):
         m = Module()
         config, job, plan = self.config, self.job, self.plan
         log_bus = config.bus_bytes.bit_length() - 1
-        check_fields(m, check(config, job), FIELDS, self.bad, self.field)
+        op, used = plan.op, {name: Signal(name=f"uses_{name}") for name in FIELDS}
+        with m.If(self.take):
+            m.d.sync += [*(op[name.name.lower()].eq(self.offered.op == name.value) for name in VectorOp),
+                         *(used[name].eq(condition) for name, condition in _used(self.offered).items())]
+        check_fields(m, check(config, job, op, used), FIELDS, self.bad, self.field)
 
-        op = {op: Signal(name=f"is_{op.name.lower()}") for op in VectorOp}
-        m.d.comb += [op[name].eq(job.op == name.value) for name in VectorOp]
-        residual, rotate, gather = op[VectorOp.RESIDUAL], op[VectorOp.ROTATE], op[VectorOp.GATHER]
+        residual, rotate, gather = op.residual, op.rotate, op.gather
         rows = Signal(size_bits(config))
         m.d.comb += [rows.eq(job.channels << log_bus), plan.job.eq(job)]
         m.d.sync += [
-            *(plan.op[op.name.lower()].eq(job.op == op.value) for op in VectorOp),
-            plan.normalises.eq(residual & is_norm(job)), plan.takes_x.eq(~residual | job.add),
+            plan.top.eq(job.channels - 1), plan.single.eq(job.channels == 1),
+            plan.centred.eq(job.norm == Norm.LAYER), plan.normalises.eq(residual & is_norm(job)),
+            plan.takes_x.eq(~residual | job.add),
             plan.two.eq(residual & (is_norm(job) | (job.add & (job.norm == Norm.REQUANTIZE)))),
             plan.second.eq(residual & ~job.add & (job.norm == Norm.REQUANTIZE)),
             plan.last_rows.eq(config.rows - job.idle_rows),
             plan.reads_x.eq(~gather & (~residual | job.add)),
-            plan.reads_r.eq((residual & ~(job.add & job.fresh)) | op[VectorOp.GATE] | rotate),
+            plan.reads_r.eq((residual & ~(job.add & job.fresh)) | op.gate | rotate),
             plan.reads_t.eq(gather | (residual & is_norm(job))),
             plan.writes.eq(~residual | job.add), plan.writes_r.eq(residual),
             plan.heads.eq(Mux(rotate, job.heads, 1)),
             plan.x_bytes.eq(rows),
             plan.r_bytes.eq(Mux(rotate, job.pairs << log_bus + 1, rows << residual)),
             plan.t_bytes.eq(Mux(gather, 4 * config.rows, job.channels << 2)),
-            plan.w_bytes.eq(Mux(op[VectorOp.LARGEST], LARGEST_COUNT * ENTRY_BYTES * config.rows, rows << residual)),
+            plan.w_bytes.eq(Mux(op.largest, LARGEST_COUNT * ENTRY_BYTES * config.rows, rows << residual)),
         ]
         return m

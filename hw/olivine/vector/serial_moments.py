@@ -81,7 +81,15 @@ class SerialMoments(wiring.Component):
         # The sums of the row at work are those of index 0.
         sums = Signal(data.ArrayLayout(self.i.shape().elem_shape, rows))
         row, cycle, busy = Signal(range(rows)), Signal(range(RATE)), Signal()
-        ends = cycle == _DONE
+        following = Signal.like(cycle)
+
+        def now(*cycles):
+            """Whether it is one of these cycles, as a register."""
+            flag = Signal(init=0 in cycles)
+            m.d.sync += flag.eq(Cat(following == value for value in cycles).any())
+            return flag
+
+        ends = now(_DONE)
         with m.If(self.i_valid | ends):
             # A part in, or a row out: of parts of one row the same, and no select.
             for index in range(rows):
@@ -91,12 +99,9 @@ class SerialMoments(wiring.Component):
             sync += busy.eq(self.start)
         with m.If(ends):
             sync += [row.eq(row + 1), busy.eq(row != rows - 1)]
-        with m.If(busy):
-            sync += cycle.eq(Mux(ends, 0, cycle + 1))
+        m.d.comb += following.eq(Mux(busy, Mux(ends, 0, cycle + 1), cycle))
+        sync += cycle.eq(following)
         m.d.comb += [self.o_valid.eq(busy & ends), self.row.eq(row), self.done.eq(self.o_valid & (row == rows - 1))]
-
-        def now(*cycles):
-            return Cat(cycle == value for value in cycles).any()
 
         # Two cycles from operands to a product.
         total, squares = sums[0].total, sums[0].squares
@@ -124,23 +129,27 @@ class SerialMoments(wiring.Component):
 
         # Then it is added to a column.
         before, minus = Signal(signed(SUM)), Signal()
-        with m.If(now(*_BEGINS)):
-            with m.If(cycle == 2):
+        variance, mean_begins, line_begins, _ = (now(begin) for begin in _BEGINS)
+        begins, columns, adds = now(*_BEGINS), now(*_COLUMNS), now(*(step + 2 for step in STEPS))
+        # The row's sign is long known when it counts.
+        subtracts, follows = (Cat(following == step + 2 for step, (*_, sign) in STEPS.items() if sign == value).any()
+                              for value in (1, 2))
+        with m.If(begins):
+            with m.If(variance):
                 m.d.comb += before.eq(job.epsilon)
-            with m.Elif(cycle == 2 + len(_VARIANCE)):
+            with m.Elif(mean_begins):
                 # The mean of a negative sum is rounded as that of its size.
                 m.d.comb += before.eq(Cat(negative.replicate(RECIPROCAL_SHIFT - MEAN_FRACTION - 1), ~negative))
-            with m.Elif(cycle == _LINE + 2):
+            with m.Elif(line_begins):
                 m.d.comb += before.eq(line.data.base << LINE_STEP_BITS)
             with m.Else():
                 m.d.comb += before.eq(1 << 12)
-        with m.Elif(now(*_COLUMNS)):
+        with m.Elif(columns):
             m.d.comb += before.eq(column >> DIGIT)
         with m.Else():
             m.d.comb += before.eq(column)
-        m.d.comb += minus.eq(now(*(step + 2 for step, (*_, sign) in STEPS.items() if sign == 1))
-                             | (negative & now(*(step + 2 for step, (*_, sign) in STEPS.items() if sign == 2))))
-        with m.If(now(*(step + 2 for step in STEPS))):
+        sync += minus.eq(subtracts | (negative & follows))
+        with m.If(adds):
             sync += column.eq((Cat(1, before) + Cat(minus, product ^ minus.replicate(2 * DIGIT),
                                                     minus.replicate(SUM - 2 * DIGIT)))[1:])
 

@@ -43,11 +43,15 @@ class _Banks(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i_segment), coming.i)
         self.full, self.empty = Signal(2), Signal(2 * rows)
         bank, row, beat = Signal(), Signal(range(rows)), Signal(range(SEGMENT_BEATS))
-        segment, free, taken, ends = coming.o.payload, Signal(), Signal(), Signal()
+        # The segment at work is a register: its beats are taken without looking into the queue.
+        segment, there = Signal(segment_layout()), Signal()
+        free, taken, ends = Signal(), Signal(), Signal()
         m.d.comb += [
-            free.eq(coming.o.valid & ~self.full.bit_select(bank, 1)), taken.eq(self.i.valid & self.i.ready),
-            ends.eq(Mux(segment.empty, free, taken & (beat + 1 == segment.beats))), coming.o.ready.eq(ends),
+            free.eq(there & ~self.full.bit_select(bank, 1)), taken.eq(self.i.valid & self.i.ready),
+            ends.eq(Mux(segment.empty, free, taken & (beat + 1 == segment.beats))), coming.o.ready.eq(ends | ~there),
         ]
+        with m.If(coming.o.ready):
+            m.d.sync += [segment.eq(coming.o.payload), there.eq(coming.o.valid)]
         with m.If(taken):
             m.d.sync += beat.eq(beat + 1)
         with m.If(ends):
@@ -58,16 +62,18 @@ class _Banks(wiring.Component):
 
     def _drain(self, m, leaves):
         """Give channels as each ``leaves``: the bank, the channel's place in it, and whether the bank is full."""
-        channels = self.plan.job.channels
+        plan = self.plan
         bank, place = Signal(), Signal(range(SEGMENT_BEATS * self.config.rows))
-        done, last = Signal.like(channels), Signal()
-        m.d.comb += last.eq(done + 1 == channels)
+        done, begun, last = Signal.like(plan.top), Signal(), Signal()
         with m.If(leaves):
-            m.d.sync += [place.eq(place + 1), done.eq(done + 1)]
+            m.d.sync += [place.eq(place + 1), done.eq(done + 1), begun.eq(~last),
+                         last.eq(Mux(last, plan.single, done + 1 == plan.top))]
             with m.If(last):
                 m.d.sync += [place.eq(0), done.eq(0)]
             with m.If(last | (place == SEGMENT_BEATS * self.config.rows - 1)):
                 m.d.sync += [self.full.bit_select(bank, 1).eq(0), bank.eq(~bank)]
+        with m.Elif(~begun):
+            m.d.sync += last.eq(plan.single)
         return bank, place, self.full.bit_select(bank, 1)
 
 

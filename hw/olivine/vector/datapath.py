@@ -82,9 +82,9 @@ class Datapath(wiring.Component):
 
         # A word enters if it is there, and so is room for what it becomes; its first part takes that.
         word, go, begun, packing = operands.o.payload, Signal(), Signal(), Signal()
-        updates, kind, room = Signal(), Signal(), Signal()
+        closed, updates, kind, room = operands.closed, Signal(), Signal(), Signal()
         free, gives = Signal(range(depth + 1), init=depth), Signal()
-        may_enter, next_kind = self._residuals(m, word, updates, go, kind, pipeline)
+        may_enter, next_kind = self._residuals(m, word, closed, updates, go, kind, pipeline)
         picking = op.largest
         m.d.comb += [
             updates.eq(word.updates),
@@ -101,10 +101,10 @@ class Datapath(wiring.Component):
                 m.d.sync += begun.eq(~word.end)
         self._operate(m, pipeline, word, turner, go, next_kind, op)
         m.d.comb += [
-            largest.i.valid.eq(go & picking), largest.i.payload.last.eq(word.ends),
+            largest.i.valid.eq(go & picking), largest.i.payload.last.eq(word.place.last & word.end),
             largest.i.payload.index.eq(word.index), largest.i.payload.data.eq(word.x),
         ]
-        with m.If(go & picking & word.ends):
+        with m.If(closed & picking):
             m.d.sync += packing.eq(1)
         with m.Elif(largest.done):
             m.d.sync += packing.eq(0)
@@ -119,7 +119,7 @@ class Datapath(wiring.Component):
             self.sat_output.eq(Mux(pipeline.mode.add, 0, pipeline.saturated)),
         ]
         m.d.comb += gives.eq(results.o.valid & results.o.ready)
-        self._end(m, results, free == depth, (go & word.ends & word.final) | turner.final, packing)
+        self._end(m, results, free == depth, (closed & word.final) | turner.final, packing)
         return m
 
     def _sources(self, m, operands, turner, op):
@@ -141,20 +141,18 @@ class Datapath(wiring.Component):
                          target.valid.eq(source.valid), other.valid.eq(source.valid & op.rotate),
                          source.ready.eq(other.ready | target.ready)]
 
-    def _residuals(self, m, word, updates, go, kind, pipeline):
+    def _residuals(self, m, word, closed, updates, go, kind, pipeline):
         """Statistics of RESIDUAL's first passes for its second ones. Returns whether a word may enter, and ``kind`` of
         the next cycle."""
         config, job = self.config, self.plan.job
         m.submodules.statistics = statistics = NormStatistics(config)
         normalises = self.plan.normalises
-        # A group is dropped a cycle after its last part, so that who takes parts does not wait for it.
-        taking, ends = Signal(), word.ends
         m.d.comb += [
             statistics.job.channels.eq(job.channels), statistics.job.reciprocal.eq(job.reciprocal),
             statistics.job.epsilon.eq(job.epsilon), statistics.job.centred.eq(self.plan.centred),
             statistics.i.eq(pipeline.squares), statistics.part.eq(word.part),
             statistics.i.place.valid.eq(pipeline.squares.place.valid & normalises),
-            statistics.take.eq(taking), pipeline.i.rows.eq(statistics.o),
+            statistics.take.eq(closed & word.normal), pipeline.i.rows.eq(statistics.o),
         ]
 
         # A new residual is two beats, so that a word of one part may enter every other cycle. A pass of another kind
@@ -168,13 +166,12 @@ class Datapath(wiring.Component):
             m.d.sync += spaced.eq(go & updates & job.add)
         with m.If(go):
             m.d.sync += filled.eq(pipeline.long + 1)
-        m.d.sync += taking.eq(go & word.normal & ends)
-        with m.If(go & updates & normalises & ends):
+        with m.If(closed & updates & normalises):
             m.d.sync += pending.eq(1)
         with m.Elif(statistics.settled):
             m.d.sync += pending.eq(0)
         return (kind == word.second) & ~spaced & ~(updates & word.place.last & pending) & (
-            ~word.normal | (statistics.valid & ~taking)), next_kind
+            ~word.normal | statistics.valid), next_kind
 
     def _operate(self, m, pipeline, word, turner, go, kind, op):
         """Operands to the pipeline, and what it makes of them: a register, so of the next cycle's ``kind``."""

@@ -20,11 +20,11 @@ def elements(config):
 
 def operand_layout(config):
     """A part of a channel of P rows: what its pass needs of it. ``place.valid`` is 0, whoever takes it sets it.
-    ``end`` with the word's last part, ``ends`` with that of the pass's last word, ``final`` in the job's last pass; ``updates`` new residuals, ``normal`` those
-    that are normalised."""
+    ``end`` with the word's last part, ``final`` in the job's last pass; ``updates`` new residuals, ``normal`` those
+    that are normalised. They stay to the cycle after the pass's last part."""
     parameter = signed(PARAMETER_BITS)
     return data.StructLayout({
-        "second": 1, "updates": 1, "normal": 1, "final": 1, "end": 1, "ends": 1, "part": range(config.vector_cycles),
+        "second": 1, "updates": 1, "normal": 1, "final": 1, "end": 1, "part": range(config.vector_cycles),
         "place": word_place(config), "index": 20, "x": elements(config), "r": elements(config),
         "residual": data.ArrayLayout(signed(RESIDUAL_BITS), config.vector_lanes),
         "gamma": parameter, "beta": parameter})
@@ -43,14 +43,17 @@ class Operands(wiring.Component):
     -------
     plan : In
     i_pass : In(stream(pass_layout))
-        Taken with the pass's last part.
+        Taken in the cycle after the pass's last part.
     i_x, i_r, i_t : In(stream(words))
         Whole beats: a word of x or r, half a word of residuals, parameters of P / 2 channels.
     o : Out(stream(operand_layout))
         The parts of a word, in order; rows of x are moved round by the job's rotation. ``place.last`` with a pass's
         last word. Not in ROTATE.
+    closed : Out(1)
+        The pass's last part was taken in the cycle before.
 
-    Latency: none. Throughput: a part a cycle; with residuals a word takes two cycles at least.
+    Latency: none. Throughput: a part a cycle, and a cycle between passes; with residuals a word takes two cycles at
+    least.
     """
 
     def __init__(self, config):
@@ -59,6 +62,7 @@ class Operands(wiring.Component):
         super().__init__({
             "plan": In(plan_layout(config)), "i_pass": In(stream.Signature(pass_layout(config))),
             "i_x": In(beats), "i_r": In(beats), "i_t": In(beats), "o": Out(stream.Signature(operand_layout(config))),
+            "closed": Out(1),
         })
 
     def elaborate(self, platform):
@@ -84,20 +88,22 @@ class Operands(wiring.Component):
         m.d.comb += [
             first.eq(part * lanes - job.rotation if config.vector_cycles > 1 else -job.rotation),
             *(word.x[lane].eq(x.word_select((first + lane)[:len(first)], LINEAR_BITS)) for lane in range(lanes)),
-            self.o.valid.eq(self.i_pass.valid & (self.i_x.valid | ~wants_x) & (self.i_t.valid | ~wants_t)
-                            & (has_residuals | ~wants_pair) & (self.i_r.valid | ~wants_one) & ~plan.op.rotate),
+            self.o.valid.eq(self.i_pass.valid & ~self.closed & (self.i_x.valid | ~wants_x) & (self.i_t.valid | ~wants_t)
+                            & (has_residuals | ~wants_pair) & (self.i_r.valid | ~wants_one) & ~now.turns),
             moves.eq(self.o.valid & self.o.ready),
-            self.i_pass.ready.eq(moves & ends), self.i_x.ready.eq(moves & end & wants_x),
+            self.i_pass.ready.eq(self.closed), self.i_x.ready.eq(moves & end & wants_x),
             self.i_r.ready.eq(takes_half | (moves & ((wants_pair & ends_beat) | (wants_one & end)))),
             self.i_t.ready.eq(moves & end & wants_t & (last | (slot == slots - 1))),
             word.second.eq(now.second), word.updates.eq(now.updates), word.normal.eq(wants_t),
-            word.final.eq(now.final), word.end.eq(end), word.ends.eq(ends), word.part.eq(part),
+            word.final.eq(now.final), word.end.eq(end), word.part.eq(part),
             word.index.eq(index), word.place.last.eq(last), word.place.counted.eq(counted(config, part, now.rows)),
             word.r.eq(beat.word_select(part, LINEAR_BITS * lanes)),
             word.gamma.eq(parameter[:PARAMETER_BITS]), word.beta.eq(parameter[PARAMETER_BITS:]),
             *(word.residual[lane].eq(Mux(wants_pair, containers.word_select(lane, CONTAINER_BITS)[:RESIDUAL_BITS], 0))
               for lane in range(lanes)),
         ]
+        # Whether a part is taken is known late, and much follows a pass's last one: that comes a cycle later.
+        m.d.sync += self.closed.eq(moves & ends)
         if config.vector_cycles > 1:
             with m.If(moves):
                 nearly = part == config.vector_cycles - 2
@@ -118,9 +124,9 @@ class Operands(wiring.Component):
             half = part[:len(part) - 1]
             containers = beat.word_select(half, CONTAINER_BITS * self.config.vector_lanes) if len(half) else beat
             return containers, self.i_r.valid, 0, half.all() if len(half) else 1
-        # The first half of a word waits for the second.
+        # The first half of a word waits for the second. Of the next pass it is not taken before that has come.
         half, has_half = Signal(len(beat)), Signal()
-        takes_half = self.i_r.valid & self.i_pass.valid & wants_pair & ~has_half
+        takes_half = self.i_r.valid & self.i_pass.valid & wants_pair & ~has_half & ~self.closed
         with m.If(takes_half):
             m.d.sync += [half.eq(beat), has_half.eq(1)]
         with m.If(moves):

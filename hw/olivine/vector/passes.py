@@ -29,9 +29,9 @@ _X, _R, _W, _R_SECOND, _Y_SECOND = range(5)
 def pass_layout(config):
     """A pass for the datapath: whether it is a ``second`` one, the ``rows`` that count, the ``end`` of its row group
     (of its last head) and the ``final`` one of the job; whether it ``updates`` residuals; and which streams its words
-    take: of ``x``, of ``r`` words of int16 or ``residuals``, of ``t`` norm parameters."""
+    take: of ``x``, of ``r`` words of int16 or ``residuals``, of ``t`` norm parameters; or it ``turns`` a head."""
     return data.StructLayout({"second": 1, "rows": range(config.rows + 1), "end": 1, "final": 1, "updates": 1,
-                              "takes": data.StructLayout({"x": 1, "r": 1, "residuals": 1, "t": 1})})
+                              "turns": 1, "takes": data.StructLayout({"x": 1, "r": 1, "residuals": 1, "t": 1})})
 
 
 row_command = data.StructLayout({"to_r": 1, "command": command(ADDRESS_BITS)})
@@ -111,6 +111,7 @@ class PassWalk(wiring.Component):
             load.addr.eq(which), store.addr.eq(moved.which), store.data.eq(moved.place + moved.size),
             store.en.eq(moves), announced.second.eq(second), announced.end.eq(last_head), announced.final.eq(final),
             announced.updates.eq(plan.op.residual & ~second),
+            announced.turns.eq(plan.op.rotate),
             announced.takes.x.eq(~second & plan.takes_x), announced.takes.r.eq(plan.op.gate),
             announced.takes.residuals.eq(plan.op.residual & (second | plan.reads_r)),
             announced.takes.t.eq(second & plan.normalises),

@@ -69,7 +69,7 @@ class Picks(wiring.Component):
 
     Words of one part go through `Largest`, one a cycle whatever they hold, and `PickPacker`. Else each lane has a
     `LaneLargest`: a part a cycle, but for those with one of the largest values so far; then an entry a cycle.
-    ``i.ready`` depends on a register alone. From a group's last part to its first beat are at least 3 cycles.
+    ``i.ready`` depends on a register alone. From a group's last part to its first beat are at least 4 cycles.
     """
 
     def __init__(self, config):
@@ -98,10 +98,13 @@ class Picks(wiring.Component):
         config, lanes, cycles = self.config, self.config.vector_lanes, self.config.vector_cycles
         units = [LaneLargest(cycles, LARGEST_COUNT) for _ in range(lanes)]
         draining, ready, steps = Signal(), Signal(), Signal()
-        # Whether a lane has done with a value is known late in the cycle: the next one has a place to wait in.
+        # Whether a lane has done with a value is known late in the cycle, and whether one comes as well: so there is a
+        # register, and a place to wait in behind it, both of which are written without asking the lanes.
         m.submodules.spare = spare = Spare(logits(config))
-        wiring.connect(m, wiring.flipped(self.i), spare.i)
         i = spare.o
+        m.d.comb += self.i.ready.eq(spare.i.ready)
+        with m.If(self.i.ready):
+            m.d.sync += [spare.i.valid.eq(self.i.valid), spare.i.payload.eq(self.i.payload)]
         lane, row, place = Signal(range(lanes)), Signal(range(cycles)), Signal(range(LARGEST_COUNT))
         chosen = Signal(data.ArrayLayout(entry, lanes))
         for index, unit in enumerate(units):

@@ -126,7 +126,7 @@ class Turner(wiring.Component):
         pair, partner = Signal(range(depth)), Signal(range(depth))
         m.d.comb += [
             heads.count.eq(job.channels), angles.count.eq(job.pairs << 1), turning.eq(job.pairs << 1),
-            last.eq(dim + 1 == job.channels), ends.eq(own & (part == config.vector_cycles - 1)),
+            last.eq(dim == self.plan.top), ends.eq(own & (part == config.vector_cycles - 1)),
             pair.eq(Mux(job.interleaved, dim >> 1, Mux(upper, dim - job.pairs, dim))),
             partner.eq(Mux(job.interleaved, dim ^ 1, Mux(upper, dim - job.pairs, dim + job.pairs))),
             self.takes.eq(~begun & self.i_pass.valid & heads.full & angles.full & self.may),

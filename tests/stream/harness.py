@@ -143,12 +143,13 @@ class ArbiterHarness(wiring.Component):
             m.d.sync += older.eq(came)
         with m.If(unit.o.valid):
             m.d.comb += [Assert(unit.o.payload.payload == older.payload), Assert(unit.o.payload.source == older.source)]
-        # While an input waits, no other is served twice.
+        # While an input waits, no other is served twice; one that comes late is not served twice running.
         for waiting, port in enumerate(unit.i):
             for other, rival in enumerate(unit.i):
                 if other != waiting:
                     served = Signal()
-                    with m.If(~port.valid | port.ready):
+                    late = unit.late and other == unit.inputs - 1
+                    with m.If(~port.valid | port.ready | (entering.any() & ~taken(rival) if late else 0)):
                         m.d.sync += served.eq(0)
                     with m.Elif(taken(rival)):
                         m.d.comb += Assert(~served, "served twice")

@@ -1,5 +1,7 @@
 """Arbiter, in simulation."""
 
+import gc
+
 import pytest
 from olivine.stream import Arbiter
 
@@ -16,10 +18,14 @@ def test_on_verilator():
     run(Arbiter(8, 2), "tb.stream.arbiter", simulator="verilator", parameters={"INPUTS": 2}, expected=29)
 
 
-@pytest.mark.parametrize("inputs, error, text", [
-    (0, ValueError, "arbiter inputs must be at least 1, not 0"),
-    (1.5, TypeError, "arbiter inputs must be a positive integer, not 1.5"),
+# What a constructor refuses is never elaborated.
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+@pytest.mark.parametrize("inputs, late, error, text", [
+    (0, False, ValueError, "arbiter inputs must be at least 1, not 0"),
+    (1.5, False, TypeError, "arbiter inputs must be a positive integer, not 1.5"),
+    (1, True, ValueError, "arbiter inputs must be at least 2 if one is late, not 1"),
 ])
-def test_arbiter_refuses(inputs, error, text):
+def test_arbiter_refuses(inputs, late, error, text):
     with pytest.raises(error, match=text):
-        Arbiter(8, inputs)
+        Arbiter(8, inputs, late)
+    gc.collect()

@@ -55,6 +55,8 @@ class BusJoin(wiring.Component):
         ID bits of each master. The bus has ``ceil(log2(masters))`` more, at most 16 in all.
     favoured : bool
         Reads of the first master go before those of all others; else all take turns.
+    late : bool
+        The last master's addresses come late in the cycle, as `Arbiter` has it: they have every second turn.
 
     Attributes
     ----------
@@ -69,8 +71,8 @@ class BusJoin(wiring.Component):
     Cost: a `Skid` of an address for AR and for AW; a choice of one of ``masters`` for each bit of AR, AW and W.
     """
 
-    def __init__(self, addr_width, bus_bits, masters, id_width=1, favoured=False):
-        self.favoured = favoured
+    def __init__(self, addr_width, bus_bits, masters, id_width=1, favoured=False, late=False):
+        self.favoured, self.late = favoured, late
         self.addr_width = check_integer("addr_width", addr_width, 13, 64)
         self.bus_bits = check_integer("bus_bits", bus_bits, 8, 1024)
         self.master_count = check_integer("masters", masters, 2, 16)
@@ -85,7 +87,8 @@ class BusJoin(wiring.Component):
         masters, bus = list(self.masters), self.bus
         self._writes(m, masters, bus)
 
-        m.submodules.ar_arbiter = arbiter = Arbiter(address_channel(self.addr_width, self.id_width), len(masters))
+        m.submodules.ar_arbiter = arbiter = Arbiter(
+            address_channel(self.addr_width, self.id_width), len(masters), self.late)
         granted = arbiter.o.payload
         m.d.comb += [
             bus.ar.payload.addr.eq(granted.payload.addr),
@@ -114,7 +117,7 @@ class BusJoin(wiring.Component):
 
     def _writes(self, m, masters, bus):
         """AW, W and B."""
-        m.submodules.aw_arbiter = arbiter = Arbiter(masters[0].aw.payload.shape(), len(masters))
+        m.submodules.aw_arbiter = arbiter = Arbiter(masters[0].aw.payload.shape(), len(masters), self.late)
         # The masters of the granted addresses, in order: whose beats come next on W.
         m.submodules.w_order = order = Queue(range(len(masters)), AHEAD)
         granted = arbiter.o.payload

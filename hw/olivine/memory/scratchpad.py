@@ -91,12 +91,13 @@ class Scratchpad(wiring.Component):
         m.d.comb += [
             bus.w.ready.eq(active & responses.i.ready), taken.eq(bus.w.valid & bus.w.ready),
             bus.aw.ready.eq(~active | taken & last),
-            port.addr.eq(addr), port.data.eq(bus.w.payload.data), port.en.eq(Mux(taken, bus.w.payload.strb, 0)),
             responses.i.valid.eq(taken & last), responses.i.payload.eq(ident),
             bus.b.valid.eq(responses.o.valid), responses.o.ready.eq(bus.b.ready),
             bus.b.payload.id.eq(responses.o.payload), bus.b.payload.resp.eq(Response.OKAY),
         ]
+        # Written a cycle later: what reads wait for is a register, and an AR after B still comes after it.
+        m.d.sync += [port.addr.eq(addr), port.data.eq(bus.w.payload.data), port.en.eq(0)]
         with m.If(taken):
-            m.d.sync += [addr.eq(addr + 1), active.eq(~last)]
+            m.d.sync += [addr.eq(addr + 1), active.eq(~last), port.en.eq(bus.w.payload.strb)]
         with m.If(bus.aw.valid & bus.aw.ready):
             m.d.sync += [active.eq(1), addr.eq(bus.aw.payload.addr[low:high]), ident.eq(bus.aw.payload.id)]

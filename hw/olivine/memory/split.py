@@ -16,7 +16,7 @@ AHEAD = 8
 """Bursts whose address is granted before their last beat is sent."""
 
 COUNT_BITS = 7
-"""Of the bursts that one ID had, and of those that were answered, modulo 2**7."""
+"""Of the bursts that one ID had, and of those that were answered, modulo 2**7. All IDs together have fewer at once."""
 
 
 class BusSplit(wiring.Component):
@@ -29,7 +29,7 @@ class BusSplit(wiring.Component):
     addresses. Where both memories answer in one cycle, ``far`` goes first: nobody else may be kept waiting on its bus.
 
     Stalls: AW waits while 8 bursts have an address and are not sent; AR and AW of an ID while it waits for the other
-    memory, or for 127 answers.
+    memory, and of all while 124 bursts have no answer.
 
     Parameters
     ----------
@@ -101,13 +101,16 @@ class BusSplit(wiring.Component):
         m.submodules[f"{channel}_ended"] = memory = Memory(
             shape=unsigned(COUNT_BITS), depth=1 << self.id_width, init=[])
         ended, before, end = memory.read_port(domain="comb"), memory.read_port(domain="comb"), memory.write_port()
-        may, taken, after = Signal(), Signal(), Signal(COUNT_BITS)
+        may, taken = Signal(), Signal()
+        # Bursts without answer. What is decided by it is a cycle old, and what is on offer stays: two more may begin.
+        owed, full, offered = Signal(COUNT_BITS), Signal(), Signal()
+        m.d.sync += [owed.eq(owed + taken - done), full.eq(owed >= (1 << COUNT_BITS) - 4),
+                     offered.eq(whole.valid & may & ~taken)]
         m.d.comb += [
             last.addr.eq(whole.payload.id), ended.addr.eq(whole.payload.id), before.addr.eq(done_id),
-            after.eq(last.data.count + 1),
-            may.eq(room & ((last.data.count == ended.data) | (last.data.near == goes_near) & (after != ended.data))),
+            may.eq(room & (~full | offered) & ((last.data.count == ended.data) | (last.data.near == goes_near))),
             begin.en.eq(clear | taken), begin.addr.eq(Mux(clear, clear_id, whole.payload.id)),
-            begin.data.count.eq(Mux(clear, 0, after)), begin.data.near.eq(goes_near),
+            begin.data.count.eq(Mux(clear, 0, last.data.count + 1)), begin.data.near.eq(goes_near),
             end.en.eq(clear | done), end.addr.eq(Mux(clear, clear_id, done_id)),
             end.data.eq(Mux(clear, 0, before.data + 1)),
             near.payload.eq(whole.payload), far.payload.eq(whole.payload),

@@ -8,14 +8,14 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..stream.arbiter import Arbiter
-from ..stream.queue import Queue
 from .axi import AXI4, address_channel
 from .checks import check_integer
+from .order import BurstOrder
 
 __all__ = ["attach", "BusJoin"]
 
 AHEAD = 8
-"""Bursts whose address is granted before their last beat is sent. Two would do on a bus that takes both at once."""
+"""Bursts whose address is granted before the first beat of theirs. Two would do on a bus that takes both at once."""
 
 
 def attach(m, port, master):
@@ -44,7 +44,7 @@ class BusJoin(wiring.Component):
     the bus stays until taken. R, W and B pass without a register, a beat a cycle. W carries bursts in the order of
     their addresses, without a bubble.
 
-    Stalls: AW waits while 8 bursts have an address and are not sent.
+    Stalls: AW waits while 8 bursts have an address and none of their beats is due.
 
     Parameters
     ----------
@@ -118,8 +118,8 @@ class BusJoin(wiring.Component):
     def _writes(self, m, masters, bus):
         """AW, W and B."""
         m.submodules.aw_arbiter = arbiter = Arbiter(masters[0].aw.payload.shape(), len(masters), self.late)
-        # The masters of the granted addresses, in order: whose beats come next on W.
-        m.submodules.w_order = order = Queue(range(len(masters)), AHEAD)
+        # The masters of the granted addresses, in order.
+        m.submodules.w_order = order = BurstOrder(len(masters), AHEAD)
         granted = arbiter.o.payload
         m.d.comb += [
             bus.aw.payload.addr.eq(granted.payload.addr),
@@ -127,35 +127,30 @@ class BusJoin(wiring.Component):
             bus.aw.payload.id.eq(self._id_of(granted.payload, granted.source)),
             bus.aw.valid.eq(arbiter.o.valid),
             arbiter.o.ready.eq(bus.aw.ready),
-            order.i.valid.eq(Cat(master.aw.valid & master.aw.ready for master in masters).any()),
-            order.o.ready.eq(bus.w.valid & bus.w.ready & bus.w.payload.last),
+            order.enters.eq(Cat(master.aw.valid & master.aw.ready for master in masters)),
+            order.leaves.eq(bus.w.valid & bus.w.ready & bus.w.payload.last),
             bus.b.ready.eq(1),
         ]
-        turns = []
-        for index, master in enumerate(masters):
-            sends = order.o.valid & (order.o.payload == index)
+        for index, (master, sends) in enumerate(zip(masters, order.first)):
             mine = self._source_of(bus.b.payload.id) == index
             m.d.comb += [
                 arbiter.i[index].payload.eq(master.aw.payload),
-                arbiter.i[index].valid.eq(master.aw.valid & order.i.ready),
-                master.aw.ready.eq(arbiter.i[index].ready & order.i.ready),
+                arbiter.i[index].valid.eq(master.aw.valid & order.room),
+                master.aw.ready.eq(arbiter.i[index].ready & order.room),
                 master.w.ready.eq(sends & bus.w.ready),
                 # A master's own ID is the lower bits.
                 master.b.payload.id.eq(bus.b.payload.id),
                 master.b.payload.resp.eq(bus.b.payload.resp),
                 master.b.valid.eq(bus.b.valid & mine),
             ]
-            with m.If(master.aw.valid & master.aw.ready):
-                m.d.comb += order.i.payload.eq(index)
-            turns.append(sends)
             with m.If(mine):
                 m.d.comb += bus.b.ready.eq(master.b.ready)
         # At most one: an AND and an OR for each master and bit, none for a master that never writes.
         m.d.comb += [
-            bus.w.valid.eq(reduce(or_, (turn & master.w.valid for turn, master in zip(turns, masters)))),
+            bus.w.valid.eq(reduce(or_, (turn & master.w.valid for turn, master in zip(order.first, masters)))),
             bus.w.payload.as_value().eq(reduce(or_, (
                 turn.replicate(bus.w.payload.shape().size) & master.w.payload.as_value()
-                for turn, master in zip(turns, masters)))),
+                for turn, master in zip(order.first, masters)))),
         ]
 
     def _id_of(self, address, master):

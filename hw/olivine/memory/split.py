@@ -1,19 +1,19 @@
 """One AXI4 master, two AXI4 memories: what lies in the scratchpad's window stays on the chip."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from ..stream.queue import Queue
 from .axi import AXI4
 from .checks import check_integer, check_power_of_two
+from .order import BurstOrder
 
 __all__ = ["BusSplit"]
 
 AHEAD = 8
-"""Bursts whose address is granted before their last beat is sent."""
+"""Bursts whose address is granted before the first beat of theirs."""
 
 COUNT_BITS = 7
 """Of the bursts that one ID had, and of those that were answered, modulo 2**7. All IDs together have fewer at once."""
@@ -28,8 +28,8 @@ class BusSplit(wiring.Component):
     Cycle budget: all channels pass without a register, a beat a cycle. W carries bursts in the order of their
     addresses. Where both memories answer in one cycle, ``far`` goes first: nobody else may be kept waiting on its bus.
 
-    Stalls: AW waits while 8 bursts have an address and are not sent; AR and AW of an ID while it waits for the other
-    memory, and of all while 124 bursts have no answer.
+    Stalls: AW waits while 8 bursts have an address and none of their beats is due; AR and AW of an ID while it waits
+    for the other memory, and of all while 124 bursts have no answer.
 
     Parameters
     ----------
@@ -62,8 +62,7 @@ class BusSplit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         master, near, far = self.master, self.near, self.far
-        # Whose beats come next on W.
-        m.submodules.order = order = Queue(unsigned(1), AHEAD)
+        m.submodules.order = order = BurstOrder(2, AHEAD)
         read_done = master.r.valid & master.r.ready & master.r.payload.last
         write_done = master.b.valid & master.b.ready
         ident, cleared = Signal(self.id_width), Signal()
@@ -71,15 +70,14 @@ class BusSplit(wiring.Component):
             m.d.sync += [ident.eq(ident + 1), cleared.eq(ident.all())]
         clears = ~cleared, ident
         self._addresses(m, "ar", read_done, master.r.payload.id, cleared, clears)
-        goes_near = self._addresses(m, "aw", write_done, master.b.payload.id, cleared & order.i.ready, clears)
-        sends_near = order.o.payload
+        goes_near = self._addresses(m, "aw", write_done, master.b.payload.id, cleared & order.room, clears)
+        begins, (far_turn, near_turn) = master.aw.valid & master.aw.ready, order.first
         m.d.comb += [
-            order.i.valid.eq(master.aw.valid & master.aw.ready), order.i.payload.eq(goes_near),
-            order.o.ready.eq(master.w.valid & master.w.ready & master.w.payload.last),
+            order.enters.eq(Cat(begins & ~goes_near, begins & goes_near)),
+            order.leaves.eq(master.w.valid & master.w.ready & master.w.payload.last),
             near.w.payload.eq(master.w.payload), far.w.payload.eq(master.w.payload),
-            near.w.valid.eq(master.w.valid & order.o.valid & sends_near),
-            far.w.valid.eq(master.w.valid & order.o.valid & ~sends_near),
-            master.w.ready.eq(near.w.valid & near.w.ready | far.w.valid & far.w.ready),
+            near.w.valid.eq(master.w.valid & near_turn), far.w.valid.eq(master.w.valid & far_turn),
+            master.w.ready.eq(near_turn & near.w.ready | far_turn & far.w.ready),
         ]
         for channel in ("r", "b"):
             whole, first, second = (getattr(port, channel) for port in (master, far, near))
@@ -115,6 +113,6 @@ class BusSplit(wiring.Component):
             end.data.eq(Mux(clear, 0, before.data + 1)),
             near.payload.eq(whole.payload), far.payload.eq(whole.payload),
             near.valid.eq(whole.valid & may & goes_near), far.valid.eq(whole.valid & may & ~goes_near),
-            whole.ready.eq(near.valid & near.ready | far.valid & far.ready), taken.eq(whole.valid & whole.ready),
+            whole.ready.eq(may & Mux(goes_near, near.ready, far.ready)), taken.eq(whole.valid & whole.ready),
         ]
         return goes_near

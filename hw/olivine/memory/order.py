@@ -1,0 +1,52 @@
+"""Whose beats come next on W."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..stream.queue import Queue
+from .checks import check_integer
+
+__all__ = ["BurstOrder"]
+
+
+class BurstOrder(wiring.Component):
+    """First-in first-out list of one in ``count``, one-hot; the first is a register, as every bit of W waits for it.
+
+    One entry a cycle; an entry is first in the cycle after it enters an empty list.
+
+    Parameters
+    ----------
+    count : int
+        At least 2.
+    depth : int
+        Entries behind the first.
+
+    Members
+    -------
+    enters : In(count)
+        At most one bit; only while ``room``.
+    room : Out(1)
+        Stays until something enters.
+    first : Out(count)
+        None if the list is empty.
+    leaves : In(1)
+        The first is no longer wanted; only while there is one.
+    """
+
+    def __init__(self, count, depth):
+        self.count, self.depth = check_integer("count", count, 2, 64), check_integer("depth", depth, 1, 1 << 16)
+        super().__init__({"enters": In(count), "room": Out(1), "first": Out(count), "leaves": In(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.behind = behind = Queue(self.count, self.depth)
+        moves = Signal()
+        m.d.comb += [
+            moves.eq(~self.first.any() | self.leaves), self.room.eq(behind.i.ready),
+            behind.i.payload.eq(self.enters), behind.i.valid.eq(self.enters.any() & (behind.o.valid | ~moves)),
+            behind.o.ready.eq(moves),
+        ]
+        with m.If(moves):
+            m.d.sync += self.first.eq(Mux(behind.o.valid, behind.o.payload, self.enters))
+        return m

@@ -143,5 +143,5 @@ async def write_latency(dut):
                                for column in range(5))
     cocotb.log.info(f"command to second word {word[1] - command[0]}, last word to AW {aw[0] - word[-1]}, AW to W "
                     f"{w[0] - aw[0]}, last W to B {b[0] - w[-1]}")
-    assert word[1] - command[0] == 2 and aw[0] - word[-1] == 2 and w[0] == aw[0] and b[0] - w[-1] == LATENCY
+    assert word[1] - command[0] == 3 and aw[0] - word[-1] == 2 and w[0] == aw[0] and b[0] - w[-1] == LATENCY
     assert gaps(w) == [1, 1, 1]

@@ -38,8 +38,8 @@ class BurstWriter(wiring.Component):
 
     ::
 
-        i_command -> spare -> span --+
-                                     v
+        i_command -> spare -> end -> span --+
+                                            v
         i -> spare -> rotate by head, merge with the previous word -> queue of beats ----> port.w
                                      |                                   ^ as many bursts as AW has offered
                                      +-> bursts waiting -> AW register --+---------------> port.aw
@@ -48,7 +48,7 @@ class BurstWriter(wiring.Component):
     Cycle budget (transfers at the ends of the path, no stalls):
 
     ====================================================  ======
-    command on ``i_command`` to its second word on ``i``  2
+    command on ``i_command`` to its second word on ``i``  3
     a burst's last word on ``i`` to its AW                2
     a burst's AW to its first W, if W is free             0
     W to W, of any burst                                  1
@@ -58,7 +58,7 @@ class BurstWriter(wiring.Component):
     commands, as long as ``max_outstanding`` bursts cover latency + 4 + a burst. An unaligned command can
     have one beat more than it has words; ``i`` waits for that one cycle.
 
-    Stalls: ``i`` waits while the queue or the list of waiting bursts is full; AW waits while
+    Stalls: ``i`` waits while the queue or the list of waiting bursts is full, as they were a cycle before; AW waits while
     ``max_outstanding`` bursts have no response yet.
 
     Parameters
@@ -146,12 +146,16 @@ class BurstWriter(wiring.Component):
         # From an abort on, until nothing is left of what it found.
         self.busy, draining = Signal(), Signal()
         drain = Signal()
+        # The command behind the one at work.
+        self.asked = Signal(data.StructLayout({
+            "valid": 1, "command": self.i_command.payload.shape(), "end": self.addr_width}))
         # Whoever has commands and words sees a register each, and not the room in three places.
         commands, content = Spare(self.i_command.payload.shape()), Spare(self.i.payload.shape())
         m.submodules.commands, m.submodules.content = ResetInserter(drain)(commands), ResetInserter(drain)(content)
         m.d.comb += [
             drain.eq(self.abort | draining),
-            self.idle.eq(~commands.held & ~content.held & ~self.busy & (self.queue.level == 0)
+            # A beat that cannot be seen at the queue's end came in the cycle before, when a command was at work.
+            self.idle.eq(~commands.held & ~content.held & ~self.asked.valid & ~self.busy & ~self.queue.o.valid
                          & ~self.waiting.o.valid & ~self.flight.o.valid),
         ]
         with m.If(self.abort):
@@ -179,21 +183,38 @@ class BurstWriter(wiring.Component):
         leading = Signal()                              # the next beat is the command's first
         start = Signal(lanes + low)                     # the burst's first byte to write, in its chunk
 
-        final, burst_end, needs_word, place = Signal(), Signal(), Signal(), Signal()
-        room = Signal()
-        tail = (end[:lanes] - 1)[:lanes]
+        # Of a command's first beat, and of the next of others: it is the last; it ends its burst; it takes a word.
+        # Registers, as every bit waits for them, and two, lest synthesis chooses before it compares.
+        looks = data.StructLayout({"final": 1, "burst_end": 1, "needs_word": 1})
+        first_beat, next_beat, look = Signal(looks), Signal(looks), Signal(looks)
+        final, burst_end, needs_word, place = look.final, look.burst_end, look.needs_word, Signal()
+        room, ready = Signal(), Signal()
+        tail, fits = Signal(lanes), Signal()
         m.d.comb += [
-            after.eq(beat + 1),
-            final.eq(is_last(beat, after, end)),
-            burst_end.eq(final | beat[:low].all() if low else 1),
+            after.eq(beat + 1), look.eq(Mux(leading, first_beat, next_beat)),
+            ready.eq(self.busy & room & ~drain),
+            place.eq(ready & (content.valid | ~needs_word)),
+            content.ready.eq(ready & needs_word),
+        ]
+        # One place of each may be taken in this cycle.
+        m.d.sync += room.eq((self.queue.level < self.depth_beats - 1) & (self.waiting.level < self.max_outstanding - 1))
+
+        # The next command, and where it ends.
+        asked, begins = self.asked, Signal()
+        m.d.comb += [begins.eq(~self.busy | place & final), commands.ready.eq(~asked.valid | begins)]
+        with m.If(commands.ready):
+            m.d.sync += [asked.valid.eq(commands.valid), asked.command.eq(commands.payload),
+                         asked.end.eq(commands.payload.addr + commands.payload.bytes)]
+        with m.If(drain):
+            m.d.sync += asked.valid.eq(0)
+
+        def see(of, number, following, stop, word_fits):
+            last = is_last(number, following, stop)
             # An unaligned command's last beat holds only what the previous one had no room for, or
             # bytes of a word of its own as well.
-            needs_word.eq(~final | (tail >= head)),
-            room.eq(self.busy & self.queue.i.ready & self.waiting.i.ready & ~drain),
-            place.eq(room & (content.valid | ~needs_word)),
-            content.ready.eq(room & needs_word),
-            commands.ready.eq(~drain & (~self.busy | place & final)),
-        ]
+            return [of.final.eq(last), of.burst_end.eq(last | number[:low].all() if low else 1),
+                    of.needs_word.eq(~last | word_fits)]
+
         merged = content.payload.data
         if self.realign:
             rotated, carry = Signal(8 * size), Signal(8 * size)     # the word, and the previous one
@@ -219,20 +240,22 @@ class BurstWriter(wiring.Component):
             low_lane, high_lane = Signal(lanes), Signal(lanes)
             with m.If(column):
                 m.d.comb += [self.queue.i.payload.low.eq(low_lane), self.queue.i.payload.high.eq(high_lane)]
-            with m.If(commands.valid & commands.ready):
-                m.d.sync += [column.eq(commands.payload.column), low_lane.eq(commands.payload.low),
-                             high_lane.eq(commands.payload.high)]
+            with m.If(begins):
+                m.d.sync += [column.eq(asked.command.column), low_lane.eq(asked.command.low),
+                             high_lane.eq(asked.command.high)]
         with m.If(place):
-            m.d.sync += [beat.eq(after), leading.eq(0)]
+            m.d.sync += [beat.eq(after), leading.eq(0), *see(next_beat, after, (after + 1)[:len(after)], end, fits)]
             with m.If(burst_end):
                 m.d.sync += start.eq(0)
-        with m.If(~self.busy | place & final):
-            asked = commands.payload
-            m.d.sync += [self.busy.eq(commands.valid & ~drain), leading.eq(1), beat.eq(asked.addr[lanes:]),
-                         end.eq(asked.addr + asked.bytes), start.eq(Cat(asked.addr[:lanes] if self.realign else head,
-                                                                        asked.addr[lanes:lanes + low]))]
+        with m.If(begins):
+            addr, number = asked.command.addr, asked.command.addr[lanes:]
+            first, new_tail = addr[:lanes] if self.realign else head, (asked.end[:lanes] - 1)[:lanes]
+            m.d.sync += [self.busy.eq(asked.valid), leading.eq(1), beat.eq(number), end.eq(asked.end),
+                         start.eq(Cat(first, addr[lanes:lanes + low])),
+                         tail.eq(new_tail), fits.eq(new_tail >= first),
+                         *see(first_beat, number, (number + 1)[:len(number)], asked.end, new_tail >= first)]
             if self.realign:
-                m.d.sync += head.eq(asked.addr[:lanes])
+                m.d.sync += head.eq(first)
         with m.If(drain):
             m.d.sync += self.busy.eq(0)
 
@@ -262,9 +285,9 @@ class BurstWriter(wiring.Component):
         queue, w = self.queue, self.port.w
         beat = queue.o.payload
         unsent = Signal(range(self.max_outstanding + 1))    # offered bursts whose last beat is here
-        sending = Signal()
+        left, sending = Signal.like(unsent), Signal()       # ``sending``: there are some
         m.d.comb += [
-            sending.eq(unsent != 0),
+            left.eq(unsent + opened - (w.valid & w.ready & w.payload.last)),
             w.valid.eq(queue.o.valid & sending),
             w.payload.data.eq(beat.data),
             w.payload.strb.eq(Cat((index >= beat.low) & (index <= beat.high)
@@ -272,7 +295,7 @@ class BurstWriter(wiring.Component):
             w.payload.last.eq(beat.last),
             queue.o.ready.eq(Mux(sending, w.ready, drain)),
         ]
-        m.d.sync += unsent.eq(unsent + opened - (w.valid & w.ready & w.payload.last))
+        m.d.sync += [unsent.eq(left), sending.eq(left != 0)]
 
     def _answer(self, m):
         """Responses, in the order of the bursts."""

@@ -44,9 +44,10 @@ class CachedEngines(wiring.Component):
     expected : In(1)
         Append jobs are still to come: attention waits for what they will write.
     quiet : Out(1)
-        No engine is at work, and the cache has been told all that they did.
+        No engine is at work, and the cache has been told all that they did. As it was a cycle before: who begins
+        a job knows of it himself until then.
     settled : Out(1)
-        The bus owes the cache's own transfers nothing. No job may begin before.
+        The bus owes the cache's own transfers nothing, a cycle before. No job may begin before.
     windows : In(ArrayLayout(Window, config.windows)), bus_timeout : In(24)
     activity : Out(Activity)
         Of the attention engine; ``busy`` of both.
@@ -116,10 +117,12 @@ class CachedEngines(wiring.Component):
                      news.o.ready.eq(controller.event.ready)]
         recent = Signal(SETTLED)
         told = news.o.valid | Cat(engine.event.valid for engine in engines).any()
-        m.d.sync += recent.eq(Cat(told, recent))
+        # Registers, as they are made of much; ``quiet`` is one of the cycles in which what was told settles.
+        m.d.sync += [
+            recent.eq(Cat(told, recent)), self.settled.eq(mover.idle),
+            self.quiet.eq(~(told | recent[:-1].any() | append.busy | attention.activity.busy)),
+        ]
         m.d.comb += [
-            self.settled.eq(mover.idle),
-            self.quiet.eq(~(told | recent.any() | append.busy | attention.activity.busy)),
             attention.appending.eq(append.busy | append.job.valid | told | recent.any() | self.expected),
             attention.rows_ready.eq(self.rows_ready), attention.yields.eq(self.yields),
             attention.abort.eq(self.attention_abort), append.abort.eq(self.append_abort),

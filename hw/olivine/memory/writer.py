@@ -178,7 +178,7 @@ class BurstWriter(wiring.Component):
         lanes, low = exact_log2(size), exact_log2(chunk_beats(size, self.max_burst_beats))
         beat = Signal(self.addr_width - lanes)          # the number of the next beat
         after = Signal.like(beat)
-        end = Signal(self.addr_width)                   # after the last byte
+        stop = Signal.like(beat)                        # the number of the last beat but one
         head = Signal(lanes) if self.realign else Const(0, lanes)   # place of the first byte in its beat
         leading = Signal()                              # the next beat is the command's first
         start = Signal(lanes + low)                     # the burst's first byte to write, in its chunk
@@ -208,8 +208,7 @@ class BurstWriter(wiring.Component):
         with m.If(drain):
             m.d.sync += asked.valid.eq(0)
 
-        def see(of, number, following, stop, word_fits):
-            last = is_last(number, following, stop)
+        def see(of, last, number, word_fits):
             # An unaligned command's last beat holds only what the previous one had no room for, or
             # bytes of a word of its own as well.
             return [of.final.eq(last), of.burst_end.eq(last | number[:low].all() if low else 1),
@@ -244,16 +243,18 @@ class BurstWriter(wiring.Component):
                 m.d.sync += [column.eq(asked.command.column), low_lane.eq(asked.command.low),
                              high_lane.eq(asked.command.high)]
         with m.If(place):
-            m.d.sync += [beat.eq(after), leading.eq(0), *see(next_beat, after, (after + 1)[:len(after)], end, fits)]
+            m.d.sync += [beat.eq(after), leading.eq(0), *see(next_beat, beat == stop, after, fits)]
             with m.If(burst_end):
                 m.d.sync += start.eq(0)
         with m.If(begins):
             addr, number = asked.command.addr, asked.command.addr[lanes:]
             first, new_tail = addr[:lanes] if self.realign else head, (asked.end[:lanes] - 1)[:lanes]
-            m.d.sync += [self.busy.eq(asked.valid), leading.eq(1), beat.eq(number), end.eq(asked.end),
+            last = is_last(number, (number + 1)[:len(number)], asked.end)
+            m.d.sync += [self.busy.eq(asked.valid), leading.eq(1), beat.eq(number),
+                         stop.eq(asked.end[lanes:] - Mux(asked.end[:lanes].any(), 1, 2)),
                          start.eq(Cat(first, addr[lanes:lanes + low])),
                          tail.eq(new_tail), fits.eq(new_tail >= first),
-                         *see(first_beat, number, (number + 1)[:len(number)], asked.end, new_tail >= first)]
+                         *see(first_beat, last, number, new_tail >= first)]
             if self.realign:
                 m.d.sync += head.eq(first)
         with m.If(drain):

@@ -1,6 +1,6 @@
 """One offer to several streams at once."""
 
-from amaranth.hdl import Cat, Mux, Signal
+from amaranth.hdl import Cat, Mux, Signal, Value
 
 __all__ = ["fork"]
 
@@ -23,9 +23,10 @@ def fork(m, offered, *streams):
     Value
         1 in the cycle in which the last of them takes it.
     """
-    sent = Signal(len(streams))
-    taken = Cat(target.valid & target.ready for target in streams)
-    everyone = (sent | taken).all()
+    sent, offered = Signal(len(streams)), Value.cast(offered)
+    # Of what is offered, and who is ready, either may be known late.
+    ready = Cat(target.ready for target in streams)
+    everyone = offered & (sent | ready).all()
     m.d.comb += [target.valid.eq(offered & ~sent[index]) for index, target in enumerate(streams)]
-    m.d.sync += sent.eq(Mux(everyone, 0, sent | taken))
+    m.d.sync += sent.eq(Mux(everyone, 0, sent | ready & offered.replicate(len(streams))))
     return everyone

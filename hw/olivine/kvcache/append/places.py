@@ -259,12 +259,13 @@ class PlaceWalk(wiring.Component):
         config, run, new = self.config, self.o.payload, place.payload
         log_bus = config.bus_bytes.bit_length() - 1
         held, cell = Signal(), Signal.like(new.cell)    # cell: the one after the run
-        # Neighbours of one sub-block are in one block.
-        joins = ~run.end & (new.slot == run.slot) & (new.cell == cell) & (new.cell[:log_bus] != 0)
+        # Neighbours of one sub-block are in one block. A place is known a cycle before it is offered, but for its page.
+        joins = Signal()
+        m.d.sync += joins.eq(~run.end & (new.slot == run.slot) & (new.cell == cell) & (new.cell[:log_bus] != 0))
         leaves = self.o.valid & self.o.ready
         m.d.comb += [
             self.o.valid.eq(held & (run.end | (place.valid & ~joins))),
-            place.ready.eq(~held | leaves | (joins & ~run.end)),
+            place.ready.eq(~held | leaves | joins),
         ]
         with m.If(leaves):
             m.d.sync += held.eq(0)

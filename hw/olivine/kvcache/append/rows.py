@@ -53,7 +53,8 @@ class RowCheck(wiring.Component):
     done : Out(1)
         All may.
     fault : Out(refusal_layout)
-        The first entry that is not right. It sticks, and the check with it.
+        The first entry that is not right. It sticks, and ``done`` stays low. What is said of rows in the cycle before
+        it and from then on does not matter.
 
     Cycles: a read, a cycle for each head, 2 for each row, 4 and the answer's latency for each lookup: two for each
     sequence, and one more for each further block. Cost: a flag for each slot: a job names a sequence once, or its
@@ -147,16 +148,16 @@ class RowCheck(wiring.Component):
                     m.d.sync += entry.eq(self.i.payload)
                     m.next = "JUDGE"
             with m.State("JUDGE"):
-                with m.If(~same):
-                    m.d.sync += left.eq(1)
-                    m.next = "ASK"
-                with m.Elif(bad.any()):
-                    m.d.sync += [self.fault.valid.eq(1), self.fault.code.eq(StatusCode.BAD_ROW),
+                # The check goes on, whatever is found: it is told a cycle later.
+                with m.If(same & ~self.fault.valid):
+                    m.d.sync += [self.fault.valid.eq(bad.any()), self.fault.code.eq(StatusCode.BAD_ROW),
                                  self.fault.address.eq(entry_addr)]
                     for number in reversed(range(len(wrong))):
                         with m.If(bad[number]):
                             m.d.sync += self.fault.field.eq(ROW_FIELDS.index(wrong[number][0]))
-                    m.next = "STUCK"
+                with m.If(~same):
+                    m.d.sync += left.eq(1)
+                    m.next = "ASK"
                 with m.Elif(out.free | at_block):
                     m.d.comb += self.o_valid.eq(1)
                     m.d.sync += [
@@ -190,7 +191,7 @@ class RowCheck(wiring.Component):
                 m.d.sync += below.eq(Mux(heavy, answer.before[:place] - first, 0))
                 m.next = "JUDGE"
             with m.State("DONE"):
-                m.d.comb += self.done.eq(1)
+                m.d.comb += self.done.eq(~self.fault.valid)
             with m.State("STUCK"):
                 pass
         return m

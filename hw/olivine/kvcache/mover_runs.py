@@ -76,16 +76,21 @@ class MoveRuns(wiring.Component):
         keys, left = Signal(init=1), Signal.like(geometry.head_dim)
         last = left <= config.lanes
         section = Signal(range(config.lanes * (2 * config.max_head_dim // config.bus_bytes + 2)))
-        source_at, target_at, unit = Signal.like(section), Signal.like(section), Signal(run.beats.shape())
-        m.d.comb += unit.eq(Mux(keys, self._key_beats(), self._value_beats(last, left)))
+        source_at, target_at = Signal.like(section), Signal.like(section)
+        # Beats of a unit, and of one of the next section, which is known long before its turn.
+        unit, next_unit = Signal(run.beats.shape()), Signal(run.beats.shape())
+        rest = Signal.like(left)
+        m.d.comb += rest.eq(left - config.lanes)
+        m.d.sync += next_unit.eq(Mux(
+            keys, self._value_beats(left), Mux(last, self._key_beats(), self._value_beats(rest))))
 
         # COPY: places of the first run, and of the last. PLACE: places before the source, and before the target. From
         # them units, and from those beats: of keys their number is small, of values the unit.
         other, places, number = Signal(), Signal(log_lanes + 1), Signal(log_lanes + 1)
-        with m.If(place):
-            m.d.comb += places.eq(Mux(other, command.target_place, command.source_place))
-        with m.Else():
-            m.d.comb += places.eq(Mux(other, config.lanes - command.places, command.places))
+        first_places, other_places = Signal.like(places), Signal.like(places)
+        m.d.sync += [first_places.eq(Mux(place, command.source_place, command.places)),
+                     other_places.eq(Mux(place, command.target_place, config.lanes - command.places))]
+        m.d.comb += places.eq(Mux(other, other_places, first_places))
         small, beats = Signal(log_blocks + 1), Signal(run.beats.shape())
         m.d.comb += [number.eq(Mux(keys, places >> log_bus, places)), small.eq(Mux(keys, number, unit)),
                      beats.eq(times(Mux(keys, unit, number), small))]
@@ -96,7 +101,8 @@ class MoveRuns(wiring.Component):
         with m.FSM():
             with m.State("START"):
                 m.d.sync += [source_page.eq(address_clip(command.source, width)), heads.eq(geometry.heads),
-                             target_page.eq(address_clip(command.target, width)), left.eq(geometry.head_dim)]
+                             target_page.eq(address_clip(command.target, width)), left.eq(geometry.head_dim),
+                             unit.eq(self._key_beats())]
                 m.next = "SECTION"
             with m.State("SECTION"):
                 m.d.sync += [
@@ -122,7 +128,7 @@ class MoveRuns(wiring.Component):
                         m.d.sync += [run.kind.eq(RunKind.ZERO), run.beats.eq(Mux(command.zero, beats, 0))]
                     with m.If(place | (part == 2)):
                         # On to the next section, the next page, or the end.
-                        m.d.sync += [part.eq(0), keys.eq(0),
+                        m.d.sync += [part.eq(0), keys.eq(0), unit.eq(next_unit),
                                      section.eq(section + Mux(keys, unit << log_blocks, unit << log_lanes))]
                         m.next = "SECTION"
                         with m.If(~keys):
@@ -143,10 +149,10 @@ class MoveRuns(wiring.Component):
         """Of a sub-block."""
         return Mux(self.geometry.key_format == LaneFormat.INT8, self.geometry.head_dim, self.geometry.head_dim >> 1)
 
-    def _value_beats(self, last, left):
-        """Of one place, in the last pass or another."""
+    def _value_beats(self, left):
+        """Of one place, in the pass where so many dims are left."""
         bus_bytes, lanes = self.config.bus_bytes, self.config.lanes
         log_bus, log_lanes = bus_bytes.bit_length() - 1, lanes.bit_length() - 1
-        dims = Mux(last, left[:log_lanes + 1], lanes)
+        dims = Mux(left <= lanes, left[:log_lanes + 1], lanes)
         return Mux(self.geometry.value_format == LaneFormat.INT8, (dims + (bus_bytes - 1)) >> log_bus,
                    (dims + (2 * bus_bytes - 1)) >> (log_bus + 1))

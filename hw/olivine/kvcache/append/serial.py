@@ -98,10 +98,13 @@ class SerialLoader(wiring.Component):
         at, row, second = Signal(range(size)), Signal(range(config.rows)), Signal()
         pair = Signal(range(config.max_head_dim // 2))
         last_row, last_of_word, end = Signal(), Signal(), Signal()
+        # A pair has two elements at least, so whether it is the last is known from the cycle before.
+        last_pair = Signal()
+        m.d.sync += last_pair.eq(pair + 1 == plan.pairs)
         m.d.comb += [
             moves.eq(self.i.valid & coming.o.valid & self.i_scales.valid & (begun | (halves != 0))),
             last_row.eq(row + 1 == block.stored), last_of_word.eq(at[1:].all() & (plan.wide | at[0])),
-            end.eq(last_row & second & (pair + 1 == plan.pairs)),
+            end.eq(last_row & second & last_pair),
             self.i.ready.eq(moves & (last_of_word | end)), coming.o.ready.eq(moves & end),
             self.i_scales.ready.eq(moves & end & block.value & block.last),
         ]

@@ -72,7 +72,7 @@ class Bench:
 
     def __init__(self, dut, seed=0, pace=0.5):
         self.dut, self.rng, self.pace = dut, random.Random(f"dispatch {seed}"), pace
-        self.now, self.told, self.trace = 0, -ROUND - 1, []
+        self.now, self.told, self.trace, self.to_tell = 0, -ROUND - 1, [], []
         self._idle_inputs()
 
     async def start(self):
@@ -288,7 +288,9 @@ class Bench:
         else:
             assert job["index"] not in self.held_rows, f"{job['index']} loses its rows"
         if abort:
-            assert self.aborting or self.doomed(job) and missing, f"{job['index']} is given up: {self.describe()}"
+            # What it waits for may complete afterwards.
+            assert self.aborting or self.doomed(job) and (missing or engine.saw_abort), \
+                f"{job['index']} is given up: {self.describe()}"
             engine.saw_abort = True
         else:
             assert not engine.saw_abort, f"{job['index']} is given up and is not"
@@ -296,16 +298,20 @@ class Bench:
     def _statuses(self, ended):
         dut = self.dut
         assert len(ended) <= 1, "two statuses in a cycle"
-        assert int(dut.status_valid.value) == len(ended)
+        # What was taken is told in the next cycle.
+        assert int(dut.status_valid.value) == len(self.to_tell)
+        for told in self.to_tell:
+            seen = unpack_status(dut.status.value)
+            assert all(seen[name] == value for name, value in told.items()), (seen, told)
+        self.to_tell = []
         if ended:
             assert self.now - self.told > ROUND, "statuses too close together to be counted"
             self.told = self.now
         for engine in ended:
             status, job = engine.status, engine.job
             code = status["code"]
-            seen = unpack_status(dut.status.value)
-            assert seen["has_result"] == int(engine.unit is Unit.CACHE and code is StatusCode.OK)
-            assert all(seen[name] == status[name] for name in ("address", "array_useful", *TALLIES))
+            self.to_tell.append({"has_result": int(engine.unit is Unit.CACHE and code is StatusCode.OK),
+                                 **{name: status[name] for name in ("address", "array_useful", *TALLIES)}})
             if code is StatusCode.OK:
                 self.completed[engine.unit.value] += 1
             elif code is not StatusCode.ABORTED and (self.failed is None or job["index"] < self.failed["index"]):

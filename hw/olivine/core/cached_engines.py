@@ -121,9 +121,10 @@ class CachedEngines(wiring.Component):
         m.d.sync += [
             recent.eq(Cat(told, recent)), self.settled.eq(mover.idle),
             self.quiet.eq(~(told | recent[:-1].any() | append.busy | attention.activity.busy)),
+            # A job's table is walked some cycles after it began.
+            attention.appending.eq(append.busy | append.job.valid | told | recent[:-1].any() | self.expected),
         ]
         m.d.comb += [
-            attention.appending.eq(append.busy | append.job.valid | told | recent.any() | self.expected),
             attention.rows_ready.eq(self.rows_ready), attention.yields.eq(self.yields),
             attention.abort.eq(self.attention_abort), append.abort.eq(self.append_abort),
         ]

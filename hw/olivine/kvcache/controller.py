@@ -283,6 +283,8 @@ class CacheController(wiring.Component):
         entry = entry_bits(self.config)
         onward = [self.path.eq(self.path >> 1), self.place.eq(self.place + 1)]
         with m.State("PATH"):
+            # Perhaps for nothing: that is known late, and nobody else reads much while a path is walked.
+            self._read(m, self.slot, (self.place >> self._log_lanes)[:entry])
             with m.If(self.path == 0):
                 m.next = "WRITE"
             with m.Elif(~self.path[0]):
@@ -290,7 +292,6 @@ class CacheController(wiring.Component):
             with m.Elif(self.place == self.kept):
                 m.d.sync += [*onward, self.kept.eq(self.kept + 1)]
             with m.Else():
-                self._read(m, self.slot, (self.place >> self._log_lanes)[:entry])
                 m.next = "PATH_SOURCE"
         with m.State("PATH_SOURCE"):
             m.d.sync += self.source.eq(self.slots.block)

@@ -220,9 +220,10 @@ class BlockMover(wiring.Component):
                 m.d.comb += self.i.ready.eq(self.idle)
                 m.d.sync += move.eq(self.i.payload)
                 with m.If(self.i.valid & self.idle):
+                    m.d.sync += running.eq(1)
                     m.next = "MOVE"
             with m.State("MOVE"):
-                m.d.comb += running.eq(1)
+                m.d.sync += running.eq(~(expired | failed | finished))
                 m.d.sync += [answer.ok.eq(1), answer.address.eq(0)]
                 with m.If(expired):
                     m.d.sync += answer.ok.eq(0)

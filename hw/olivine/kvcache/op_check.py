@@ -145,8 +145,13 @@ class OperationCheck(wiring.Component):
             (S.NO_SEQUENCE, (op["OPEN"] | op["FORK"]) & ~self.any_free),
             (S.NO_BLOCK, op["SWAP_IN"] & (present > self.free)),
         ]
+        # All but one are known in cycle 2 already, and have a register there.
         m.d.sync += self.status.eq(S.OK)
-        for status, condition in reversed(refusals):
-            with m.If(condition):
+        for index, (status, condition) in reversed(list(enumerate(refusals))):
+            holds = condition
+            if status is not S.CROSSES_EVICTION:
+                holds = Signal(name=f"refusal_{index}")
+                m.d.sync += holds.eq(condition)
+            with m.If(holds):
                 m.d.sync += self.status.eq(status)
         return m

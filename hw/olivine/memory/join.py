@@ -14,9 +14,6 @@ from .order import BurstOrder
 
 __all__ = ["attach", "BusJoin"]
 
-AHEAD = 8
-"""Bursts whose address is granted before the first beat of theirs. Two would do on a bus that takes both at once."""
-
 
 def attach(m, port, master):
     """Connect a master that may have fewer ID bits, or read channels only, to one of a `BusJoin`'s."""
@@ -44,7 +41,7 @@ class BusJoin(wiring.Component):
     the bus stays until taken. R, W and B pass without a register, a beat a cycle. W carries bursts in the order of
     their addresses, without a bubble.
 
-    Stalls: AW waits while 8 bursts have an address and none of their beats is due.
+    Stalls: AW waits while 8 bursts or more have an address and none of their beats is due.
 
     Parameters
     ----------
@@ -119,7 +116,7 @@ class BusJoin(wiring.Component):
         """AW, W and B."""
         m.submodules.aw_arbiter = arbiter = Arbiter(masters[0].aw.payload.shape(), len(masters), self.late)
         # The masters of the granted addresses, in order.
-        m.submodules.w_order = order = BurstOrder(len(masters), AHEAD)
+        m.submodules.w_order = order = BurstOrder(len(masters))
         granted = arbiter.o.payload
         m.d.comb += [
             bus.aw.payload.addr.eq(granted.payload.addr),

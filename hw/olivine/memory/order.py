@@ -7,7 +7,10 @@ from amaranth.lib.wiring import In, Out
 from ..stream.queue import Queue
 from .checks import check_integer
 
-__all__ = ["BurstOrder"]
+__all__ = ["AHEAD", "BurstOrder"]
+
+AHEAD = 8
+"""Bursts whose address is granted before the first beat of theirs. Two would do on a bus that takes both at once."""
 
 
 class BurstOrder(wiring.Component):
@@ -19,34 +22,34 @@ class BurstOrder(wiring.Component):
     ----------
     count : int
         At least 2.
-    depth : int
-        Entries behind the first.
 
     Members
     -------
     enters : In(count)
-        At most one bit; only while ``room``.
+        At most one bit.
     room : Out(1)
-        Stays until something enters.
+        A register: fewer than `AHEAD` entries were behind the first a cycle ago. Where it falls, up to 6 more may
+        enter, so what was on offer need not be taken back.
     first : Out(count)
         None if the list is empty.
     leaves : In(1)
         The first is no longer wanted; only while there is one.
     """
 
-    def __init__(self, count, depth):
-        self.count, self.depth = check_integer("count", count, 2, 64), check_integer("depth", depth, 1, 1 << 16)
+    def __init__(self, count):
+        self.count = check_integer("count", count, 2, 64)
         super().__init__({"enters": In(count), "room": Out(1), "first": Out(count), "leaves": In(1)})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.behind = behind = Queue(self.count, self.depth)
+        m.submodules.behind = behind = Queue(self.count, 2 * AHEAD)
         moves = Signal()
         m.d.comb += [
-            moves.eq(~self.first.any() | self.leaves), self.room.eq(behind.i.ready),
+            moves.eq(~self.first.any() | self.leaves),
             behind.i.payload.eq(self.enters), behind.i.valid.eq(self.enters.any() & (behind.o.valid | ~moves)),
             behind.o.ready.eq(moves),
         ]
+        m.d.sync += self.room.eq(behind.level < AHEAD)
         with m.If(moves):
             m.d.sync += self.first.eq(Mux(behind.o.valid, behind.o.payload, self.enters))
         return m

@@ -8,6 +8,7 @@ from amaranth.utils import exact_log2
 
 from ..stream.later import read_later
 from ..stream.queue import Queue
+from ..stream.spare import Spare
 from .axi import AXI4, Response
 from .checks import check_integer, check_power_of_two
 
@@ -36,7 +37,9 @@ class Scratchpad(wiring.Component):
         Addresses count modulo the memory's size. Bursts are answered in order. Of both R and B, what is
         not taken waits.
 
-    Cost: the memory, byte enables, a queue of 4 beats.
+    ``ar.ready`` and ``aw.ready`` are registers.
+
+    Cost: the memory, byte enables, a queue of 4 beats, a `Spare` for an address each way.
     """
 
     def __init__(self, addr_width, bus_bits, words, id_width=1):
@@ -66,9 +69,10 @@ class Scratchpad(wiring.Component):
         # its other bytes may be wanted, and a block RAM does not say what it reads then.
         on_way, asked = Signal(), Signal(tag)
         issue, last = Signal(), left == 0
+        asks = self._addresses(m, "ar", low, high)
         m.d.comb += [
             issue.eq(active & (answers.level + on_way < ANSWERS) & ~(write.en.any() & (write.addr == addr))),
-            bus.ar.ready.eq(~active | issue & last),
+            asks.ready.eq(~active | issue & last),
             answers.i.valid.eq(on_way), answers.i.payload.data.eq(read_later(m, memory, addr, write, issue)),
             answers.i.payload.tag.eq(asked),
             bus.r.valid.eq(answers.o.valid), answers.o.ready.eq(bus.r.ready),
@@ -78,9 +82,19 @@ class Scratchpad(wiring.Component):
         m.d.sync += [on_way.eq(issue), asked.id.eq(ident), asked.last.eq(last)]
         with m.If(issue):
             m.d.sync += [addr.eq(addr + 1), left.eq(left - 1), active.eq(~last)]
-        with m.If(bus.ar.valid & bus.ar.ready):
-            m.d.sync += [active.eq(1), addr.eq(bus.ar.payload.addr[low:high]), left.eq(bus.ar.payload.len),
-                         ident.eq(bus.ar.payload.id)]
+        with m.If(asks.valid & asks.ready):
+            m.d.sync += [active.eq(1), addr.eq(asks.payload.addr), left.eq(asks.payload.len),
+                         ident.eq(asks.payload.id)]
+
+    def _addresses(self, m, channel, low, high):
+        """AR or AW behind a spare place: whoever offers sees a register."""
+        offered = getattr(self.bus, channel)
+        m.submodules[channel] = spare = Spare(data.StructLayout({"addr": high - low, "len": 8, "id": self.id_width}))
+        m.d.comb += [
+            spare.i.payload.addr.eq(offered.payload.addr[low:high]), spare.i.payload.len.eq(offered.payload.len),
+            spare.i.payload.id.eq(offered.payload.id), spare.i.valid.eq(offered.valid), offered.ready.eq(spare.i.ready),
+        ]
+        return spare.o
 
     def _write(self, m, port, low, high):
         bus = self.bus
@@ -88,9 +102,10 @@ class Scratchpad(wiring.Component):
         active, addr, ident = Signal(), Signal.like(port.addr), Signal(self.id_width)
         taken = Signal()
         last = bus.w.payload.last
+        asks = self._addresses(m, "aw", low, high)
         m.d.comb += [
             bus.w.ready.eq(active & responses.i.ready), taken.eq(bus.w.valid & bus.w.ready),
-            bus.aw.ready.eq(~active | taken & last),
+            asks.ready.eq(~active | taken & last),
             responses.i.valid.eq(taken & last), responses.i.payload.eq(ident),
             bus.b.valid.eq(responses.o.valid), responses.o.ready.eq(bus.b.ready),
             bus.b.payload.id.eq(responses.o.payload), bus.b.payload.resp.eq(Response.OKAY),
@@ -99,5 +114,5 @@ class Scratchpad(wiring.Component):
         m.d.sync += [port.addr.eq(addr), port.data.eq(bus.w.payload.data), port.en.eq(0)]
         with m.If(taken):
             m.d.sync += [addr.eq(addr + 1), active.eq(~last), port.en.eq(bus.w.payload.strb)]
-        with m.If(bus.aw.valid & bus.aw.ready):
-            m.d.sync += [active.eq(1), addr.eq(bus.aw.payload.addr[low:high]), ident.eq(bus.aw.payload.id)]
+        with m.If(asks.valid & asks.ready):
+            m.d.sync += [active.eq(1), addr.eq(asks.payload.addr), ident.eq(asks.payload.id)]

@@ -12,9 +12,6 @@ from .order import BurstOrder
 
 __all__ = ["BusSplit"]
 
-AHEAD = 8
-"""Bursts whose address is granted before the first beat of theirs."""
-
 COUNT_BITS = 7
 """Of the bursts that one ID had, and of those that were answered, modulo 2**7. All IDs together have fewer at once."""
 
@@ -28,8 +25,8 @@ class BusSplit(wiring.Component):
     Cycle budget: all channels pass without a register, a beat a cycle. W carries bursts in the order of their
     addresses. Where both memories answer in one cycle, ``far`` goes first: nobody else may be kept waiting on its bus.
 
-    Stalls: AW waits while 8 bursts have an address and none of their beats is due; AR and AW of an ID while it waits
-    for the other memory, and of all while 124 bursts have no answer.
+    Stalls: AW waits while 8 bursts or more have an address and none of their beats is due; AR and AW of an ID while it
+    waits for the other memory, and of all while 124 bursts have no answer.
 
     Parameters
     ----------
@@ -62,7 +59,7 @@ class BusSplit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         master, near, far = self.master, self.near, self.far
-        m.submodules.order = order = BurstOrder(2, AHEAD)
+        m.submodules.order = order = BurstOrder(2)
         read_done = master.r.valid & master.r.ready & master.r.payload.last
         write_done = master.b.valid & master.b.ready
         ident, cleared = Signal(self.id_width), Signal()
@@ -106,7 +103,7 @@ class BusSplit(wiring.Component):
                      offered.eq(whole.valid & may & ~taken)]
         m.d.comb += [
             last.addr.eq(whole.payload.id), ended.addr.eq(whole.payload.id), before.addr.eq(done_id),
-            may.eq(room & (~full | offered) & ((last.data.count == ended.data) | (last.data.near == goes_near))),
+            may.eq((room & ~full | offered) & ((last.data.count == ended.data) | (last.data.near == goes_near))),
             begin.en.eq(clear | taken), begin.addr.eq(Mux(clear, clear_id, whole.payload.id)),
             begin.data.count.eq(Mux(clear, 0, last.data.count + 1)), begin.data.near.eq(goes_near),
             end.en.eq(clear | done), end.addr.eq(Mux(clear, clear_id, done_id)),

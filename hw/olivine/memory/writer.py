@@ -40,7 +40,7 @@ class BurstWriter(wiring.Component):
 
         i_command -> spare -> end -> span --+
                                             v
-        i -> spare -> rotate by head, merge with the previous word -> queue of beats ----> port.w
+        i -> spare -> rotate by head, merge with the previous word -> queue -> register --> port.w
                                      |                                   ^ as many bursts as AW has offered
                                      +-> bursts waiting -> AW register --+---------------> port.aw
                                                            bursts in flight <------------- port.b
@@ -50,16 +50,18 @@ class BurstWriter(wiring.Component):
     ====================================================  ======
     command on ``i_command`` to its second word on ``i``  3
     a burst's last word on ``i`` to its AW                2
-    a burst's AW to its first W, if W is free             0
+    a burst's AW to its first W, if W is free             0 or 1
     W to W, of any burst                                  1
     ====================================================  ======
+
+    AW to W is 1 for a burst of one beat that finds the queue empty.
 
     Throughput: one word a cycle on ``i`` and one beat a cycle on W, without a bubble between bursts or
     commands, as long as ``max_outstanding`` bursts cover latency + 4 + a burst. An unaligned command can
     have one beat more than it has words; ``i`` waits for that one cycle.
 
-    Stalls: ``i`` waits while the queue or the list of waiting bursts is full, as they were a cycle before; AW waits while
-    ``max_outstanding`` bursts have no response yet.
+    Stalls: ``i`` waits while the queue or the list of waiting bursts is full, as they were a cycle before; AW waits
+    while ``max_outstanding`` bursts have no response yet.
 
     Parameters
     ----------
@@ -146,6 +148,7 @@ class BurstWriter(wiring.Component):
         # From an abort on, until nothing is left of what it found.
         self.busy, draining = Signal(), Signal()
         drain = Signal()
+        self.filled = Signal()      # A beat is in W's register.
         # The command behind the one at work.
         self.asked = Signal(data.StructLayout({
             "valid": 1, "command": self.i_command.payload.shape(), "end": self.addr_width}))
@@ -156,7 +159,7 @@ class BurstWriter(wiring.Component):
             drain.eq(self.abort | draining),
             # A beat that cannot be seen at the queue's end came in the cycle before, when a command was at work.
             self.idle.eq(~commands.held & ~content.held & ~self.asked.valid & ~self.busy & ~self.queue.o.valid
-                         & ~self.waiting.o.valid & ~self.flight.o.valid),
+                         & ~self.filled & ~self.waiting.o.valid & ~self.flight.o.valid),
         ]
         with m.If(self.abort):
             m.d.sync += draining.eq(1)
@@ -287,15 +290,19 @@ class BurstWriter(wiring.Component):
         beat = queue.o.payload
         unsent = Signal(range(self.max_outstanding + 1))    # offered bursts whose last beat is here
         left, sending = Signal.like(unsent), Signal()       # ``sending``: there are some
+        # The next beat has a register, as a queue in block RAM has none.
+        filled, moves, sends = self.filled, Signal(), Signal()
+        first = Signal(w.payload.shape(), reset_less=True)
         m.d.comb += [
-            left.eq(unsent + opened - (w.valid & w.ready & w.payload.last)),
-            w.valid.eq(queue.o.valid & sending),
-            w.payload.data.eq(beat.data),
-            w.payload.strb.eq(Cat((index >= beat.low) & (index <= beat.high)
-                                  for index in range(self.bus_bytes))),
-            w.payload.last.eq(beat.last),
-            queue.o.ready.eq(Mux(sending, w.ready, drain)),
+            w.valid.eq(filled & sending), sends.eq(w.valid & w.ready), w.payload.eq(first),
+            moves.eq(~filled | Mux(sending, w.ready, drain)), queue.o.ready.eq(moves),
+            left.eq(unsent + opened - (sends & first.last)),
         ]
+        with m.If(moves):
+            m.d.sync += [
+                filled.eq(queue.o.valid), first.data.eq(beat.data), first.last.eq(beat.last),
+                first.strb.eq(Cat((index >= beat.low) & (index <= beat.high) for index in range(self.bus_bytes))),
+            ]
         m.d.sync += [unsent.eq(left), sending.eq(left != 0)]
 
     def _answer(self, m):

@@ -81,7 +81,7 @@ class ProgramDispatch(wiring.Component):
         As of `CachedEngines`.
     completed : Out(counts_layout)
     status_valid : Out(1), status : Out(status_layout)
-        An instruction has ended: what its status counted, and whether it has a ``result``.
+        An instruction has ended, a cycle ago: what its status counted, and whether it has a ``result``.
     ended : Out(1), fault : Out(ProgramFault)
         The program is over, for one cycle, and why: OK, ABORTED, or the fault.
 
@@ -124,7 +124,7 @@ class ProgramDispatch(wiring.Component):
                 station.doom.everything.eq(aborting),
                 station.doom.valid.eq(failed), station.doom.index.eq(failure.index),
                 self.at_work[unit.value].eq(station.at_work),
-                self.rows_ready[unit.value].eq(station.rows_ready & station.at_work),
+                self.rows_ready[unit.value].eq(station.rows_ready),
                 self.unit_abort[unit.value].eq(station.abort),
             ]
         attention, append, cache = (stations[unit] for unit in (Unit.ATTENTION, Unit.APPEND, Unit.CACHE))
@@ -173,8 +173,9 @@ class ProgramDispatch(wiring.Component):
         """One in `ROUND` cycles, so that its counts are added up; of several that wait, that of the first unit."""
         pause = Signal(range(ROUND + 1))
         taken = Signal(len(Unit))
-        status, index, detail = self.status, Signal(INDEX_BITS), Signal(8)
-        code = Signal(StatusCode)
+        # What is told and what failed is looked at a cycle later; who waits learns at once.
+        told = data.StructLayout({"index": INDEX_BITS, "code": StatusCode, "detail": 8, "unit": 3})
+        found, seen, status = Signal(told), Signal(told), Signal(status_layout)
         for unit, station in stations.items():
             done, number = getattr(self, f"{unit.name.lower()}_done"), unit.value
             mine = taken[number]
@@ -183,16 +184,18 @@ class ProgramDispatch(wiring.Component):
                          station.finished.eq(mine)]
             with m.If(mine):
                 m.d.comb += [*(status[name].eq(done.payload[name]) for name in ("address", "array_useful", *TALLIES)),
-                             code.eq(done.payload.code), detail.eq(done.payload.detail), index.eq(station.work.index)]
-            m.d.sync += self.completed[number].eq(self.completed[number] + (mine & (code == StatusCode.OK)))
+                             found.code.eq(done.payload.code), found.detail.eq(done.payload.detail),
+                             found.index.eq(station.work.index), found.unit.eq(number)]
+            good = done.payload.code == StatusCode.OK
+            m.d.sync += self.completed[number].eq(self.completed[number] + (mine & good))
         with m.If(taken.any()):
             m.d.sync += pause.eq(ROUND)
         with m.Elif(pause != 0):
             m.d.sync += pause.eq(pause - 1)
-        m.d.comb += [self.status_valid.eq(taken.any()),
-                     status.has_result.eq(taken[Unit.CACHE.value] & (code == StatusCode.OK))]
-        with m.If(taken.any() & (code != StatusCode.OK) & (code != StatusCode.ABORTED)
-                  & ((failure.code == StatusCode.OK) | (index < failure.index))):
-            m.d.sync += [failure.code.eq(code), failure.detail.eq(detail), failure.address.eq(status.address),
-                         failure.index.eq(index),
-                         failure.unit.eq(sum(Mux(taken[unit.value], unit.value, 0) for unit in Unit)[:3])]
+        m.d.comb += status.has_result.eq(taken[Unit.CACHE.value] & (found.code == StatusCode.OK))
+        m.d.sync += [self.status_valid.eq(taken.any()), self.status.eq(status), seen.eq(found)]
+        with m.If(self.status_valid & (seen.code != StatusCode.OK) & (seen.code != StatusCode.ABORTED)
+                  & ((failure.code == StatusCode.OK) | (seen.index < failure.index))):
+            m.d.sync += [failure.code.eq(seen.code), failure.detail.eq(seen.detail),
+                         failure.address.eq(self.status.address), failure.index.eq(seen.index),
+                         failure.unit.eq(seen.unit)]

@@ -74,7 +74,7 @@ class InstructionFetch(wiring.Component):
     An instruction is illegal if its version is another one, if bits that must be 0 are not, if nobody has its opcode,
     or if it waits for more of a unit's instructions than came before it. The first in the order of `FIELDS` is told.
 
-    Cycles, where nothing stalls: the first address 4 after ``start``; an instruction is offered 5 after its last beat,
+    Cycles, where nothing stalls: the first address 6 after ``start``; an instruction is offered 5 after its last beat,
     and from one to the next it takes its beats and 2.
 
     Cost: `AHEAD` instructions of queue, 512 bits of register, two additions of an address, five counters and
@@ -155,6 +155,9 @@ class InstructionFetch(wiring.Component):
             "opcode": ~known, "zero_payload": ~long & held.payload[SHORT_BITS:].any(),
         }
 
+        # Which of them, and whether any: told a cycle later.
+        wrong, bad = Signal(len(illegal)), Signal()
+
         def give_up():
             with m.If(self.abort):
                 m.next = "DRAIN"
@@ -179,18 +182,19 @@ class InstructionFetch(wiring.Component):
                 give_up()
             with m.State("CHECK"):
                 m.d.comb += running.eq(1)
+                m.d.sync += [wrong.eq(Cat(illegal.values())), bad.eq(Cat(illegal.values()).any()),
+                             fault.code.eq(StatusCode.BAD_FIELD), place.eq(0), silent.eq(0)]
                 m.next = "OFFER"
-                with m.If(Cat(illegal.values()).any()):
-                    m.d.sync += [fault.code.eq(StatusCode.BAD_FIELD), place.eq(0), silent.eq(0)]
-                    m.next = "FAULT"
-                for name in reversed(FIELDS):
-                    if name in illegal:
-                        with m.If(illegal[name]):
-                            m.d.sync += fault.detail.eq(HEADER_DETAIL + FIELDS.index(name))
                 give_up()
             with m.State("OFFER"):
-                m.d.comb += [running.eq(1), instruction.valid.eq(1)]
-                with m.If(instruction.ready):
+                m.d.comb += [running.eq(1), instruction.valid.eq(~bad)]
+                with m.If(bad):
+                    for name in reversed(FIELDS):
+                        if name in illegal:
+                            with m.If(wrong[list(illegal).index(name)]):
+                                m.d.sync += fault.detail.eq(HEADER_DETAIL + FIELDS.index(name))
+                    m.next = "FAULT"
+                with m.Elif(instruction.ready):
                     m.d.sync += index.eq(following)
                     m.d.sync += [issued[kind.value].eq(issued[kind.value] + (unit == kind.value)) for kind in Unit]
                     m.next = "FILL"

@@ -54,7 +54,7 @@ class Station(wiring.Component):
     work : Out(work_layout), at_work : Out(1)
         The instruction that the unit has, or is about to get; ``at_work`` when it has it.
     rows_ready, abort : Out(1)
-        For the unit, while it has the instruction.
+        For the unit, while it has the instruction; ``rows_ready`` is a register, and low otherwise.
     expects : Out(5)
         For each unit, whether the instruction at work still waits for it.
     empty : Out(1)
@@ -105,30 +105,34 @@ class Station(wiring.Component):
         unready = (missing & ~last).any()
         given_up = Signal()
         m.d.comb += self.expects.eq(missing & self.at_work.replicate(len(Unit)))
+        # What ``rows_ready`` tells once the unit has the instruction.
+        known = Signal()
         with m.FSM() as fsm:
             with m.State("FREE"):
                 m.d.comb += leaves[0].eq(held[0])
                 with m.If(held[0]):
-                    m.d.sync += [work.eq(head.work), self.job.payload.eq(head.payload), self.rows_ready.eq(0),
+                    m.d.sync += [work.eq(head.work), self.job.payload.eq(head.payload), known.eq(0),
                                  given_up.eq(0)]
                     m.next = "WAIT"
             with m.State("WAIT"):
-                m.d.sync += self.rows_ready.eq(~Mux(holds, missing.any(), unready))
+                m.d.sync += known.eq(~Mux(holds, missing.any(), unready))
                 with m.If(doomed):
                     m.next = "FREE"
-                with m.Elif(self.may & (~holds | self.rows_ready)):
+                with m.Elif(self.may & (~holds | known)):
                     m.next = "OFFER"
             with m.State("OFFER"):
                 m.d.comb += self.job.valid.eq(self.may)
-                m.d.sync += self.rows_ready.eq(~Mux(holds, missing.any(), unready))
+                m.d.sync += known.eq(~Mux(holds, missing.any(), unready))
                 with m.If(self.job.valid & self.job.ready):
+                    m.d.sync += self.rows_ready.eq(~Mux(holds, missing.any(), unready))
                     m.next = "WORK"
             with m.State("WORK"):
                 m.d.comb += [self.at_work.eq(1), self.abort.eq(self.doom.everything | given_up)]
                 # What is given up must not find its rows ready after all.
-                m.d.sync += [self.rows_ready.eq(self.rows_ready | ~unready & ~doomed),
+                m.d.sync += [known.eq(known | ~unready & ~doomed), self.rows_ready.eq(known | ~unready & ~doomed),
                              given_up.eq(given_up | doomed & missing.any())]
                 with m.If(self.finished):
+                    m.d.sync += self.rows_ready.eq(0)
                     m.next = "FREE"
         m.d.comb += self.empty.eq(fsm.ongoing("FREE") & ~held.any())
         return m

@@ -7,7 +7,7 @@ import random
 
 import cocotb
 from amaranth.hdl import Shape
-from cocotb.triggers import Timer
+from cocotb.triggers import RisingEdge
 from olivine.attention.descriptor import (
     CACHED_FIELDS,
     GROUP_FIELDS,
@@ -25,7 +25,7 @@ from olivine_golden.attention_legal import illegal_entry
 from olivine_golden.cached_legal import illegal_cached_entry
 
 from tb.attention.jobs import BUS, CONFIG, ROWS
-from tb.streams import pack
+from tb.streams import pack, start
 
 LAYOUTS = {False: (AttentionGroup, GROUP_FIELDS), True: (CachedGroup, CACHED_FIELDS)}
 KINDS = ("plain", "tree", "cells", "hitters", "score")
@@ -143,7 +143,8 @@ class Bench:
         first = illegal_cached_entry(CONFIG, self.geometry, self.fields, entry) if self.fields["cached"] else \
             illegal_entry(CONFIG, self.fields, entry)
         self.dut.entry.value = pack(layout, entry)
-        await Timer(1, "ns")
+        await RisingEdge(self.dut.clk)
+        await RisingEdge(self.dut.clk)
         bad = int(self.dut.bad.value)
         assert bad == (first is not None) and (not bad or names[int(self.dut.field.value)] == first), (
             first, bad, int(self.dut.field.value), self.fields, entry)
@@ -153,6 +154,7 @@ class Bench:
 @cocotb.test()
 async def legal_entries(dut):
     bench = Bench(dut, "legal")
+    await start(dut)
     for _ in range(60):
         for kind in (*KINDS, "attention", "merge"):
             assert await bench.judge(bench.begin(kind)) is None
@@ -162,6 +164,7 @@ async def legal_entries(dut):
 async def each_illegal_field(dut):
     """Each value that may be illegal, alone, in every kind of cached job and with every format."""
     bench = Bench(dut, "each")
+    await start(dut)
     for kind in KINDS:
         found = set()
         for _ in range(24):
@@ -175,6 +178,7 @@ async def each_illegal_field(dut):
 @cocotb.test()
 async def the_first_of_several(dut):
     bench = Bench(dut, "several")
+    await start(dut)
     for turn in range(600):
         entry = bench.begin((*KINDS, "attention", "merge")[turn % 7])
         entry |= dict(bench.rng.sample(changes(bench.rng, bench.fields, bench.geometry), bench.rng.randint(2, 4)))
@@ -185,6 +189,7 @@ async def the_first_of_several(dut):
 async def random_bits(dut):
     """Some fields hold noise."""
     bench, fine = Bench(dut, "noise"), 0
+    await start(dut)
     for turn in range(600):
         entry = bench.begin((*KINDS, "attention", "merge")[turn % 7])
         layout, names = LAYOUTS[bool(bench.fields["cached"])]

@@ -33,6 +33,7 @@ class Bench:
             getattr(dut, name).value = 0
         StreamChecker(dut, "job"), StreamChecker(dut, "done")
         self.expected = None        # Activity of the cycle to come
+        self.before = None          # whether the cycle before was of a job, and its events, if of a run
         self.status = None
 
     def noise(self):
@@ -71,16 +72,19 @@ class Bench:
                                         if got[name] != want}
         activity = unpack(Activity, int(dut.activity.value))
         assert self.expected is None or activity == self.expected, (phase, activity, self.expected)
-        self.expected = {"busy": int(busy), "stall": events["stall"] if running else Stall.NONE,
-                         **{name: int(running and events[name])
-                            for name in ("step", "drain", "values", "exp", "output")},
-                         "read_beat": beats["beats_read"], "write_beat": beats["beats_written"]}
+        # Events are counted and told a cycle after beats, which come from a register.
+        was_busy, seen = self.before or (0, None)
+        self.expected = self.before and {
+            "busy": was_busy, "stall": seen["stall"] if seen else Stall.NONE,
+            **{name: seen[name] if seen else 0 for name in ("step", "drain", "values", "exp", "output")},
+            "read_beat": beats["beats_read"], "write_beat": beats["beats_written"]}
+        self.before = int(busy), events if running else None
         if busy:
             self.count({"cycles": 1, **beats})
-        if running:
-            self.count({"array_busy": step, "array_useful": events["useful"],
-                        **{name: events["stall"] is cause for name, cause in STALL_COUNTERS.items()},
-                        **{name: events[name] for name in TALLIES}})
+            if seen:
+                self.count({"array_busy": seen["step"], "array_useful": seen["useful"],
+                            **{name: seen["stall"] is cause for name, cause in STALL_COUNTERS.items()},
+                            **{name: seen[name] for name in TALLIES}})
 
     def count(self, steps):
         for name, step in steps.items():
@@ -89,12 +93,15 @@ class Bench:
     async def accept(self, payload):
         """A job is on offer; while the bus owes something it is not taken."""
         dut = self.dut
+        await self.cycle(None)
         dut.job__valid.value, dut.job__payload.value = 1, payload
         for _ in range(self.rng.randint(0, 3)):
             await self.cycle(None)
             assert int(dut.job__ready.value) == 0, "a job was taken while the bus was not idle"
-        await self.cycle(None, **{**self.noise(), "idle": 1})
-        assert int(dut.job__ready.value) == 1
+        # That it is idle is known in the next cycle.
+        for known in (0, 1):
+            await self.cycle(None, **{**self.noise(), "idle": 1})
+            assert int(dut.job__ready.value) == known
         # The cycle of the acceptance counts as the job's first.
         self.status = {**EMPTY, "cycles": 1}
         dut.job__valid.value, dut.job__payload.value = 0, self.rng.getrandbits(DESCRIPTOR_BITS)
@@ -144,7 +151,9 @@ class Bench:
                 self.status |= {name: fault[name] for name in ("code", "detail", "address")}
             for _ in range(rng.choice((0, 1, rng.randint(2, 20)))):
                 await self.cycle("drain", fault={**fault, "address": 0}, finished=1, bad=1, abort=rng.getrandbits(1))
-            await self.cycle("drain", **({"expired": 1} if end == "silent fault" else {"idle": 1}))
+            if end != "silent fault":
+                await self.cycle("drain", idle=1)
+            await self.cycle("drain", expired=int(end == "silent fault"))
         await self.report()
 
 

@@ -30,11 +30,14 @@ class GuardHarness(wiring.Component):
 
         check = Checks()
         holds(m, guard.o, check)
+        entered = Signal()
+        m.d.sync += entered.eq(taken(guard.i))
         # The command that is inside, and for how long it was neither offered nor refused.
         inside, noted, waited = Signal(), Signal(command(guard.addr_width)), Signal(range(guard.window_count + 1))
         leaves = taken(guard.o) | guard.fault.valid & self.clear
         m.d.sync += [inside.eq(taken(guard.i) | inside & ~leaves),
-                     waited.eq(Mux(taken(guard.i) | ~inside, 0, waited + ~(guard.o.valid | guard.fault.valid)))]
+                     # One cycle adds up where the command ends.
+                     waited.eq(Mux(~inside | ~guard.added, 0, waited + ~(guard.o.valid | guard.fault.valid)))]
         with m.If(taken(guard.i)):
             m.d.sync += noted.eq(self.payload)
         # The arithmetic as in the guard, so that it is the same to the solver: what it says is for simulation to test.
@@ -57,7 +60,9 @@ class GuardHarness(wiring.Component):
             check(guard.i.ready | inside),
             # Inside: what is kept of the command, and that the windows looked at do not hold it.
             check(~inside | (guard.o.payload == noted)),
-            check(~inside | (guard.last == end[:width]) & (guard.sound == sound)),
+            check(~guard.added | inside & (guard.last == end[:width]) & (guard.sound == sound)),
+            check(~inside | guard.added | entered),
+            check(guard.added | ~guard.fault.valid & (~inside | (guard.tried == 0))),
             check((guard.current < windows) & (~inside | guard.fault.valid | (guard.tried < windows))),
             check(~inside | guard.fault.valid | (waited == guard.tried)),
             *(check(~inside | ((guard.current + windows - index) % windows > guard.tried) | (guard.current == index)

@@ -57,7 +57,7 @@ class ResultBlocks(wiring.Component):
     done : Out(1)
         Every block of the job has been announced.
 
-    Throughput: a block in three cycles: where it is, what it is, its offer.
+    Throughput: a block in three cycles, one more a chunk: its rows and words, where it lies, its offer.
     """
 
     def __init__(self, config):

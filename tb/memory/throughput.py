@@ -36,7 +36,7 @@ async def read_latency(dut):
     task.cancel()
     taken, ar, r, o = ([cycle for cycle, line in enumerate(now) if line[column]][0] for column in range(4))
     cocotb.log.info(f"command to AR {ar - taken}, AR to R {r - ar}, R to word {o - r}")
-    assert (ar - taken, r - ar, o - r) == (2 if rig.readers == 1 else 3, LATENCY, 3)
+    assert (ar - taken, r - ar, o - r) == (3 if rig.readers == 1 else 4, LATENCY, 3)
 
 
 @cocotb.test

@@ -92,10 +92,10 @@ class Datapath(wiring.Component):
             go.eq(operands.o.valid & room & may_enter & ~packing & (~picking | largest.i.ready)),
             operands.o.ready.eq(go), turner.may.eq(free.any()), largest.o.ready.eq(free.any()),
         ]
-        # Who takes is known late: both numbers are ready by then.
+        # Who takes is known late: both numbers are ready by then. While picks are packed there is no pass.
         m.d.sync += free.eq(free + gives)
         with m.If((go & ~begun) | turner.takes | (largest.o.valid & largest.o.ready)):
-            m.d.sync += free.eq(free + gives - Mux(updates, job.add << 1, ~picking | packing))
+            m.d.sync += free.eq(free + gives - Mux(packing, 1, Mux(updates, job.add << 1, ~picking)))
         if config.vector_cycles > 1:
             with m.If(go):
                 m.d.sync += begun.eq(~word.end)

@@ -1,7 +1,7 @@
 """Sequencer: the steps of jobs in golden order, against a world in which operands and room come as they like.
 
-In every cycle the model knows which operands are there. So it knows whether the sequencer must take a
-step, which, and, if not, which causes are true.
+In every cycle the model knows which operands are there. So it knows whether the sequencer may take a
+step, and which; and whether it must, as nothing was missing for some cycles; and, if not, which causes are true.
 
 Parameter: OLIVINE_CONFIG.
 """
@@ -14,15 +14,24 @@ import cocotb
 from cocotb.triggers import RisingEdge
 from olivine.attention.descriptor import OutputFormat
 from olivine.attention.layout import GROUPS, slots
-from olivine.attention.sequencer import TILE_SPACING, Sequencer
+from olivine.attention.sequencer import TILE_SPACING
+from olivine.attention.steps import step_layout
 from olivine.control.job import Stall
 from olivine.olive.formats import LaneFormat
 from olivine_golden.attention_plan import Job
 
-from tb.attention.jobs import CONFIG, LANES, ROWS, Fresh, chunk_bits, kinds_of_chunks, page_bits, random_job, unit_ports
+from tb.attention.jobs import CONFIG, LANES, ROWS, Fresh, chunk_bits, kinds_of_chunks, page_bits, random_job
 from tb.streams import StreamChecker, pack, unpack
 
-TAG = unit_ports(Sequencer, "tag")
+STEP = step_layout(CONFIG)
+TAG = STEP["tag"].shape
+AHEAD = 2
+"""Most steps that wait to be taken when a page or a chunk is."""
+
+LATE = 4
+"""Most cycles without a step in which nothing is missing: two for a new chunk, one to decide, and one if the step
+before gave a word back."""
+
 ROOM = 2 * LANES
 """Words of results that fit their queue."""
 
@@ -32,6 +41,10 @@ SPACING = max(LANES, TILE_SPACING)
 test = cocotb.test(timeout_time=500, timeout_unit="us")
 
 RATES = ("chunk", "page", "cells", "word", "query", "probability", "unit", "credit")
+
+
+FILL = 3
+"""Cycles from a chunk to its first step."""
 
 
 class Scored(Job):
@@ -61,12 +74,6 @@ def tag(step):
     return {"values": 0, "score": {"bank": bank, "context": step.context, "slot": slot, "first": first,
                                    "final": final, "keys": step.keys, "position": step.position, "segment": 0,
                                    "group": step.chunk.group % GROUPS}}
-
-
-def part_of(fields, bits):
-    """The members of a tag that ``fields`` names."""
-    found = unpack(TAG, bits)
-    return {name: found[name] for name in fields}
 
 
 class World:
@@ -119,13 +126,18 @@ class World:
         self.loaded = deque()                                   # queries that may be read
         self.pages = deque(bits for chunk in self.chunks for bits in page_bits(job, chunk))
         self.page_offered = self.cells = False
+        self.page_ends = [index for index, step in enumerate(self.steps)
+                          if not step.values and step.last and step.context == step.chunk.contexts - 1]
+        self.chunk_ends = [index for index, step in enumerate(self.steps) if step.chunk_end]
+        self.pages_taken, self.chunks_taken = 0, 0
         self.owed, self.probabilities = deque(), deque()        # (cycle, unit, key), (unit, key)
         self.units = deque()                                    # cycles of scores whose factors are to come
         self.factors = 0                                        # units whose factors ever came
         self.results, self.room = deque(), ROOM
         self.next, self.cycle = 0, 0
         self.free = 0                                           # first cycle in which a tile may end
-        self.active, self.offered = False, False
+        self.offered = False
+        self.clear, self.missed = 0, set()      # since the last step: cycles in which nothing was missing; causes
         self.stalls, self.issued = [], []
         for name in ("level", "available", "probabilities", "unit_ready", "credit_return", "i__valid"):
             getattr(self.dut, name).value = 0
@@ -155,14 +167,21 @@ class World:
             self.results.popleft()
         return unit, credit
 
-    def causes(self, step):
-        """Everything that keeps the next step waiting, in this cycle."""
-        found = []
-        if not step.values and not self.page_offered:
-            found.append(Stall.LANE)
+    def causes(self, index):
+        """Everything that keeps a step waiting, in this cycle."""
+        if index == len(self.steps):
+            return []
+        step, found = self.steps[index], []
+        if sum(end < index for end in self.chunk_ends) == self.chunks_taken and not self.offered:
+            return [Stall.DONE]
+        if not step.values and sum(end < index for end in self.page_ends) == self.pages_taken:
+            if not self.page_offered:
+                found.append(Stall.LANE)
+            elif not self.cells:
+                found.append(Stall.ROW)
         if not step.chunk.blank and (step.tile, step.word) not in self.held:
             found.append(Stall.LANE)
-        if not step.values and (step.page == 0 and not self.loaded or not self.cells):
+        if not step.values and step.page == 0 and not self.loaded:
             found.append(Stall.ROW)
         if step.values and ((step.unit, step.step) not in self.probabilities
                             or step.last and self.factors <= step.unit):
@@ -190,40 +209,58 @@ class World:
         dut.i_page__valid.value = int(self.page_offered)
         dut.i_page__payload.value = self.pages[0] if self.page_offered else self.rng.getrandbits(
             len(dut.i_page__payload))
-        self.cells = self.happens("cells")
+        # They stay until the page is taken.
+        self.cells = self.page_offered and (self.cells or self.happens("cells"))
         dut.cells_ready.value = int(self.cells)
         await RisingEdge(dut.clk)
         stall, issue = Stall(int(dut.stall.value)), int(dut.issue.value)
         where = f"cycle {self.cycle}, step {self.next} of {len(self.steps)}"
-        taken = False
-        if not self.active:
+        self.check_taken(where)
+        if self.over:
             assert (issue, stall) == (0, Stall.DONE), f"{where}: no chunk is at work, but {issue}, {stall}"
         else:
             step = self.steps[self.next]
-            causes = self.causes(step)
-            assert issue == (not causes), f"{where}: issue is {issue}, {stall}, not {causes}: {step}"
-            assert stall in (causes or [Stall.NONE]), f"{where}: stall is {stall}, not {causes}: {step}"
-            page_taken = bool(issue and not step.values and step.last and step.context == step.chunk.contexts - 1)
-            assert int(dut.i_page__ready.value) == page_taken, f"{where}: the page is taken too early, or not"
+            causes = self.causes(self.next)
+            self.missed |= {*causes, *([Stall.DONE] if step.first else [])}
+            self.clear = 0 if causes else self.clear + 1
+            assert not (issue and causes), f"{where}: issue in spite of {causes}: {step}"
+            assert issue or self.clear <= LATE, f"{where}: {stall}, and nothing is missing: {step}"
+            assert stall is Stall.NONE if issue else stall in self.missed, (
+                f"{where}: stall is {stall}, not {self.missed}: {step}")
             if issue:
-                taken = step.chunk_end
+                # What the one after it waits for was looked at in this cycle too.
+                self.clear, self.missed = 0, set(self.causes(self.next + 1))
                 self.take(step, where)
-            if page_taken:
-                self.pages.popleft()
-                self.page_offered = False
+                self.missed |= set(self.causes(self.next))
         if not issue:
             for name in ("release", "take_query", "probability_release", "count_illegal"):
                 assert getattr(dut, name).value == 0, f"{where}: {name} without a step"
-        assert int(dut.i__ready.value) == taken, f"{where}: the chunk is taken too early, or not"
-        self.active = self.offered if not self.active else not taken
-        if taken:
-            self.chunks.popleft()
-            self.offered = False
+        self.leave()
         self.factors += unit
         self.room += credit
         self.stalls.append(stall)
         self.cycle += 1
         return stall
+
+    def check_taken(self, where):
+        """A page or a chunk is taken only when few steps wait before its last one."""
+        self.leaving = []
+        for name, offered, ends, taken in (("i_page", self.page_offered, self.page_ends, self.pages_taken),
+                                           ("i", self.offered, self.chunk_ends, self.chunks_taken)):
+            if offered and getattr(self.dut, f"{name}__ready").value:
+                assert 0 <= ends[taken] - self.next <= AHEAD, f"{where}: {name} is taken too early or too late"
+                self.leaving.append(name)
+
+    def leave(self):
+        """What was taken is no longer offered."""
+        if "i_page" in self.leaving:
+            self.pages.popleft()
+            self.page_offered, self.cells = False, False
+            self.pages_taken += 1
+        if "i" in self.leaving:
+            self.chunks.popleft()
+            self.offered = False
+            self.chunks_taken += 1
 
     def take(self, step, where):
         """A step is taken: the right one, on operands that are there."""
@@ -233,23 +270,26 @@ class World:
                     self.job.value_format if step.values else self.job.key_format) is not LaneFormat.INT8,
                 "release": step.last_look, "take_query": not step.values and step.page == 0,
                 "probability_release": step.last_pass}
-        got = {name: int(getattr(dut, name).value) for name in want}
+        now = unpack(STEP, int(dut.step.value))
+        got = {name: now[name] for name in want} | {
+            name: int(getattr(dut, name).value)
+            for name in ("count_illegal", "release", "take_query", "probability_release")}
         assert got == {name: int(value) for name, value in want.items()}, f"{where}: {got}, not {want}: {step}"
         fields = tag(step)
-        found = part_of(fields, int(dut.tag.value))
+        found = {name: now["tag"][name] for name in fields}
         assert found == fields, f"{where}: {found}, not {fields}: {step}"
         pack(TAG, fields)
         if not step.chunk.blank:
-            offset = int(dut.offset.value)
+            offset = now["offset"]
             assert offset < len(self.held), f"{where}: word {offset} of {len(self.held)}"
             assert self.held[offset] == (step.tile, step.word), f"{where}: word {self.held[offset]}: {step}"
         if step.last_look:
             assert offset == 0, f"{where}: gives a word back that is not at the base"
             self.held.popleft()
         if step.values:
-            self.take_values(step, where)
+            self.take_values(step, now["probability_offset"], where)
         else:
-            assert int(dut.query_addr.value) == step.query, f"{where}: {int(dut.query_addr.value)}: {step}"
+            assert now["query_addr"] == step.query, f"{where}: {now['query_addr']}: {step}"
             if step.page == 0:
                 assert self.loaded.popleft() == step.query, f"{where}: {step}"
             if step.last and not isinstance(self.job, Scored):
@@ -260,8 +300,7 @@ class World:
         self.issued.append(self.cycle)
         self.next += 1
 
-    def take_values(self, step, where):
-        offset = int(self.dut.probability_offset.value)
+    def take_values(self, step, offset, where):
         assert offset < len(self.probabilities), f"{where}: probability {offset} of {len(self.probabilities)}"
         assert self.probabilities[offset] == (step.unit, step.step), (
             f"{where}: probability {self.probabilities[offset]}: {step}")
@@ -344,7 +383,7 @@ async def a_step_a_cycle(dut):
         job = plain(rng, rows=ROWS * CONFIG.attention_contexts(head_dim), keys=3 * LANES, head_dim=head_dim)
         assert job.chunks()[0].contexts > 1
         await world.run(job)
-        assert world.issued == list(range(1, len(world.steps) + 1)), job
+        assert world.issued == list(range(FILL, FILL + len(world.steps))), job
 
 
 @test
@@ -368,11 +407,11 @@ async def waits_for_words(dut):
     world = World(dut, word=0, query=2)
     job = plain(random.Random("lane"), keys=LANES, key_format=LaneFormat.INT8)
     await world.begin(job)
-    assert [await world.tick() for _ in range(4)] == [Stall.DONE] + [Stall.LANE] * 3
+    assert [await world.tick() for _ in range(FILL + 3)] == [Stall.DONE] * FILL + [Stall.LANE] * 3
     world.rates["word"] = 1
-    assert [await world.tick() for _ in range(3)] == [Stall.NONE] * 3
+    assert [await world.tick() for _ in range(3)] == [Stall.LANE] + [Stall.NONE] * 2
     world.rates["word"] = 0
-    assert [await world.tick() for _ in range(3)] == [Stall.LANE] * 3
+    assert [await world.tick() for _ in range(3)] == [Stall.NONE] + [Stall.LANE] * 2
 
 
 @test
@@ -381,12 +420,13 @@ async def waits_for_queries(dut):
     world = World(dut, word=2, query=0, probability=2)
     job = plain(random.Random("row"), keys=2 * LANES)
     await world.begin(job)
-    assert [await world.tick() for _ in range(4)] == [Stall.DONE] + [Stall.ROW] * 3
+    assert [await world.tick() for _ in range(FILL + 3)] == [Stall.DONE] * FILL + [Stall.ROW] * 3
     world.rates["query"] = 1
-    assert [await world.tick() for _ in range(3)] == [Stall.NONE] * 3
+    assert [await world.tick() for _ in range(3)] == [Stall.ROW] + [Stall.NONE] * 2
     world.rates["query"] = 0
-    assert [await world.tick() for _ in range(3)] == [Stall.ROW] * 3
+    assert [await world.tick() for _ in range(3)] == [Stall.NONE] + [Stall.ROW] * 2
     world.rates["query"] = 1
+    assert await world.tick() is Stall.ROW
     while world.steps[world.next].page == 0 and not world.steps[world.next].values:
         assert await world.tick() is Stall.NONE
     while not world.over:
@@ -395,21 +435,22 @@ async def waits_for_queries(dut):
 
 @test
 async def waits_for_cells(dut):
-    """Without cells ROW in every page's scores, not in its values."""
+    """Without cells ROW before every page's scores, not before values."""
     world = World(dut, word=2, query=2, probability=2)
     job = plain(random.Random("cells"), keys=2 * LANES)
     await world.begin(job)
-    await world.tick()
     while not world.over:
         step = world.steps[world.next]
-        world.rates["cells"] = 0
-        if step.values:
+        if step.values or world.next and world.next - 1 not in world.page_ends:
             assert await world.tick() is not Stall.ROW
             continue
-        assert [await world.tick() for _ in range(2)] == [Stall.ROW] * 2
+        # The first steps of a page; its cells come late.
+        world.rates["cells"] = 0
+        assert [await world.tick() for _ in range(20)][-10:] == [Stall.ROW] * 10
         world.rates["cells"] = 1
         while world.steps[world.next] is step:
-            assert await world.tick() is not Stall.ROW
+            await world.tick()
+        world.rates["cells"] = 0
 
 
 @test
@@ -422,11 +463,11 @@ async def waits_for_the_softmax(dut):
         await world.tick()
     assert [await world.tick() for _ in range(40)] == [Stall.SOFTMAX] * 40
     world.rates["probability"] = 2
-    assert [await world.tick() for _ in range(LANES - 1)] == [Stall.NONE] * (LANES - 1)
+    assert [await world.tick() for _ in range(LANES)] == [Stall.SOFTMAX] + [Stall.NONE] * (LANES - 1)
     assert [await world.tick() for _ in range(20)] == [Stall.SOFTMAX] * 20
-    # Factors count in the cycle after they were told.
+    # Factors are counted in the cycle after they were told, and looked at in that.
     world.rates["unit"] = 1
-    assert [await world.tick() for _ in range(2)] == [Stall.SOFTMAX, Stall.NONE]
+    assert [await world.tick() for _ in range(3)] == [Stall.SOFTMAX] * 2 + [Stall.NONE]
 
 
 @test

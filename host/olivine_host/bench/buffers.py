@@ -20,7 +20,7 @@ from olivine.attention.layout import (
 from olivine.attention.queries import query_words
 from olivine.attention.results import kept_layout
 from olivine.attention.segments import kept_layouts
-from olivine.attention.sequencer import probability_words
+from olivine.attention.steps import probability_words
 from olivine.attention.table import fetched_layout, ordered_layout
 from olivine.attention.walk import kept_bounds
 from olivine.config import PROBABILITY_BITS, ROW_BITS

@@ -12,7 +12,7 @@ from ..memory.join import BusJoin
 from ..olive.shared import SharedArray
 from .descriptor import AttentionDescriptor
 from .engine import ID_BITS, TIMEOUT_BITS, AttentionEngine, check_config
-from .sequencer import tile_tag
+from .steps import tile_tag
 
 __all__ = ["AttentionCore"]
 

@@ -38,9 +38,10 @@ from .queries import QueryLoader
 from .queries import block_layout as query_layout
 from .results import ResultPacker
 from .score import ScoreScaler, score_word
-from .sequencer import Sequencer, probability_words, tile_tag
+from .sequencer import Sequencer
 from .softmax import BlockSoftmax
 from .state import RunningState
+from .steps import probability_words, tile_tag
 from .table import chunk_layout, page_layout, params_layout
 
 __all__ = ["ProbabilityStore", "Datapath"]
@@ -165,15 +166,16 @@ class Datapath(wiring.Component):
             self.i_query.ready.eq(Mux(plan.merge, parts.i.ready, queries.i.ready)),
         ]
 
-        # Cycle 0: the sequencer decides and addresses.
+        # Cycle 0: the sequencer has decided, and addresses.
+        step = sequencer.step
         m.d.comb += [
             sequencer.level.eq(pages.level), sequencer.available.eq(Mux(array.granted, queries.available, 0)),
             array.wanted.eq(queries.available != 0),
             sequencer.probabilities.eq(probabilities.level), sequencer.unit_ready.eq(state.ready),
             sequencer.credit_return.eq(packer.credit),
-            pages.offset.eq(sequencer.offset), pages.release.eq(sequencer.release),
-            queries.addr.eq(sequencer.query_addr), queries.take.eq(sequencer.take_query),
-            probabilities.offset.eq(sequencer.probability_offset),
+            pages.offset.eq(step.offset), pages.release.eq(sequencer.release),
+            queries.addr.eq(step.query_addr), queries.take.eq(sequencer.take_query),
+            probabilities.offset.eq(step.probability_offset),
             probabilities.release.eq(sequencer.probability_release),
         ]
 
@@ -183,10 +185,10 @@ class Datapath(wiring.Component):
         asked, answered = Signal(controls), Signal(controls)
         word, row = Signal.like(pages.o), Signal.like(queries.o)
         m.d.sync += [
-            asked.step.valid.eq(sequencer.issue), asked.step.first.eq(sequencer.first),
-            asked.step.last.eq(sequencer.last), asked.step.tag.eq(sequencer.tag),
-            asked.odd.eq(sequencer.odd), asked.count_illegal.eq(sequencer.count_illegal),
-            asked.values.eq(sequencer.values), asked.lanes.eq(sequencer.lanes),
+            asked.step.valid.eq(sequencer.issue), asked.step.first.eq(step.first),
+            asked.step.last.eq(step.last), asked.step.tag.eq(step.tag),
+            asked.odd.eq(step.odd), asked.count_illegal.eq(sequencer.count_illegal),
+            asked.values.eq(step.values), asked.lanes.eq(step.lanes),
             answered.eq(asked), word.eq(pages.o),
             *(row[index].eq(Mux(asked.values, probabilities.o[index], queries.o[index]))
               for index in range(config.rows)),
@@ -251,7 +253,7 @@ class Datapath(wiring.Component):
         ]
         m.d.comb += [
             self.events.step.eq(sequencer.issue), self.events.stall.eq(sequencer.stall),
-            self.events.values.eq(sequencer.values), self.events.drain.eq(drained.valid),
+            self.events.values.eq(step.values), self.events.drain.eq(drained.valid),
             self.events.exp.eq(softmax.o.valid), self.events.output.eq(packer.credit),
             self.events.sat_row.eq(queries.saturated), self.events.sat_score.eq(score.saturated),
             self.events.sat_output.eq(packer.saturated),

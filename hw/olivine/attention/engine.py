@@ -29,7 +29,7 @@ from .parts import PartAddresses, part_layout
 from .plan import Planner, address_bits
 from .queries import QueryAddresses
 from .results import ResultBlocks
-from .sequencer import tile_tag
+from .steps import tile_tag
 from .table import ChunkFan, Elements, fetched_layout, ordered_layout
 from .walk import TableWalk
 

@@ -18,11 +18,11 @@ from .table import PAGE_BITS, chunk_layout, page_layout
 __all__ = ["next_is_keys", "tile_layout", "PageAddresses", "PageLoader"]
 
 
-def next_is_keys(chunk, keys_done, ahead, score):
-    """Whether a chunk's next tile is of keys, once ``keys_done`` pages of keys are taken up, and ``ahead`` less of
-    values. With few contexts, keys go one page ahead, so that the softmax works while they are multiplied. ``score``
-    jobs take up no values."""
-    return score | (keys_done != chunk.pages) & (ahead < Mux(chunk.lookahead, 2, 1))
+def next_is_keys(more, ahead, lookahead, score):
+    """Whether a chunk's next tile is of keys, if ``more`` pages of keys are to be taken up, and ``ahead`` were that
+    wait for their values. With few contexts (``lookahead``), keys go one page ahead, so that the softmax works while
+    they are multiplied. ``score`` jobs take up no values."""
+    return score | more & (ahead < Mux(lookahead, 2, 1))
 
 
 def tile_layout(config):
@@ -84,7 +84,8 @@ class PageAddresses(wiring.Component):
         with m.If(self.i.valid & ~active):
             with m.If(chunk.blank):
                 m.d.comb += [self.i.ready.eq(self.i_page.valid), self.i_page.ready.eq(1)]
-            with m.Elif((passes == 0) & next_is_keys(chunk, keys_done, ahead, plan.score)):
+            with m.Elif((passes == 0) & next_is_keys(keys_done != chunk.pages, ahead, chunk.lookahead,
+                                                          plan.score)):
                 with m.If(self.i_page.valid):
                     m.d.comb += [self.i_page.ready.eq(1),
                                  self.i.ready.eq(plan.score & (keys_done + 1 == chunk.pages))]

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..attention.sequencer import tile_tag as attention_tag
+from ..attention.steps import tile_tag as attention_tag
 from ..control.instruction import Unit
 from ..control.registers import ADDRESS_BITS
 from ..linear.engine import LinearEngine

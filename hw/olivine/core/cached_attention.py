@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..attention.engine import ID_BITS, TIMEOUT_BITS
-from ..attention.sequencer import tile_tag
+from ..attention.steps import tile_tag
 from ..control.job import Activity, JobStatus, Window
 from ..memory.axi import AXI4
 from ..memory.join import BusJoin

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..attention.engine import ID_BITS, TIMEOUT_BITS, AttentionEngine
-from ..attention.sequencer import tile_tag
+from ..attention.steps import tile_tag
 from ..control.job import Activity, JobStatus, Window
 from ..kvcache.append.engine import AppendEngine
 from ..kvcache.controller import CacheController

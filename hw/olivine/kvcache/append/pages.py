@@ -39,8 +39,8 @@ class PageWrites(wiring.Component):
     done : Out(1)
         Every write and report of the job has been offered and taken.
 
-    Throughput: a write in two cycles, the first of which finds its place in the page, and a cycle for each run of a step
-    at its end. Cost: a memory of P runs.
+    Throughput: a write in two cycles, the first of which finds its place in the page, and a cycle for each run of a
+    step at its end. Cost: a memory of P runs.
 
     Parameters
     ----------

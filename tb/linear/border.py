@@ -27,6 +27,10 @@ async def check(dut, word, lane_format, odd, half, across=False):
         dut.half.value = half
     if ACROSS:
         dut.pairs_across.value = int(across)
+    if hasattr(dut, "clk"):
+        dut.rst.value = dut.clk.value = 0
+        await Timer(1, "ns")
+        dut.clk.value = 1
     await Timer(1, "ns")
     operands, illegal = lane_operands(word, lane_format, ELEMENT, odd, half, across)
     if ELEMENT == "exponent":

@@ -19,9 +19,9 @@ def test_border(lanes, element):
         parameters={"lanes": lanes, "element": element})
 
 
-@pytest.mark.parametrize("lanes", [4, pytest.param(16, marks=pytest.mark.slow)])
-def test_pairs_across_lanes(lanes):
-    run(Border(lanes, "folded", across=True), "tb.linear.border", expected=8,
+@pytest.mark.parametrize("lanes, staged", [(4, False), (4, True), pytest.param(16, True, marks=pytest.mark.slow)])
+def test_pairs_across_lanes(lanes, staged):
+    run(Border(lanes, "folded", across=True, staged=staged), "tb.linear.border", expected=8,
         parameters={"lanes": lanes, "element": "folded", "across": 1})
 
 
@@ -54,4 +54,6 @@ def test_refuses():
         Border(8, "float")
     with pytest.raises(ValueError, match="element is 'exponent': pairs across lanes need 'folded'"):
         Border(8, "exponent", across=True)
+    with pytest.raises(ValueError, match="element is 'exponent': a border with a register needs 'folded'"):
+        Border(8, "exponent", staged=True)
     gc.collect()    # what was refused goes here, and not in another test

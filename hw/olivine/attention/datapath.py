@@ -10,10 +10,10 @@
          ^                                                                       v
          └──────────────────── p ─────────────────────────────── BlockSoftmax ─> RunningState
 
-An operand takes two cycles from its address to the array: the memory, and a register behind it.
+An operand takes three cycles from its address to the array: the memory, a register behind it, one inside the border.
 """
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -144,7 +144,7 @@ class Datapath(wiring.Component):
         m.submodules.queries = queries = QueryLoader(config)
         m.submodules.probabilities = probabilities = ProbabilityStore(config)
         m.submodules.sequencer = sequencer = Sequencer(config)
-        m.submodules.border = border = Border(config.lanes, config.element, across=True)
+        m.submodules.border = border = Border(config.lanes, config.element, across=True, staged=True)
         array = self.array
         m.submodules.score = score = ScoreScaler(config)
         m.submodules.softmax = softmax = BlockSoftmax(config)
@@ -179,11 +179,12 @@ class Datapath(wiring.Component):
             probabilities.release.eq(sequencer.probability_release),
         ]
 
-        # Cycle 1: the memories answer. Cycle 2: their registers, the decoders, the array's inputs.
+        # Cycle 1: the memories answer. Cycle 2: their registers; what a lane looks at. Cycle 3: the array's inputs.
         controls = data.StructLayout({"step": array.step.shape(), "odd": 1, "count_illegal": 1, "values": 1,
                                       "lanes": range(config.lanes + 1)})
-        asked, answered = Signal(controls), Signal(controls)
-        word, row = Signal.like(pages.o), Signal.like(queries.o)
+        asked, answered, step = Signal(controls), Signal(controls), Signal.like(array.step)
+        word, row, row_later = (Signal.like(value, reset_less=True) for value in (pages.o, queries.o, queries.o))
+        weight_format, across = Signal(LaneFormat), Signal()
         m.d.sync += [
             asked.step.valid.eq(sequencer.issue), asked.step.first.eq(step.first),
             asked.step.last.eq(step.last), asked.step.tag.eq(step.tag),
@@ -192,19 +193,24 @@ class Datapath(wiring.Component):
             answered.eq(asked), word.eq(pages.o),
             *(row[index].eq(Mux(asked.values, probabilities.o[index], queries.o[index]))
               for index in range(config.rows)),
+            weight_format.eq(Mux(asked.values, plan.value_format, plan.key_format)),
+            across.eq(asked.values & (plan.value_format != LaneFormat.INT8)),
+            step.eq(answered.step), row_later.eq(row),
         ]
-        value_int8 = plan.value_format == LaneFormat.INT8
         m.d.comb += [
-            border.word.eq(word),
-            border.weight_format.eq(Mux(answered.values, plan.value_format, plan.key_format)),
-            border.odd.eq(answered.odd), border.pairs_across.eq(answered.values & ~value_int8),
-            array.step.eq(answered.step), array.row.eq(row), array.lane.eq(border.o),
+            border.word.eq(word), border.weight_format.eq(weight_format), border.odd.eq(answered.odd),
+            border.pairs_across.eq(across), array.step.eq(step), array.row.eq(row_later), array.lane.eq(border.o),
         ]
-        exists = Signal(config.lanes)
-        even = sum(1 << lane for lane in range(0, config.lanes, 2))
-        m.d.comb += exists.eq(((1 << answered.lanes) - 1) & Mux(answered.values, even, -1))
+        # Illegal bytes of lanes that exist: into a register, counted by eight, added up.
+        illegal = Signal(config.lanes)
+        m.d.sync += illegal.eq(Cat(
+            border.illegal[lane] & answered.count_illegal & (lane < answered.lanes)
+            & (~answered.values if lane % 2 else 1) for lane in range(config.lanes)))
+        counts = [popcount(illegal[lane:lane + 8]) for lane in range(0, config.lanes, 8)]
+        counted = [Signal.like(count, name=f"illegal_{index}") for index, count in enumerate(counts)]
+        m.d.sync += [*(held.eq(count) for held, count in zip(counted, counts)), self.events.illegal.eq(sum(counted))]
 
-        # Cycle 6 on: sums leave the array, as scores or as parts of O.
+        # Cycle 7 on: sums leave the array, as scores or as parts of O.
         drained = array.o
         m.d.comb += [
             score.i.valid.eq(drained.valid & ~drained.tag.values), score.i.lane.eq(drained.lane),
@@ -249,7 +255,6 @@ class Datapath(wiring.Component):
         m.d.sync += [
             seen.eq(popcount(score.o.visible) & score.o.valid.replicate(len(seen))),
             self.events.useful.eq(times(plan.head_dim, seen) << 1),
-            self.events.illegal.eq(popcount(border.illegal & exists & answered.count_illegal.replicate(config.lanes))),
         ]
         m.d.comb += [
             self.events.step.eq(sequencer.issue), self.events.stall.eq(sequencer.stall),

@@ -135,7 +135,8 @@ class PageLoader(wiring.Component):
         As `TileBuffer`: complete words from the base on; the word ``offset`` past it, of the cycle before;
         the base moves on.
 
-    Throughput: a beat a cycle; stalls while there is no room. Cost: `tile_words` words of L bytes.
+    Throughput: a beat a cycle, without a bubble between tiles; stalls while there is no room, of which it learns a cycle
+    late. A tile's first beat enters two cycles after the tile is known. Cost: `tile_words` words of L bytes.
     """
 
     def __init__(self, config):
@@ -151,52 +152,67 @@ class PageLoader(wiring.Component):
         m = Module()
         config, plan, tile = self.config, self.plan, self.i_tile.payload
         depth, log_bus = config.tile_words, config.bus_bytes.bit_length() - 1
+        keys = (tile.keys - 1)[:(config.lanes - 1).bit_length()]
+        active, room, taken, load = Signal(), Signal(init=1), Signal(), Signal()
         m.submodules.memory = memory = BeatMemory(depth, config.lanes, config.bus_bytes)
-        # Pointers have one bit more than addresses: full differs from empty.
-        base, first = Signal(range(2 * depth)), Signal(range(2 * depth))    # oldest word; the tile's first word
-        item = Signal(range(max(config.max_head_dim, config.lanes) + 1))
-        part = Signal(range(config.lanes // config.bus_bytes + 1))
-        word = Signal(range(2 * depth))
-        beat = Signal(range(config.word_beats))
-        complete, tile_end, taken = Signal(), Signal(), Signal()
 
-        # Keys: item is the word, part the sub-block. Values: item is the key, part the beat of it.
-        last_block = (tile.keys - 1) >> log_bus
+        # The next tile: how often the inner loop of its beats runs after the first time, and the outer one. Of keys the
+        # inner loop is over words, the outer over sub-blocks; of values over the beats of a key, and over keys.
+        counts = data.StructLayout({"values": 1, "paired": 1, "outer": range(config.lanes),
+                                    "inner": range(max(config.max_head_dim, config.word_beats))})
+        following, known = Signal(counts, reset_less=True), Signal()
         beats = Mux(tile.last_pass, plan.last_value_beats, plan.value_beats)
-        half = ~plan.value_int8 & item[0]
-        last_part, last_item = Signal(), Signal()
-        with m.If(tile.values):
-            m.d.comb += [
-                word.eq(first + Mux(plan.value_int8, item, item >> 1)),
-                beat.eq(part + Mux(half, config.word_beats // 2, 0)),
-                last_part.eq(part + 1 == beats), last_item.eq(item + 1 == tile.keys),
-                complete.eq(taken & last_part & (plan.value_int8 | item[0] | last_item)),
+        m.d.comb += self.i_tile.ready.eq(~known | load)
+        with m.If(self.i_tile.ready):
+            m.d.sync += [
+                known.eq(self.i_tile.valid), following.values.eq(tile.values),
+                following.paired.eq(tile.values & ~plan.value_int8),    # two keys of values in a word
+                following.inner.eq(Mux(tile.values, beats, plan.key_words) - 1),
+                following.outer.eq(Mux(tile.values, keys, keys >> log_bus)),
             ]
-        with m.Else():
-            m.d.comb += [
-                word.eq(first + item), beat.eq(part),
-                last_part.eq(part == last_block), last_item.eq(item + 1 == plan.key_words),
-                complete.eq(taken & last_part),
-            ]
-        room = (word - base)[:len(base)] < depth
+
+        # The tile at work: what is left of both loops. Pointers have one bit more than addresses: full differs from
+        # empty.
+        at_work = Signal.like(following)
+        inner, outer = Signal.like(following.inner), Signal.like(following.outer)
+        base, word, first = (Signal(range(2 * depth), name=name) for name in ("base", "word", "first"))
+        beat, second = Signal(range(config.word_beats)), Signal()   # of the word; of the two keys in it
+        inner_end, tile_end, word_end, onward, up = Signal(), Signal(), Signal(), Signal(), Signal.like(word)
         m.d.comb += [
-            self.i.ready.eq(self.i_tile.valid & room), taken.eq(self.i.valid & self.i.ready),
-            tile_end.eq(taken & last_part & last_item), self.i_tile.ready.eq(tile_end),
+            inner_end.eq(inner == 0), tile_end.eq(taken & inner_end & (outer == 0)),
+            load.eq(known & (~active | tile_end)),
+            # A word is full; the next beat belongs to the next word, and not to this one or the tile's first.
+            word_end.eq(Mux(at_work.values, inner_end & (~at_work.paired | second | (outer == 0)), outer == 0)),
+            onward.eq(Mux(at_work.values, word_end, ~inner_end | (outer == 0))), up.eq(word + 1),
+            self.i.ready.eq(active & room), taken.eq(self.i.valid & self.i.ready),
             memory.write_enable.eq(taken), memory.write_addr.eq(word), memory.write_beat.eq(beat),
             memory.write_data.eq(self.i.payload),
             memory.addr.eq(base + self.offset), self.o.eq(memory.o),
         ]
         with m.If(taken):
-            # Values go beat by beat through a key, keys word by word through a sub-block.
-            with m.If(tile.values):
-                m.d.sync += part.eq(part + 1)
-                with m.If(last_part):
-                    m.d.sync += [part.eq(0), item.eq(item + 1)]
+            m.d.sync += [inner.eq(Mux(inner_end, at_work.inner, inner - 1)), outer.eq(outer - inner_end)]
+            with m.If(onward):
+                m.d.sync += word.eq(up)
+            with m.Elif(~at_work.values):
+                m.d.sync += word.eq(first)
+            with m.If(at_work.values):
+                m.d.sync += [beat.eq(Mux(inner_end, Mux(at_work.paired & ~second, config.word_beats // 2, 0), beat + 1)),
+                             second.eq(second ^ inner_end)]
             with m.Else():
-                m.d.sync += item.eq(item + 1)
-                with m.If(last_item):
-                    m.d.sync += [item.eq(0), part.eq(part + 1)]
-            with m.If(tile_end):
-                m.d.sync += [item.eq(0), part.eq(0), first.eq(word + 1)]
-        m.d.sync += [base.eq(base + self.release), self.level.eq(self.level + complete - self.release)]
+                m.d.sync += beat.eq(beat + inner_end)
+        with m.If(tile_end):
+            m.d.sync += [active.eq(0), first.eq(up)]
+        with m.If(load):
+            m.d.sync += [active.eq(1), at_work.eq(following), inner.eq(following.inner), outer.eq(following.outer),
+                         beat.eq(0), second.eq(0)]
+
+        # Room for the next beat, found a cycle ahead: the words held are as many as there are where the pointers differ
+        # in their highest bit alone. Words before the next one are the tile's already.
+        def full(word):
+            return (word ^ base) == depth
+
+        complete = taken & word_end
+        m.d.sync += [room.eq(~Mux(taken, onward & full(up), full(word))), base.eq(base + self.release),
+                     # ``release`` comes late: it chooses between sums that are there.
+                     self.level.eq(Mux(self.release, self.level + complete - 1, self.level + complete))]
         return m

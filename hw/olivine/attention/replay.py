@@ -52,17 +52,23 @@ class ReplayQueue(wiring.Component):
         # Counted modulo twice the depth: how many are held follows from the difference.
         places = range(2 * self.depth)
         end, oldest, here = Signal(places), Signal(places), Signal(places)
-        following, taken = Signal(places), Signal()
+        following, after, taken = Signal(places), Signal(places), Signal()
         held = Signal(places)
+
+        def next_of(here, back, after):
+            """What is taken is known late: it chooses between what is known of each place that may follow."""
+            return Mux(taken, Mux(self.keep & self.back, back, after), here)
+
         m.d.comb += [
-            held.eq(end - oldest), self.i.ready.eq(held != self.depth),
+            held.eq(end - oldest), self.i.ready.eq(held != self.depth), after.eq(here + 1),
             write.addr.eq(end), write.data.eq(self.i.payload), write.en.eq(self.i.valid & self.i.ready),
-            taken.eq(self.o.valid & self.o.ready),
-            following.eq(Mux(taken, Mux(self.keep & self.back, oldest, here + 1), here)),
+            taken.eq(self.o.valid & self.o.ready), following.eq(next_of(here, oldest, after)),
             # The word that is being written is not there yet, whatever is read.
-            self.o.payload.eq(read_later(m, memory, following, write)),
+            self.o.payload.eq(read_later(m, memory, following, write, same=next_of(
+                *((place[:-1] == end[:-1]) for place in (here, oldest, after))))),
         ]
-        m.d.sync += [end.eq(end + write.en), here.eq(following), self.o.valid.eq(following != end)]
+        m.d.sync += [end.eq(end + write.en), here.eq(following),
+                     self.o.valid.eq(next_of(*((place != end) for place in (here, oldest, after))))]
         with m.If(taken & ~self.keep):
-            m.d.sync += oldest.eq(here + 1)
+            m.d.sync += oldest.eq(after)
         return m

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ..memory.realign import words
 from ..memory.writer import column_command
 from ..numerics.popcount import popcount
-from ..stream import Gearbox, Queue, SerialGearbox, fork
+from ..stream import Gearbox, Queue, SerialGearbox, Spare, fork
 from .descriptor import PARTIAL_HEADER, PARTIAL_PLANES
 from .layout import CHUNKS, FACTOR_BITS, LSE_BITS, MAXIMUM_BITS, O_BITS, SUM_BITS, record_layout
 from .normalise import PASS, Normaliser, NormaliserParameters
@@ -145,7 +145,7 @@ class ResultPacker(wiring.Component):
     ::
 
         words ─> ReplayQueue ─┐
-        records ─> by context ┴> a row or all ─> register ─> Normaliser ─> gearbox ─> o
+        records ─> by context ┴> a row or all ─> register ─> what of them ─> register ─> Normaliser ─> gearbox ─> o
 
     What is written as it is, partial results and log-sum-exps, goes the same way with a factor of 1, in halves of 16
     bits. With one quotient (`Normaliser`) rows follow one another in the order of their lanes.
@@ -161,13 +161,13 @@ class ResultPacker(wiring.Component):
         Running state of a context, before its words; it stays until another of its place comes.
     i_block : In(stream(block_layout))
     credit : Out(1)
-        A word left the queue.
+        A word left the queue, in the cycle before.
     o : Out(stream(words))
         A packet a block.
     saturated : Out(range(P + 1))
         Results that saturated, by the cycle.
     chunk_done : Out(1)
-        A chunk's last word is on its way out; its records and parameters are no longer needed.
+        A chunk's last word is on its way out, since the cycle before; its records and parameters are no longer needed.
 
     Throughput: one word of results a cycle, a word of partial results in three; in a batch a word of one of a token's
     heads. With one quotient, a row a cycle in place of a word. Holds 2 L words. Cost: a `Normaliser`, 41 bits for each
@@ -196,26 +196,34 @@ class ResultPacker(wiring.Component):
         serial = lanes != rows
         m.submodules.gearbox = gearbox = (SerialGearbox if config.vector_cycles > 1 else Gearbox)(
             8, 2 * lanes, config.bus_bytes)
+        # Whether the gearbox takes a word is known late: the pipeline stands still a cycle later.
+        m.submodules.spare = spare = Spare(gearbox.i.payload.shape())
         wiring.connect(m, wiring.flipped(self.i_block), blocks.i)
+        wiring.connect(m, spare.o, gearbox.i)
         wiring.connect(m, gearbox.o, wiring.flipped(self.o))
-        block, word, out = blocks.o.payload, queue.o.payload, gearbox.i.payload
+        # The block at work, in a register.
+        block, at_work = Signal(block_layout(config), reset_less=True), Signal()
+        word, out = queue.o.payload, spare.i.payload
         record = self._record(m, block.place)
 
         # Where we are: a dim of the block, a word of the header, plane or half of the LSE, a row.
-        moves, taken = Signal(), Signal()
+        moves, taken, ends = Signal(), Signal(), Signal()
         part, lane = Signal(range(max(PARTIAL_HEADER, PARTIAL_PLANES))), Signal(range(rows))
         dim, in_header = Signal(range(config.lanes)), Signal(init=1)
         header, raw = block.header & in_header, Signal()
-        last_dim, last_part, last_lane = dim + 1 == block.dims, Signal(), Signal()
+        last_dim, last_part, last_lane = dim == (block.dims - 1)[:len(dim)], Signal(), Signal()
         step, last, count = Signal(), Signal(), Signal.like(out.count)
         m.d.comb += [
             queue.i.valid.eq(self.i_valid), queue.i.payload.eq(self.i), gearbox.take.eq(config.bus_bytes),
             # A word has its record before it, and so has the log-sum-exp, which comes after words.
-            taken.eq(blocks.o.valid & (block.lse | queue.o.valid) & moves),
-            raw.eq(block.lse | header | plan.partial), last_lane.eq((lane + 1 == block.rows) if serial else 1),
-            step.eq(taken & last_lane & last_part), blocks.o.ready.eq(taken & last),
+            taken.eq(at_work & (block.lse | queue.o.valid) & moves),
+            raw.eq(block.lse | header | plan.partial),
+            last_lane.eq((lane == (block.rows - 1)[:len(lane)]) if serial else 1),
+            step.eq(taken & last_lane & last_part), ends.eq(taken & last), blocks.o.ready.eq(~at_work | ends),
             queue.keep.eq(block.again), queue.back.eq(block.again & last_dim),
         ]
+        with m.If(blocks.o.ready):
+            m.d.sync += [block.eq(blocks.o.payload), at_work.eq(blocks.o.valid)]
         many = block.rows > rows // 2
         with m.If(block.lse):
             # int32: rows one after the other, or two words, the first for the first half of the rows.
@@ -241,19 +249,29 @@ class ResultPacker(wiring.Component):
             m.d.sync += in_header.eq(0)
             with m.If(~header):
                 m.d.sync += dim.eq(Mux(last_dim, 0, dim + 1))
-        with m.If(blocks.o.ready):
+        with m.If(ends):
             m.d.sync += in_header.eq(1)
-        m.d.comb += [self.credit.eq(queue.o.valid & queue.o.ready & ~queue.keep),
-                     self.chunk_done.eq(blocks.o.ready & block.last)]
+        m.d.sync += [self.credit.eq(queue.o.valid & queue.o.ready & ~queue.keep), self.chunk_done.eq(ends & block.last)]
 
-        # The rows of this cycle, into a register.
-        entry = Signal.like(normaliser.i)
+        # The rows of this cycle, into a register, as the memory's output is slow.
+        picked_valid, picked = Signal(), Signal(data.StructLayout({
+            "lse": 1, "header": 1, "raw": 1, "part": part.shape(), "shift": normaliser.i.shift.shape(),
+            "value": data.ArrayLayout(signed(O_BITS), lanes), "record": data.ArrayLayout(record.shape().elem_shape,
+                                                                                        lanes)}), reset_less=True)
         row = (lane - block.turn)[:len(lane)]
+        with m.If(moves):
+            m.d.sync += [
+                picked_valid.eq(taken), picked.lse.eq(block.lse), picked.header.eq(header), picked.raw.eq(raw),
+                picked.part.eq(part), picked.shift.eq(self.params[block.place.bank].o_shift),
+                *(picked.value[index].eq(word[row if serial else index]) for index in range(lanes)),
+                *(picked.record[index].eq(record[row if serial else index]) for index in range(lanes)),
+            ]
+        # Of each what is to be normalised, or passed on, into the next.
+        entry = Signal.like(normaliser.i)
+        part, record = picked.part, picked.record
         for index in range(lanes):
-            value = Signal(signed(O_BITS), name=f"value_{index}")
-            kept = Signal(record.shape().elem_shape, name=f"kept_{index}")
+            value, kept = picked.value[index], record[index]
             of_lse = Signal(signed(LSE_BITS), name=f"lse_{index}")
-            m.d.comb += [value.eq(word[row if serial else index]), kept.eq(record[row if serial else index])]
             if serial:
                 m.d.comb += of_lse.eq(kept.whole.lse)
             else:
@@ -261,26 +279,26 @@ class ResultPacker(wiring.Component):
                                           record[index // 2].whole.lse))
             half = part[0] if serial else index % 2
             element = Signal(signed(16), name=f"element_{index}")
-            with m.If(block.lse):
+            with m.If(picked.lse):
                 m.d.comb += element.eq(Mux(half, of_lse >> 16, of_lse))
-            with m.Elif(header):
+            with m.Elif(picked.header):
                 m.d.comb += element.eq(Mux(part == 0, kept.partial.m,
                                            Mux(part == 1, kept.partial.l[:16], kept.partial.l[16:])))
             with m.Else():
                 m.d.comb += element.eq(Cat(value, value[-1].replicate(8)).word_select(part, 16))
             with m.If(moves):
-                m.d.sync += [entry.value[index].eq(Mux(raw, element, value)),
-                             entry.exponent[index].eq(Mux(raw, PASS["exponent"], kept.whole.exponent)),
-                             entry.factor[index].eq(Mux(raw, PASS["factor"], kept.whole.factor))]
+                m.d.sync += [entry.value[index].eq(Mux(picked.raw, element, value)),
+                             entry.exponent[index].eq(Mux(picked.raw, PASS["exponent"], kept.whole.exponent)),
+                             entry.factor[index].eq(Mux(picked.raw, PASS["factor"], kept.whole.factor))]
         with m.If(moves):
-            m.d.sync += [entry.valid.eq(taken),
-                         entry.shift.eq(Mux(raw, PASS["shift"], self.params[block.place.bank].o_shift)),
-                         entry.o_format.eq(Mux(raw, PASS["o_format"], plan.o_format.as_value()))]
+            m.d.sync += [entry.valid.eq(picked_valid),
+                         entry.shift.eq(Mux(picked.raw, PASS["shift"], picked.shift)),
+                         entry.o_format.eq(Mux(picked.raw, PASS["o_format"], plan.o_format.as_value()))]
 
         # Along with them: how many bytes they are, in which lanes, and whether they are here for the last time.
         about = data.StructLayout({"count": out.count.shape(), "last": 1, "turn": block.turn.shape(), "counts": 1,
                                    "narrow": 1})
-        along = [Signal(about, name=f"along_{cycle}") for cycle in range(normaliser.latency + 2)]
+        along = [Signal(about, name=f"along_{cycle}") for cycle in range(normaliser.latency + 3)]
         m.d.comb += [along[0].count.eq(count), along[0].last.eq(last), along[0].turn.eq(block.turn),
                      along[0].counts.eq(~block.again), along[0].narrow.eq(~raw & ~plan.o_wide)]
         with m.If(moves):
@@ -291,8 +309,8 @@ class ResultPacker(wiring.Component):
             for stage in range(len(block.turn)):
                 turned = Mux(done.turn[stage], turned.rotate_left(16 << stage), turned)
         m.d.comb += [
-            normaliser.i.eq(entry), normaliser.en.eq(moves), moves.eq(gearbox.i.ready | ~gearbox.i.valid),
-            gearbox.i.valid.eq(normaliser.o.valid), out.data.eq(turned), out.count.eq(done.count),
+            normaliser.i.eq(entry), normaliser.en.eq(moves), moves.eq(spare.i.ready),
+            spare.i.valid.eq(normaliser.o.valid), out.data.eq(turned), out.count.eq(done.count),
             out.last.eq(done.last),
         ]
         if not serial:

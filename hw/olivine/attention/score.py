@@ -178,7 +178,7 @@ class ScoreScaler(wiring.Component):
 
             # Cycles 3 to 5: shift; round, saturate.
             kept, beyond, sign = (register(shape, name) for shape, name in (
-                (signed(SCORE_BITS + 2), "kept"), (1, "beyond"), (1, "sign")))
+                (signed(SCORE_BITS + 2), "kept"), (len(shift), "beyond"), (1, "sign")))
             whole, outside = rounded(kept, beyond, sign, SCORE_BITS)
             score_5, score_6 = register(signed(SCORE_BITS), "score_5"), register(signed(SCORE_BITS), "score_6")
             sync += [

@@ -1,10 +1,10 @@
 """The border of the array: a word of L bytes becomes L lane operands."""
 
-from amaranth.hdl import Cat, Module, Mux
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..olive.decoder import element_term, folded_code, identifiers
+from ..olive.decoder import element_term, folded_code, identifiers, modes
 from ..olive.element import lane_shape
 from ..olive.formats import LaneFormat
 
@@ -12,7 +12,7 @@ __all__ = ["Border"]
 
 
 class Border(wiring.Component):
-    """Decodes a lane word for one step, combinational.
+    """Decodes a lane word for one step: combinational, or ``staged``.
 
     Parameters
     ----------
@@ -20,6 +20,9 @@ class Border(wiring.Component):
     element : str
     across : bool
         Pairs may lie across lanes, as those of cached values do; not with element ``exponent``.
+    staged : bool
+        A register between the choice of what a lane looks at and its code: ``o`` is of what came the cycle before,
+        ``illegal`` of what comes now. Not with element ``exponent``. 9 flip-flops a lane.
 
     Members
     -------
@@ -36,10 +39,11 @@ class Border(wiring.Component):
         Bytes that are no legal outlier-victim pair.
     """
 
-    def __init__(self, lanes, element, across=False):
-        if across and element != "folded":
-            raise ValueError(f"element is {element!r}: pairs across lanes need 'folded'")
-        self.lanes, self.element, self.across = lanes, element, across
+    def __init__(self, lanes, element, across=False, staged=False):
+        for wanted, what in ((across, "pairs across lanes need"), (staged, "a border with a register needs")):
+            if wanted and element != "folded":
+                raise ValueError(f"element is {element!r}: {what} 'folded'")
+        self.lanes, self.element, self.across, self.staged = lanes, element, across, staged
         super().__init__({
             "word": In(8 * lanes), "weight_format": In(LaneFormat), "odd": In(1), "half": In(1),
             **({"pairs_across": In(1)} if across else {}),
@@ -64,6 +68,7 @@ class Border(wiring.Component):
         # even lanes, second in odd ones. Nibbles are chosen, not bytes, and of their neighbours only what matters.
         flags = [identifiers(byte, self.weight_format) for byte in bytes_]
         second = self.odd | int8 if self.across else self.odd
+        form = self._held(m, Cat(modes(self.weight_format)), "form")
         for lane, byte in enumerate(bytes_):
             def of(index, second):
                 """Nibble of a byte, and whether its neighbour is the identifier."""
@@ -75,6 +80,15 @@ class Border(wiring.Component):
                 choice = Mux(self.pairs_across,
                              Mux(self.odd, of(upper, lane % 2), of(lower, lane % 2)), choice)
                 illegal = Mux(self.pairs_across, Mux(self.odd, flags[upper][2], flags[lower][2]), illegal)
-            m.d.comb += [self.o[lane].eq(folded_code(choice[:4], choice[4], byte[4:], self.weight_format)),
+            code = self._held(m, Cat(choice, byte[4:]), f"code_{lane}")
+            m.d.comb += [self.o[lane].eq(folded_code(code[:4], code[4], code[5:], tuple(form))),
                          self.illegal[lane].eq(illegal)]
         return m
+
+    def _held(self, m, value, name):
+        """``value``, if staged in a register."""
+        if not self.staged:
+            return value
+        held = Signal(len(value), name=name, reset_less=True)
+        m.d.sync += held.eq(value)
+        return held

@@ -22,6 +22,12 @@ def shift_right(value, amount, bits):
     Large distances come first, and after each only the bits remain that the smaller ones can bring to the result: about
     a third fewer selects than a shifter as wide as the value.
     """
+    floor, half, beyond = _shift_right(value, amount, bits)
+    return floor, half, beyond.any()
+
+
+def _shift_right(value, amount, bits):
+    """As `shift_right`, but ``beyond`` has a bit for each stage."""
     value = Value.cast(value)
     sign, value, beyond = value[-1], Cat(Const(0, 1), value).as_signed(), []
     for place in reversed(range(len(amount))):
@@ -37,7 +43,7 @@ def shift_right(value, amount, bits):
         value = Mux(amount[place], moved, value)[:kept].as_signed()
     if len(value) <= bits:
         value = Cat(value, sign.replicate(bits + 1 - len(value))).as_signed()
-    return value[1:].as_signed(), value[0], Cat(beyond).any()
+    return value[1:].as_signed(), value[0], Cat(beyond)
 
 
 def shifted(value, shift, bits):
@@ -46,10 +52,10 @@ def shifted(value, shift, bits):
     Returns
     -------
     (Value, Value, Value)
-        ``bits + 2`` signed bits, the last of them below the point; whether the number is beyond these, so that they
-        mean nothing; its sign.
+        ``bits + 2`` signed bits, the last of them below the point; not 0 if the number is beyond these, so that they
+        mean nothing (a bit for each of the shifter's stages: the last ones are known late); its sign.
     """
-    floor, half, beyond = shift_right(value, shift, bits + 1)
+    floor, half, beyond = _shift_right(value, shift, bits + 1)
     return Cat(half, floor).as_signed(), beyond, Value.cast(value)[-1]
 
 
@@ -57,7 +63,7 @@ def rounded(here, beyond, sign, bits):
     """Second half, from what `shifted` gave for ``bits`` or more: the rounded number, and whether it is outside
     ``bits``, where only its sign counts."""
     whole = here[1:].as_signed() + here[0]
-    return whole, beyond | saturates(whole, bits)
+    return whole, Value.cast(beyond).any() | saturates(whole, bits)
 
 
 def plus(left, right, carry):

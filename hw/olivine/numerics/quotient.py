@@ -64,8 +64,10 @@ class Quotient(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         sync = m.d.sync
-        # exponent - MIN_EXPONENT where that is positive: 16 is the least.
-        places = Mux(self.i.exponent[-1], self.i.exponent[:-1] + 1, 0)
+        # exponent - MIN_EXPONENT where that is positive: 16 is the least. As gates: a chain of carries is slower.
+        exponent = self.i.exponent
+        places = Cat((exponent[index] ^ exponent[:index].all()) & exponent[-1] for index in range(4))
+        places = Cat(places, exponent.all())
 
         def delayed(value, cycles):
             """``value`` that many cycles later."""

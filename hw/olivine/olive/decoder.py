@@ -22,7 +22,7 @@ from amaranth.lib.wiring import In, Out
 from .element import ELEMENTS, INTEGER_BITS, lane_shape
 from .formats import FLINT4_MAGNITUDES, LaneFormat
 
-__all__ = ["Term", "PairTerms", "FoldedPair", "pair_terms", "identifiers", "folded_code", "folded_pair",
+__all__ = ["Term", "PairTerms", "FoldedPair", "modes", "pair_terms", "identifiers", "folded_code", "folded_pair",
            "element_term", "folded_element", "PairDecoder"]
 
 
@@ -49,15 +49,18 @@ class FoldedPair(NamedTuple):
     illegal: Value
 
 
-def _modes(fmt):
-    """``(outlier-victim format, flint4 normals or bias 3, INT8)`` from the two bits of a LaneFormat."""
+def modes(fmt):
+    """``(outlier-victim format, flint4 normals or bias 3, INT8)`` from the two bits of a LaneFormat; these three as
+    they are."""
+    if isinstance(fmt, tuple):
+        return fmt
     low, high = Value.cast(fmt)
     return ~high, low & ~high, low & high
 
 
 def _term(code, outlier, fmt):
     """<exponent, integer> of one nibble; ``outlier``: its neighbour is the identifier."""
-    ovp, flint, _ = _modes(fmt)
+    ovp, flint, _ = modes(fmt)
     b0, b1, b2, sign = code
     some = b0 | b1 | b2
 
@@ -102,7 +105,7 @@ def pair_terms(byte, fmt):
         In INT8: <4, high signed nibble> and <0, low unsigned nibble>.
     """
     byte = Value.cast(byte)
-    _, _, int8 = _modes(fmt)
+    _, _, int8 = modes(fmt)
     first, second, illegal = _four_bit_terms(byte, fmt)
     # The high nibble is read as plain int4 already; the low one only loses its sign extension.
     first = Term(first.exponent | Cat(Const(0, 2), int8), first.integer)
@@ -142,11 +145,11 @@ def folded_code(code, outlier, high, fmt):
         Its neighbour is the identifier; 0 in formats that have none.
     high : Value, 4 bits
         In INT8 the byte's high nibble.
-    fmt : LaneFormat or its two bits
+    fmt : LaneFormat or its two bits, or the three of `modes`
 
     About 33 LUTs: every bit of flint4, and of an outlier without its bias, is a table of the code's four bits.
     """
-    ovp, flint, int8 = _modes(fmt)
+    ovp, flint, int8 = modes(fmt)
     sign = code[3] & (code[:3].any() | ~ovp)
     small, large = _bits(code, _flint, 5), _bits(code, _outlier, 5)
     upper = [Mux(int8, high[bit], sign) for bit in range(4)]
@@ -166,7 +169,7 @@ def folded_code(code, outlier, high, fmt):
 def identifiers(byte, fmt):
     """Of an outlier-victim format: whether the high and the low nibble are identifiers, and whether the byte is
     illegal."""
-    byte, (ovp, _, _) = Value.cast(byte), _modes(fmt)
+    byte, (ovp, _, _) = Value.cast(byte), modes(fmt)
     high, low = byte[4:], byte[:4]
     high_zero, low_zero = ~high[:3].any(), ~low[:3].any()
     return (ovp & high_zero & high[3], ovp & low_zero & low[3],
@@ -186,7 +189,7 @@ def folded_pair(byte, fmt):
     FoldedPair
         In 4-bit formats the elements of the even and the odd step; in INT8 twice the byte.
     """
-    byte, (_, _, int8) = Value.cast(byte), _modes(fmt)
+    byte, (_, _, int8) = Value.cast(byte), modes(fmt)
     high, low, illegal = identifiers(byte, fmt)
     return FoldedPair(folded_code(Mux(int8, byte[:4], byte[4:]), low, byte[4:], fmt),
                       folded_code(byte[:4], high, byte[4:], fmt), illegal)
@@ -212,7 +215,7 @@ def element_term(byte, odd, fmt):
     (Term, Value)
         The element, and whether the byte is illegal.
     """
-    _, _, int8 = _modes(fmt)
+    _, _, int8 = modes(fmt)
     term, illegal = _chosen_term(byte, odd, fmt)
     integer = Cat(term.integer[:4], term.integer[4] & ~(int8 & odd)).as_signed()
     return Term(term.exponent | Cat(Const(0, 2), int8 & ~odd), integer), illegal
@@ -233,7 +236,7 @@ def folded_element(byte, odd, fmt):
     (Value, Value)
         The element, signed 9 bits, and whether the byte is illegal.
     """
-    byte, (_, _, int8) = Value.cast(byte), _modes(fmt)
+    byte, (_, _, int8) = Value.cast(byte), modes(fmt)
     high, low, illegal = identifiers(byte, fmt)
     second = odd | int8
     return folded_code(Mux(second, byte[:4], byte[4:]), Mux(second, high, low), byte[4:], fmt), illegal

@@ -5,7 +5,7 @@ from amaranth.hdl import Signal
 __all__ = ["read_later"]
 
 
-def read_later(m, memory, addr, write, enable=1):
+def read_later(m, memory, addr, write, enable=1, same=None):
     """The word of the row ``addr`` in the cycle before, out of a block RAM that is written through another port.
 
     Where both ports meet in a row, what many block RAMs read is undefined. To give it a meaning, synthesis adds a LUT
@@ -21,6 +21,8 @@ def read_later(m, memory, addr, write, enable=1):
         The only one.
     enable : Value
         0 keeps the word.
+    same : Value
+        Whether ``addr`` is the row ``write.addr``, where the caller knows it earlier than by comparing the two.
 
     Returns
     -------
@@ -29,6 +31,7 @@ def read_later(m, memory, addr, write, enable=1):
     """
     port, word = memory.read_port(domain="comb"), Signal(memory.shape, reset_less=True)
     m.d.comb += port.addr.eq(addr)
-    with m.If(enable & ~(write.en.any() & (write.addr == port.addr))):
+    same = write.addr == port.addr if same is None else same
+    with m.If(enable & ~(write.en.any() & same)):
         m.d.sync += word.eq(port.data)
     return word

@@ -92,7 +92,7 @@ class PartLoader(wiring.Component):
     credit_return : In(1)
         A word of results left its queue.
 
-    Throughput: a word of O in three cycles.
+    Throughput: a word of O in three cycles, a record's header in four.
     """
 
     def __init__(self, config):
@@ -120,6 +120,10 @@ class PartLoader(wiring.Component):
         low = Signal(32 * rows)                     # the two words before this one
         word = gearbox.o.payload.data.as_value()
         taken, spend = Signal(), Signal()
+        # The third of three words, and whether O may leave with it. There is room for a word of results when there was
+        # in the cycle before, as the one before that has been spent two cycles ago or more.
+        at_third, may = index[1], Signal()
+        m.d.sync += may.eq(~part.final | (credits != 0))
         m.d.comb += [
             # Between records the payload is anything, and words of no bytes would come out of an empty gearbox.
             gearbox.take.eq(Mux(self.i_part.valid, part.rows << 1, 2)), gearbox.i.payload.eq(self.i.payload),
@@ -134,7 +138,7 @@ class PartLoader(wiring.Component):
         with m.If(gearbox.i.valid & gearbox.i.ready & self.i.payload.last):
             m.d.sync += entered.eq(1)
         with m.If(taken):
-            m.d.sync += [low.eq(Cat(low[16 * rows:], word)), index.eq(Mux(index == 2, 0, index + 1))]
+            m.d.sync += [low.eq(Cat(low[16 * rows:], word)), index.eq(Mux(at_third, 0, index + 1))]
         m.d.sync += credits.eq(credits + self.credit_return - spend)
         for row in range(rows):
             exists = row < part.rows
@@ -152,17 +156,21 @@ class PartLoader(wiring.Component):
                 with m.If(self.i_part.valid):
                     m.next = "HEADER"
             with m.State("HEADER"):
-                m.d.comb += [inside.eq(1), gearbox.o.ready.eq(1), self.o_state.valid.eq(taken & (index == 2))]
-                with m.If(self.o_state.valid):
-                    m.next = "STATE"
+                m.d.comb += [inside.eq(1), gearbox.o.ready.eq(~at_third)]
+                with m.If(gearbox.o.valid & at_third):
+                    m.next = "GIVE"
+            with m.State("GIVE"):
+                # A cycle of its own, as many registers wait for it.
+                m.d.comb += [inside.eq(1), gearbox.o.ready.eq(1), self.o_state.valid.eq(1)]
+                m.next = "STATE"
             with m.State("STATE"):
                 m.d.comb += inside.eq(1)
                 with m.If(self.unit_ready):
                     m.next = "WORDS"
             with m.State("WORDS"):
                 m.d.comb += [
-                    inside.eq(1), gearbox.o.ready.eq((index != 2) | ~part.final | (credits != 0)),
-                    self.o.valid.eq(taken & (index == 2)), spend.eq(self.o.valid & part.final),
+                    inside.eq(1), gearbox.o.ready.eq(~at_third | may), self.o.valid.eq(gearbox.o.valid & at_third & may),
+                    spend.eq(self.o.valid & part.final),
                 ]
                 with m.If(self.o.valid):
                     m.d.sync += dim.eq(dim + 1)

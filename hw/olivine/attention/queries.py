@@ -107,7 +107,7 @@ class QueryLoader(wiring.Component):
     addr : In, o : Out(ArrayLayout(signed(12), P))
         ``o`` is word ``addr`` of the cycle before.
     saturated : Out(range(P + 1))
-        Queries that did not fit 12 bits in this cycle.
+        Queries that did not fit 12 bits two cycles ago.
 
     Throughput: one word a cycle, as far as the bus brings them. Rows that hold no token read 0.
 
@@ -130,39 +130,45 @@ class QueryLoader(wiring.Component):
         m.submodules.gearbox = gearbox = (SerialGearbox if config.vector_cycles > 1 else Gearbox)(
             8, config.bus_bytes, word_bytes)
         m.submodules.memory = memory = Memory(shape=self.o.shape(), depth=self.depth, init=[])
-        # Blocks whose bytes are still to come, and blocks on their way through the gearbox.
+        # Blocks whose bytes are still to come, and blocks on their way through the gearbox; of each the first in a
+        # register.
         m.submodules.coming = coming = Queue(block_layout(config), 4)
         m.submodules.inside = inside = Queue(block_layout(config), 4)
+        ahead, block = (Signal(block_layout(config), name=name, reset_less=True) for name in ("ahead", "block"))
+        known, at_work = Signal(), Signal()
         write = memory.write_port(granularity=1)
         wiring.connect(m, wiring.flipped(self.i_block), coming.i)
+        for queue, held, valid in ((coming, ahead, known), (inside, block, at_work)):
+            with m.If(queue.o.ready):
+                m.d.sync += [held.eq(queue.o.payload), valid.eq(queue.o.valid)]
 
         # Into the gearbox. It knows one word size at a time: a block of another waits until it is empty.
         entered, enters, may_enter = Signal(), Signal(), Signal()   # entered: the current packet's first beat is in
         take = Signal(range(word_bytes + 1), init=1)
-        empty = inside.level == 0
+        empty = ~inside.o.valid & ~at_work
         m.d.comb += [
-            may_enter.eq(entered | (coming.o.valid & inside.i.ready & (empty | (take == coming.o.payload.take)))),
+            may_enter.eq(entered | (known & inside.i.ready & (empty | (take == ahead.take)))),
             gearbox.i.payload.eq(self.i.payload),
             gearbox.i.valid.eq(self.i.valid & may_enter), self.i.ready.eq(gearbox.i.ready & may_enter),
-            gearbox.take.eq(Mux(coming.o.valid & ~entered & empty, coming.o.payload.take, take)),
+            gearbox.take.eq(Mux(known & ~entered & empty, ahead.take, take)),
             enters.eq(gearbox.i.valid & gearbox.i.ready & ~entered),
-            coming.o.ready.eq(enters), inside.i.valid.eq(enters), inside.i.payload.eq(coming.o.payload),
+            coming.o.ready.eq(~known | enters), inside.i.valid.eq(enters), inside.i.payload.eq(ahead),
         ]
         with m.If(gearbox.i.valid & gearbox.i.ready):
             m.d.sync += entered.eq(~self.i.payload.last)
         with m.If(enters):
-            m.d.sync += take.eq(coming.o.payload.take)
+            m.d.sync += take.eq(ahead.take)
 
         # Out of it, row by row to their lanes.
-        block, word, moves = inside.o.payload, gearbox.o.payload, Signal()
+        word, moves = gearbox.o.payload, Signal()
         index = Signal(range(config.max_head_dim))
-        overflow, here = Signal(config.rows), word.data.as_value()
+        overflow, beyond, here = Signal(config.rows), Signal(config.rows), word.data.as_value()
         for stage in range(len(block.turn)):
             here = Mux(block.turn[stage], here.rotate_right(16 << stage), here)
         turned = Signal(8 * word_bytes)
         m.d.comb += [
-            gearbox.o.ready.eq(inside.o.valid), moves.eq(gearbox.o.valid & inside.o.valid), turned.eq(here),
-            inside.o.ready.eq(moves & word.last), write.addr.eq(block.start + index),
+            gearbox.o.ready.eq(at_work), moves.eq(gearbox.o.valid & at_work), turned.eq(here),
+            inside.o.ready.eq(~at_work | moves & word.last), write.addr.eq(block.start + index),
             write.en.eq((block.rows | ~block.keep.replicate(config.rows)) & moves.replicate(config.rows)),
         ]
         for row in range(config.rows):
@@ -174,7 +180,7 @@ class QueryLoader(wiring.Component):
             m.d.sync += index.eq(Mux(word.last, 0, index + 1))
         m.d.sync += [
             self.available.eq(self.available + (moves & ~block.more) - self.take),
-            self.saturated.eq(Mux(moves, popcount(overflow), 0)),
+            beyond.eq(overflow & moves.replicate(config.rows)), self.saturated.eq(popcount(beyond)),
         ]
         m.d.comb += self.o.eq(read_later(m, memory, self.addr, write))
         return m

@@ -8,6 +8,7 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 from olivine.attention.descriptor import PLAIN_SHIFT, OutputFormat
 from olivine.attention.normalise import PASS, Normaliser, lanes
+from olivine.numerics.quotient import MIN_EXPONENT
 from olivine_golden.reciprocal import normalize, reciprocal, scale
 from olivine_golden.rounding import rsh
 
@@ -38,9 +39,10 @@ class Bench:
             dut.en.value = moves
             if moves and word is not None and chance(rng, .9):
                 shift = int(rng.choice(shifts))
-                names = ("value", "exponent", "factor")
+                given = word[0], np.maximum(word[1] - MIN_EXPONENT, 0), word[2]
+                names = ("value", "places", "factor")
                 dut.i.value = pack(INPUT, {"valid": 1, "shift": shift, "o_format": o_format.value,
-                                           **{name: part.tolist() for name, part in zip(names, word)}})
+                                           **{name: part.tolist() for name, part in zip(names, given)}})
                 bits = 16 if o_format is OutputFormat.PARTIAL else o_format.bits
                 value, saturated = scale(*word, shift, bits)
                 leave[cycle + latency()] = {"valid": 1, "value": value.tolist(),
@@ -126,7 +128,7 @@ async def passes_numbers_of_16_bits(dut):
     rng = bench.rng
     await start(dut)
     ends = [-1 << 15, (1 << 15) - 1, 0, -1]
-    await bench.run([(rng.choice([*ends, *rng.integers(-1 << 15, 1 << 15, 4)], ROWS), np.full(ROWS, PASS["exponent"]),
+    await bench.run([(rng.choice([*ends, *rng.integers(-1 << 15, 1 << 15, 4)], ROWS), np.full(ROWS, MIN_EXPONENT + PASS["places"]),
                       np.full(ROWS, PASS["factor"])) for _ in range(60)], [PASS["shift"]],
                     OutputFormat(PASS["o_format"]))
     assert not bench.saturated

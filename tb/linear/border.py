@@ -28,9 +28,10 @@ async def check(dut, word, lane_format, odd, half, across=False):
     if ACROSS:
         dut.pairs_across.value = int(across)
     if hasattr(dut, "clk"):
-        dut.rst.value = dut.clk.value = 0
-        await Timer(1, "ns")
-        dut.clk.value = 1
+        dut.rst.value = 0
+        for level in (0, 1, 0, 1):      # the format's register, then the others
+            dut.clk.value = level
+            await Timer(1, "ns")
     await Timer(1, "ns")
     operands, illegal = lane_operands(word, lane_format, ELEMENT, odd, half, across)
     if ELEMENT == "exponent":

@@ -2,7 +2,7 @@
 
 import cocotb
 import numpy as np
-from olivine.numerics.quotient import FORMAT_BITS, Quotient
+from olivine.numerics.quotient import FORMAT_BITS, MIN_EXPONENT, Quotient
 from olivine_golden.reciprocal import PLAIN_SHIFT, normalize, reciprocal, scale
 
 from tb.numerics.pipeline import check
@@ -17,7 +17,8 @@ def _cases(numerator, exponent, factor, shift=PLAIN_SHIFT, form=2):
     cases = []
     for n, e, f, s, k in zip(*(a.tolist() for a in np.broadcast_arrays(numerator, exponent, factor, shift, form))):
         value, saturated = scale(n, e, f, s, (*FORMAT_BITS, 16)[k])
-        cases.append(((pack(I, {"numerator": n, "exponent": e, "factor": f, "shift": s, "format": k}),),
+        places = max(e - MIN_EXPONENT, 0)
+        cases.append(((pack(I, {"numerator": n, "places": places, "factor": f, "shift": s, "format": k}),),
                       (pack(O, {"value": value, "saturated": saturated}),)))
     return cases
 

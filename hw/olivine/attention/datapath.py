@@ -184,7 +184,7 @@ class Datapath(wiring.Component):
                                       "lanes": range(config.lanes + 1)})
         asked, answered, step = Signal(controls), Signal(controls), Signal.like(array.step)
         word, row, row_later = (Signal.like(value, reset_less=True) for value in (pages.o, queries.o, queries.o))
-        weight_format, across = Signal(LaneFormat), Signal()
+        across = Signal()
         m.d.sync += [
             asked.step.valid.eq(sequencer.issue), asked.step.first.eq(step.first),
             asked.step.last.eq(step.last), asked.step.tag.eq(step.tag),
@@ -193,12 +193,12 @@ class Datapath(wiring.Component):
             answered.eq(asked), word.eq(pages.o),
             *(row[index].eq(Mux(asked.values, probabilities.o[index], queries.o[index]))
               for index in range(config.rows)),
-            weight_format.eq(Mux(asked.values, plan.value_format, plan.key_format)),
             across.eq(asked.values & (plan.value_format != LaneFormat.INT8)),
             step.eq(answered.step), row_later.eq(row),
         ]
         m.d.comb += [
-            border.word.eq(word), border.weight_format.eq(weight_format), border.odd.eq(answered.odd),
+            border.weight_format.eq(Mux(asked.values, plan.value_format, plan.key_format)),
+            border.word.eq(word), border.odd.eq(answered.odd),
             border.pairs_across.eq(across), array.step.eq(step), array.row.eq(row_later), array.lane.eq(border.o),
         ]
         # Illegal bytes of lanes that exist: into a register, counted by eight, added up.

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..numerics.quotient import MIN_EXPONENT, RESULT_BITS, Quotient
+from ..numerics.quotient import RESULT_BITS, Quotient
 from .descriptor import OutputFormat
 from .layout import FACTOR_BITS, O_BITS
 
@@ -12,7 +12,7 @@ __all__ = ["NormaliserParameters", "Normaliser", "lanes", "PASS"]
 
 NormaliserParameters = data.StructLayout({"o_shift": 6})
 
-PASS = {"exponent": MIN_EXPONENT, "factor": 1, "shift": 0, "o_format": OutputFormat.INT16.value}
+PASS = {"places": 0, "factor": 1, "shift": 0, "o_format": OutputFormat.INT16.value}
 """What leaves a number of 16 bits as it is."""
 
 
@@ -22,14 +22,14 @@ def lanes(config):
 
 
 class Normaliser(wiring.Component):
-    """Quotients, a group of `lanes` rows a cycle: ``y = sat(rsh(sat25(rsh(O, exponent - 15)) * factor, shift))``.
+    """Quotients, a group of `lanes` rows a cycle: ``y = sat(rsh(sat25(rsh(O, places)) * factor, shift))``.
 
     Members
     -------
     en : In(1), initially 1
         The pipeline moves.
     i : In(struct)
-        ``valid``; by row ``value`` (O), ``exponent``, ``factor``; ``shift``; ``o_format``, of which ``PARTIAL`` counts
+        ``valid``; by row ``value`` (O), ``places`` (of the exponent of l), ``factor``; ``shift``; ``o_format``, of which ``PARTIAL`` counts
         as ``INT16``.
     o : Out(struct ``valid``, ``value``, ``saturated``)
         Results, sign-extended to 16 bits; a bit for each row that saturated. Rows without a key, and rows
@@ -47,7 +47,7 @@ class Normaliser(wiring.Component):
             "en": In(1, init=1),
             "i": In(data.StructLayout({
                 "valid": 1, "value": data.ArrayLayout(signed(O_BITS), self.lanes),
-                "exponent": data.ArrayLayout(5, self.lanes), "factor": data.ArrayLayout(FACTOR_BITS, self.lanes),
+                "places": data.ArrayLayout(5, self.lanes), "factor": data.ArrayLayout(FACTOR_BITS, self.lanes),
                 "shift": 6, "o_format": OutputFormat})),
             "o": Out(data.StructLayout({"valid": 1, "value": data.ArrayLayout(signed(RESULT_BITS), self.lanes),
                                         "saturated": self.lanes})),
@@ -63,7 +63,7 @@ class Normaliser(wiring.Component):
             m.submodules[f"quotient_{row}"] = quotient = Quotient()
             m.d.comb += [
                 quotient.en.eq(self.en),
-                quotient.i.numerator.eq(self.i.value[row]), quotient.i.exponent.eq(self.i.exponent[row]),
+                quotient.i.numerator.eq(self.i.value[row]), quotient.i.places.eq(self.i.places[row]),
                 quotient.i.factor.eq(self.i.factor[row]), quotient.i.shift.eq(self.i.shift),
                 quotient.i.format.eq(self.i.o_format.as_value()),
                 self.o.value[row].eq(quotient.o.value), self.o.saturated[row].eq(quotient.o.saturated),

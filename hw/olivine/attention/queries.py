@@ -107,7 +107,7 @@ class QueryLoader(wiring.Component):
     addr : In, o : Out(ArrayLayout(signed(12), P))
         ``o`` is word ``addr`` of the cycle before.
     saturated : Out(range(P + 1))
-        Queries that did not fit 12 bits two cycles ago.
+        Queries that did not fit 12 bits three cycles ago.
 
     Throughput: one word a cycle, as far as the bus brings them. Rows that hold no token read 0.
 
@@ -142,45 +142,53 @@ class QueryLoader(wiring.Component):
             with m.If(queue.o.ready):
                 m.d.sync += [held.eq(queue.o.payload), valid.eq(queue.o.valid)]
 
-        # Into the gearbox. It knows one word size at a time: a block of another waits until it is empty.
+        # Into the gearbox. It knows one word size at a time: a block of another waits until it is empty, and a cycle.
         entered, enters, may_enter = Signal(), Signal(), Signal()   # entered: the current packet's first beat is in
         take = Signal(range(word_bytes + 1), init=1)
         empty = ~inside.o.valid & ~at_work
         m.d.comb += [
-            may_enter.eq(entered | (known & inside.i.ready & (empty | (take == ahead.take)))),
+            may_enter.eq(entered | (known & inside.i.ready & (take == ahead.take))),
             gearbox.i.payload.eq(self.i.payload),
             gearbox.i.valid.eq(self.i.valid & may_enter), self.i.ready.eq(gearbox.i.ready & may_enter),
-            gearbox.take.eq(Mux(known & ~entered & empty, ahead.take, take)),
+            gearbox.take.eq(take),
             enters.eq(gearbox.i.valid & gearbox.i.ready & ~entered),
             coming.o.ready.eq(~known | enters), inside.i.valid.eq(enters), inside.i.payload.eq(ahead),
         ]
         with m.If(gearbox.i.valid & gearbox.i.ready):
             m.d.sync += entered.eq(~self.i.payload.last)
-        with m.If(enters):
+        with m.If(empty & ~entered & known):
             m.d.sync += take.eq(ahead.take)
 
-        # Out of it, row by row to their lanes.
-        word, moves = gearbox.o.payload, Signal()
+        # Out of it, row by row to their lanes, into a register.
+        word, moves, here = gearbox.o.payload, Signal(), gearbox.o.payload.data.as_value()
         index = Signal(range(config.max_head_dim))
-        overflow, beyond, here = Signal(config.rows), Signal(config.rows), word.data.as_value()
         for stage in range(len(block.turn)):
             here = Mux(block.turn[stage], here.rotate_right(16 << stage), here)
         turned = Signal(8 * word_bytes)
-        m.d.comb += [
-            gearbox.o.ready.eq(at_work), moves.eq(gearbox.o.valid & at_work), turned.eq(here),
-            inside.o.ready.eq(~at_work | moves & word.last), write.addr.eq(block.start + index),
-            write.en.eq((block.rows | ~block.keep.replicate(config.rows)) & moves.replicate(config.rows)),
-        ]
-        for row in range(config.rows):
-            wide = turned.word_select(row, 16).as_signed()
-            m.d.comb += overflow[row].eq(block.rows[row] & block.wide & saturates(wide, ROW_BITS))
-            with m.If(block.rows[row]):
-                m.d.comb += write.data[row].eq(Mux(block.wide, sat(wide, ROW_BITS), word.data[row].as_signed()))
+        m.d.comb += [gearbox.o.ready.eq(at_work), moves.eq(gearbox.o.valid & at_work), turned.eq(here),
+                     inside.o.ready.eq(~at_work | moves & word.last)]
         with m.If(moves):
             m.d.sync += index.eq(Mux(word.last, 0, index + 1))
+        place = data.StructLayout({"addr": range(self.depth), "rows": config.rows, "en": config.rows, "whole": 1,
+                                   "data": data.ArrayLayout(signed(16), config.rows)})
+        later, valid = Signal(place, reset_less=True), Signal()
         m.d.sync += [
-            self.available.eq(self.available + (moves & ~block.more) - self.take),
-            beyond.eq(overflow & moves.replicate(config.rows)), self.saturated.eq(popcount(beyond)),
+            valid.eq(moves), later.addr.eq(block.start + index), later.rows.eq(block.rows),
+            later.en.eq(block.rows | ~block.keep.replicate(config.rows)), later.whole.eq(~block.more),
+            *(later.data[row].eq(Mux(block.wide, turned.word_select(row, 16).as_signed(), word.data[row].as_signed()))
+              for row in range(config.rows)),
+        ]
+
+        # To 12 bits, and into the store.
+        overflow, beyond = Signal(config.rows), Signal(config.rows)
+        m.d.comb += [write.addr.eq(later.addr), write.en.eq(later.en & valid.replicate(config.rows))]
+        for row in range(config.rows):
+            m.d.comb += overflow[row].eq(later.rows[row] & saturates(later.data[row], ROW_BITS))
+            with m.If(later.rows[row]):
+                m.d.comb += write.data[row].eq(sat(later.data[row], ROW_BITS))
+        m.d.sync += [
+            self.available.eq(self.available + (valid & later.whole) - self.take),
+            beyond.eq(overflow & valid.replicate(config.rows)), self.saturated.eq(popcount(beyond)),
         ]
         m.d.comb += self.o.eq(read_later(m, memory, self.addr, write))
         return m

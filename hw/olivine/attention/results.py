@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ..memory.realign import words
 from ..memory.writer import column_command
 from ..numerics.popcount import popcount
+from ..numerics.quotient import places_of
 from ..stream import Gearbox, Queue, SerialGearbox, Spare, fork
 from .descriptor import PARTIAL_HEADER, PARTIAL_PLANES
 from .layout import CHUNKS, FACTOR_BITS, LSE_BITS, MAXIMUM_BITS, O_BITS, SUM_BITS, record_layout
@@ -211,28 +212,30 @@ class ResultPacker(wiring.Component):
         part, lane = Signal(range(max(PARTIAL_HEADER, PARTIAL_PLANES))), Signal(range(rows))
         dim, in_header = Signal(range(config.lanes)), Signal(init=1)
         header, raw = block.header & in_header, Signal()
-        last_dim, last_part, last_lane = dim == (block.dims - 1)[:len(dim)], Signal(), Signal()
+        end_dim, end_lane = Signal.like(dim), Signal.like(lane)      # of the block
+        last_dim, last_part, last_lane = dim == end_dim, Signal(), Signal()
         step, last, count = Signal(), Signal(), Signal.like(out.count)
         m.d.comb += [
             queue.i.valid.eq(self.i_valid), queue.i.payload.eq(self.i), gearbox.take.eq(config.bus_bytes),
             # A word has its record before it, and so has the log-sum-exp, which comes after words.
             taken.eq(at_work & (block.lse | queue.o.valid) & moves),
-            raw.eq(block.lse | header | plan.partial),
-            last_lane.eq((lane == (block.rows - 1)[:len(lane)]) if serial else 1),
+            raw.eq(block.lse | plan.partial),
+            last_lane.eq((lane == end_lane) if serial else 1),
             step.eq(taken & last_lane & last_part), ends.eq(taken & last), blocks.o.ready.eq(~at_work | ends),
             queue.keep.eq(block.again), queue.back.eq(block.again & last_dim),
         ]
         with m.If(blocks.o.ready):
-            m.d.sync += [block.eq(blocks.o.payload), at_work.eq(blocks.o.valid)]
+            m.d.sync += [block.eq(blocks.o.payload), at_work.eq(blocks.o.valid),
+                         end_dim.eq(blocks.o.payload.dims - 1), end_lane.eq(blocks.o.payload.rows - 1)]
         many = block.rows > rows // 2
         with m.If(block.lse):
             # int32: rows one after the other, or two words, the first for the first half of the rows.
             m.d.comb += [last_part.eq(part[0] if serial else part[0] | ~many), last.eq(last_part & last_lane)]
-        with m.Elif(header):
-            m.d.comb += last_part.eq(part == PARTIAL_HEADER - 1)
         with m.Else():
-            m.d.comb += [last_part.eq(~plan.partial | (part == PARTIAL_PLANES - 1)),
-                         last.eq(last_part & last_lane & last_dim), queue.o.ready.eq(step)]
+            # Three words of a partial result's header, and as many of each of its dims.
+            m.d.comb += last_part.eq(~plan.partial | (part == PARTIAL_PLANES - 1))
+            with m.If(~header):
+                m.d.comb += [last.eq(last_part & last_lane & last_dim), queue.o.ready.eq(step)]
         if serial:
             m.d.comb += count.eq(Mux(raw | plan.o_wide, 2, 1))
         else:
@@ -288,7 +291,7 @@ class ResultPacker(wiring.Component):
                 m.d.comb += element.eq(Cat(value, value[-1].replicate(8)).word_select(part, 16))
             with m.If(moves):
                 m.d.sync += [entry.value[index].eq(Mux(picked.raw, element, value)),
-                             entry.exponent[index].eq(Mux(picked.raw, PASS["exponent"], kept.whole.exponent)),
+                             entry.places[index].eq(Mux(picked.raw, PASS["places"], places_of(kept.whole.exponent))),
                              entry.factor[index].eq(Mux(picked.raw, PASS["factor"], kept.whole.factor))]
         with m.If(moves):
             m.d.sync += [entry.valid.eq(picked_valid),

@@ -22,7 +22,8 @@ class Border(wiring.Component):
         Pairs may lie across lanes, as those of cached values do; not with element ``exponent``.
     staged : bool
         A register between the choice of what a lane looks at and its code: ``o`` is of what came the cycle before,
-        ``illegal`` of what comes now. Not with element ``exponent``. 9 flip-flops a lane.
+        ``illegal`` of what comes now. ``weight_format``, at which every lane looks, comes a cycle before the rest. Not
+        with element ``exponent``. 9 flip-flops a lane.
 
     Members
     -------
@@ -66,9 +67,10 @@ class Border(wiring.Component):
 
         # What a lane looks at: its own byte's first element or its second, or across lanes one of two bytes' first in
         # even lanes, second in odd ones. Nibbles are chosen, not bytes, and of their neighbours only what matters.
-        flags = [identifiers(byte, self.weight_format) for byte in bytes_]
-        second = self.odd | int8 if self.across else self.odd
-        form = self._held(m, Cat(modes(self.weight_format)), "form")
+        form = tuple(self._held(m, Cat(modes(self.weight_format)), "form"))
+        flags = [identifiers(byte, form) for byte in bytes_]
+        second = self.odd | form[2] if self.across else self.odd
+        later = tuple(self._held(m, Cat(form), "form_later"))
         for lane, byte in enumerate(bytes_):
             def of(index, second):
                 """Nibble of a byte, and whether its neighbour is the identifier."""
@@ -81,7 +83,7 @@ class Border(wiring.Component):
                              Mux(self.odd, of(upper, lane % 2), of(lower, lane % 2)), choice)
                 illegal = Mux(self.pairs_across, Mux(self.odd, flags[upper][2], flags[lower][2]), illegal)
             code = self._held(m, Cat(choice, byte[4:]), f"code_{lane}")
-            m.d.comb += [self.o[lane].eq(folded_code(code[:4], code[4], code[5:], tuple(form))),
+            m.d.comb += [self.o[lane].eq(folded_code(code[:4], code[4], code[5:], later)),
                          self.illegal[lane].eq(illegal)]
         return m
 

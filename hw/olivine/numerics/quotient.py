@@ -8,7 +8,7 @@ from .narrow import rounded, shifted
 from .reciprocal import RECIPROCAL_BITS
 from .rounding import saturates
 
-__all__ = ["Quotient", "MIN_EXPONENT", "RESULT_BITS", "FORMAT_BITS"]
+__all__ = ["Quotient", "places_of", "MIN_EXPONENT", "RESULT_BITS", "FORMAT_BITS"]
 
 NUMERATOR_BITS = 40
 
@@ -25,12 +25,18 @@ FORMAT_BITS = (8, 12, 16)
 """Bits of a result, by ``format``; 3 is 16 bits as well."""
 
 
+def places_of(exponent):
+    """``exponent - MIN_EXPONENT`` of 5 bits where that is positive, else 0. As gates: a chain of carries is slower."""
+    exponent = Value.cast(exponent)
+    return Cat(*((exponent[index] ^ exponent[:index].all()) & exponent[-1] for index in range(4)), exponent.all())
+
+
 class Quotient(wiring.Component):
     """``sat(O / l * scale)`` from O, the exponent of l, and a factor: the reciprocal of l's mantissa times a scale.
 
     ::
 
-        X = sat25(rsh(O, exponent - 15))
+        X = sat25(rsh(O, places))              places = exponent - 15
         y = sat(rsh(X * factor, shift))
 
     The plain reciprocal and a shift of 25 give ``O / l`` with 7 fractional bits. In 16 bits that is within 0.8 of the
@@ -44,7 +50,7 @@ class Quotient(wiring.Component):
     en : In(1), initially 1
         The pipeline moves.
     i : In(struct)
-        ``numerator``, signed 40 bits; ``exponent`` of l, unsigned 5 bits, smaller ones count as 15;
+        ``numerator``, signed 40 bits; ``places``, unsigned 5 bits, of the exponent of l (`places_of`);
         ``factor``, unsigned 17 bits; ``shift``, unsigned 6 bits; ``format``, index into `FORMAT_BITS`. A numerator
         of 0 gives 0 whatever the others are.
     o : Out(struct)
@@ -56,7 +62,7 @@ class Quotient(wiring.Component):
     def __init__(self):
         super().__init__({
             "en": In(1, init=1),
-            "i": In(data.StructLayout({"numerator": signed(NUMERATOR_BITS), "exponent": 5,
+            "i": In(data.StructLayout({"numerator": signed(NUMERATOR_BITS), "places": 5,
                                        "factor": unsigned(RECIPROCAL_BITS), "shift": unsigned(6), "format": 2})),
             "o": Out(data.StructLayout({"value": signed(RESULT_BITS), "saturated": 1})),
         })
@@ -64,11 +70,6 @@ class Quotient(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         sync = m.d.sync
-        # exponent - MIN_EXPONENT where that is positive: 16 is the least. As gates: a chain of carries is slower.
-        exponent = self.i.exponent
-        places = Cat((exponent[index] ^ exponent[:index].all()) & exponent[-1] for index in range(4))
-        places = Cat(places, exponent.all())
-
         def delayed(value, cycles):
             """``value`` that many cycles later."""
             for _ in range(cycles):
@@ -84,7 +85,7 @@ class Quotient(wiring.Component):
             return held
 
         # Cycle 0 -> 1: shift.
-        shifted_1 = registered(shifted(self.i.numerator, places, OPERAND_BITS))
+        shifted_1 = registered(shifted(self.i.numerator, self.i.places, OPERAND_BITS))
 
         # Cycle 1 -> 2: round, saturate to the multiplier's width.
         operand_2, beyond_2 = Signal(signed(OPERAND_BITS)), Signal()

@@ -36,7 +36,7 @@ PARTS = "tb.attention.hitters.parts"
 def test_weights(config):
     assert WEIGHT_TABLE == tuple(TABLE)
     component = Weights(config)
-    assert component.latency == 4 + config.rows.bit_length() - 1
+    assert component.latency == 5 + config.rows.bit_length() - 1
     run(component, PARTS, parameters=given(config, unit="weights", latency=component.latency), expected=1)
 
 

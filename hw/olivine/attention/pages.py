@@ -154,7 +154,7 @@ class PageLoader(wiring.Component):
         depth, log_bus = config.tile_words, config.bus_bytes.bit_length() - 1
         keys = (tile.keys - 1)[:(config.lanes - 1).bit_length()]
         active, room, taken, load = Signal(), Signal(init=1), Signal(), Signal()
-        m.submodules.memory = memory = BeatMemory(depth, config.lanes, config.bus_bytes, compared=True)
+        m.submodules.memory = memory = BeatMemory(depth, config.lanes, config.bus_bytes)
 
         # The next tile: how often the inner loop of its beats runs after the first time, and the outer one. Of keys the
         # inner loop is over words, the outer over sub-blocks; of values over the beats of a key, and over keys.
@@ -187,9 +187,7 @@ class PageLoader(wiring.Component):
             self.i.ready.eq(active & room), taken.eq(self.i.valid & self.i.ready),
             memory.write_enable.eq(taken), memory.write_addr.eq(word), memory.write_beat.eq(beat),
             memory.write_data.eq(self.i.payload),
-            # ``offset`` comes late.
-            memory.addr.eq(base + self.offset), memory.same.eq((word - base)[:len(self.offset)] == self.offset),
-            self.o.eq(memory.o),
+            memory.addr.eq(base + self.offset), self.o.eq(memory.o),
         ]
         with m.If(taken):
             m.d.sync += [inner.eq(Mux(inner_end, at_work.inner, inner - 1)), outer.eq(outer - inner_end)]

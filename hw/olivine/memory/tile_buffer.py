@@ -19,28 +19,23 @@ class BeatMemory(wiring.Component):
         Words.
     word_bytes, beat_bytes : int
         A word holds a whole number of beats, beat 0 in the low bytes (byte-enable banks).
-    compared : bool
-        With a port ``same``.
 
     Members
     -------
     write_enable, write_addr, write_beat, write_data
         Put ``write_data`` into beat ``write_beat`` of word ``write_addr``.
-    same : In(1)
-        Whether ``addr`` is ``write_addr``, where the user knows it earlier than by comparing them.
     addr : In, o : Out
         ``o`` is word ``addr`` of the cycle before; it is undefined if that word was written in the same cycle.
 
     Cost: 8 * depth * word_bytes memory bits, one write and one read port.
     """
 
-    def __init__(self, depth, word_bytes, beat_bytes, compared=False):
+    def __init__(self, depth, word_bytes, beat_bytes):
         if word_bytes % beat_bytes:
             raise ValueError(f"word_bytes is {word_bytes!r}: must be a multiple of beat_bytes {beat_bytes!r}")
         self.depth, self.word_bytes, self.beat_bytes = depth, word_bytes, beat_bytes
-        self.beats, self.compared = word_bytes // beat_bytes, compared
+        self.beats = word_bytes // beat_bytes
         super().__init__({
-            **({"same": In(1)} if compared else {}),
             "write_enable": In(1), "write_addr": In(range(depth)), "write_beat": In(range(self.beats)),
             "write_data": In(8 * beat_bytes), "addr": In(range(depth)), "o": Out(8 * word_bytes),
         })
@@ -53,7 +48,7 @@ class BeatMemory(wiring.Component):
             write.addr.eq(self.write_addr),
             write.data.eq(self.write_data.replicate(self.beats)),
             write.en.eq(self.write_enable << self.write_beat),
-            self.o.eq(read_later(m, memory, self.addr, write, same=self.same if self.compared else None)),
+            self.o.eq(read_later(m, memory, self.addr, write)),
         ]
         return m
 

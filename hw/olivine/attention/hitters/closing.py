@@ -95,6 +95,7 @@ class Closer(wiring.Component):
         stage = [Signal(place, name=f"stage_{cycle}") for cycle in range(3)]
         active, cell, count = Signal(), Signal(range(config.cells)), Signal(range(config.cells + 1))
         position, total, listed = Signal(16), Signal(SUM_BITS), Signal(range(config.cells))
+        # In a state, as registers: they decide late, about many.
         sweeping, searching, writing, move = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             stage[0].valid.eq(active), stage[0].cell.eq(cell), stage[0].last.eq(cell + 1 == count),
@@ -114,7 +115,7 @@ class Closer(wiring.Component):
             return [active.eq(1), cell.eq(0), count.eq(cells)]
 
         # Who may be dropped: all before this position.
-        limit, left, found = Signal(signed(18)), Signal.like(group.drop), Signal()
+        limit, left, some_left, found = Signal(signed(18)), Signal.like(group.drop), Signal(), Signal()
         chosen = selector.i
         m.d.comb += [
             chosen.position.eq(position), chosen.cell.eq(Mux(sweeping, self.added.cell, stage[2].cell)),
@@ -151,57 +152,58 @@ class Closer(wiring.Component):
             with m.State("OPEN"):
                 m.d.comb += selector.clear.eq(1)
                 sync += [*begin(group.filled), limit.eq(group.length + group.tokens - group.recent),
-                         left.eq(group.drop), found.eq(0), free.eq(0), part.eq(0)]
+                         left.eq(group.drop), some_left.eq(group.drop != 0), found.eq(0), free.eq(0), part.eq(0)]
                 sync += active.eq(0)
                 with m.If(held & self.complete.bit_select(self.bank, 1)):
                     with m.If(~self.hitters):
                         m.next = "RELEASE"
                     with m.Elif(~self.score):
-                        sync += active.eq(1)
+                        sync += [active.eq(1), sweeping.eq(1)]
                         m.next = "SWEEP"
                     with m.Elif(group.drop != 0):
-                        sync += active.eq(1)
+                        sync += [active.eq(1), searching.eq(1)]
                         m.next = "SEARCH"
                     with m.Else():
                         m.next = "WRITE"
             with m.State("SWEEP"):
-                m.d.comb += sweeping.eq(1)
                 with m.If(scanned):
+                    sync += sweeping.eq(0)
                     m.next = "SORT"
             with m.State("SEARCH"):
-                m.d.comb += searching.eq(1)
                 with m.If(scanned):
+                    sync += searching.eq(0)
                     m.next = "SORT"
             with m.State("SORT"):       # the last cell takes its place
                 sync += found.eq(0)
                 m.next = "DROP"
             with m.State("DROP"):
                 m.d.comb += self.drop.cell.eq(selector.o.cell)
-                with m.If((left != 0) & selector.o.valid):
+                with m.If(some_left & selector.o.valid):
                     m.d.comb += [self.drop.valid.eq(1), selector.pop.eq(1)]
-                    sync += [left.eq(left - 1), found.eq(1)]
-                with m.Elif((left != 0) & found):
+                    sync += [left.eq(left - 1), some_left.eq(left != 1), found.eq(1)]
+                with m.Elif(some_left & found):
                     m.d.comb += selector.clear.eq(1)
-                    sync += begin(group.filled)
+                    sync += [*begin(group.filled), searching.eq(1)]
                     m.next = "SEARCH"
                 with m.Else():
                     m.next = "WRITE"
             with m.State("WRITE"):
                 with m.If(self.may_write):
+                    sync += writing.eq(1)
                     sync += [*begin(group.filled), asked.eq(0), all_out.eq(0)]
                     m.next = "PART"
             with m.State("PART"):
-                m.d.comb += writing.eq(1)
                 with m.If(self.o_command.ready):
                     sync += asked.eq(1)
                 with m.If(written & stage[2].last):
                     sync += all_out.eq(1)
                 with m.If(written_all):
-                    sync += part.eq(part + 1)
+                    sync += [part.eq(part + 1), writing.eq(0)]
                     m.next = "NEXT"
             with m.State("NEXT"):
                 sync += [asked.eq(0), all_out.eq(0)]
                 with m.If((part == 1) | (part == 2) & (free != 0)):
+                    sync += writing.eq(1)
                     sync += begin(Mux(part == 1, group.filled, free))
                     m.next = "PART"
                 with m.Else():

@@ -1,6 +1,6 @@
 """The memories of two groups' cells, and who uses their ports."""
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -42,7 +42,8 @@ class CellStores(wiring.Component):
     Members
     -------
     load_position, load_sum : In(struct ``valid``, ``bank``, ``cell``, value)
-    mask_addr : In(struct ``bank``, ``cell``), mask_position : Out(16)
+    mask_addr : In(struct ``bank``, ``cell``), mask_position : Out(16), mask_valid : Out(1)
+        There is a token in the cell: a bit beside its position, as a comparison behind the memory would be late.
     capture : In(struct ``valid``, ``bank``, ``cell``, ``word``)
     add_addr : In(struct ``bank``, ``cell``), add_sum : Out(32), add : In(struct ``valid``, ``bank``, ``cell``, ``sum``)
     bank : In(1)
@@ -53,7 +54,7 @@ class CellStores(wiring.Component):
     free : In(struct ``valid``, ``index``, ``cell``)
         Entry of the list of free cells, in the place of a score, which is read no more.
 
-    Cost: 2 * (48 + 17 * P) bits for each of ``cells`` cells.
+    Cost: 2 * (49 + 17 * P) bits for each of ``cells`` cells.
     """
 
     def __init__(self, config):
@@ -67,7 +68,7 @@ class CellStores(wiring.Component):
 
         super().__init__({
             "load_position": entry(position=16), "load_sum": entry(sum=unsigned(SUM_BITS)),
-            "mask_addr": In(place), "mask_position": Out(16),
+            "mask_addr": In(place), "mask_position": Out(16), "mask_valid": Out(1),
             "capture": entry(word=self.word),
             "add_addr": In(place), "add_sum": Out(unsigned(SUM_BITS)), "add": entry(sum=unsigned(SUM_BITS)),
             "bank": In(1), "scan": In(scan_layout(config)),
@@ -94,14 +95,15 @@ class CellStores(wiring.Component):
                 return entry.valid & (entry.bank == bank)
 
             drop = closing & self.drop.valid
-            read, write = memory(unsigned(16), "position")
+            read, write = memory(unsigned(17), "position")
             scanned = closing & scan.positions
             m.d.comb += [
                 read.addr.eq(Mux(scanned, scan.position_cell, self.mask_addr.cell)),
                 read.en.eq(~scanned | scan.enable),
                 write.en.eq(drop | of_bank(self.load_position)),
                 write.addr.eq(Mux(drop, self.drop.cell, self.load_position.cell)),
-                write.data.eq(Mux(drop, FREE_CELL, self.load_position.position)),
+                write.data.eq(Mux(drop, FREE_CELL, Cat(self.load_position.position,
+                                                       self.load_position.position != FREE_CELL))),
             ]
             read, write = memory(unsigned(SUM_BITS), "sum")
             scanned = closing & scan.sums
@@ -128,7 +130,7 @@ class CellStores(wiring.Component):
         mask_bank, add_bank = Signal(), Signal()
         m.d.sync += [mask_bank.eq(self.mask_addr.bank), add_bank.eq(self.add_addr.bank)]
         m.d.comb += [
-            self.mask_position.eq(Mux(mask_bank, *reversed(answers["position"]))),
+            Cat(self.mask_position, self.mask_valid).eq(Mux(mask_bank, *reversed(answers["position"]))),
             self.add_sum.eq(Mux(add_bank, *reversed(answers["sum"]))),
             self.scan_position.eq(Mux(self.bank, *reversed(answers["position"]))),
             self.scan_sum.eq(Mux(self.bank, *reversed(answers["sum"]))),

@@ -6,7 +6,6 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ...control.job import command
-from ...kvcache.descriptor import FREE_CELL
 from ...kvcache.lookup import CacheEvent, EventKind
 from ...memory.realign import words
 from ..layout import CHUNKS, GROUPS, LSE_BITS, cell_address, cell_position, record_layout
@@ -132,7 +131,7 @@ class HitterUnit(wiring.Component):
             self.lse_ready.eq(Mux(self.score, loader.level, 0)),
             stores.load_position.eq(loader.position), stores.load_sum.eq(loader.sum),
             stores.mask_addr.eq(self.cell_addr), self.position.position.eq(stores.mask_position),
-            self.position.valid.eq(stores.mask_position != FREE_CELL),
+            self.position.valid.eq(stores.mask_valid),
             stores.bank.eq(closer.bank), stores.scan.eq(closer.scan), stores.drop.eq(closer.drop),
             stores.free.eq(closer.free), closer.scan_position.eq(stores.scan_position),
             closer.scan_sum.eq(stores.scan_sum), closer.scan_free.eq(stores.scan_word.as_value()),

@@ -27,12 +27,13 @@ class Weights(wiring.Component):
         w     = rsh(T[d & 255], d >> 8)             0 where the row does not see the key
         total = sum of w over the rows
 
-        cycle  0  score, lse
-               1  table addressed
-               2  table answers, into a register
-               3  rsh
-               4  sums of two rows, of four, ... a register each
-               4 + log2(P)  total
+        cycle  0  score, lse, into a register: they come from slow outputs of memories
+               1  lse - score
+               2  table addressed
+               3  table answers, into a register
+               4  rsh
+               5  sums of two rows, of four, ... a register each
+               5 + log2(P)  total
 
     The arithmetic is that of `olivine_golden.heavy_hitter.weight`.
 
@@ -48,7 +49,7 @@ class Weights(wiring.Component):
 
     def __init__(self, config):
         self.config, rows = config, config.rows
-        self.latency = 4 + rows.bit_length() - 1
+        self.latency = 5 + rows.bit_length() - 1
         super().__init__({
             "score": In(data.ArrayLayout(signed(SCORE_BITS), rows)),
             "lse": In(data.ArrayLayout(signed(LSE_BITS), rows)), "visible": In(rows),
@@ -58,7 +59,10 @@ class Weights(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         rows = self.config.rows
-        visible = [Signal(rows, name=f"visible_{cycle}") for cycle in (1, 2, 3)]
+        visible = [Signal(rows, name=f"visible_{cycle}") for cycle in (1, 2, 3, 4)]
+        score, lse = (Signal.like(value, name=f"{value.as_value().name}_1", reset_less=True)
+                      for value in (self.score, self.lse))
+        m.d.sync += [score.eq(self.score), lse.eq(self.lse)]
         m.d.sync += [after.eq(before) for before, after in zip([self.visible, *visible], visible)]
 
         parts = []
@@ -71,16 +75,16 @@ class Weights(wiring.Component):
                 difference, d = register(signed(LSE_BITS + 1), "difference"), register(LSE_BITS, "d")
                 # A weight shifted by all that five bits say leaves nothing, and nor does more.
                 places, far = d[FRACTION_BITS:FRACTION_BITS + 5], d[FRACTION_BITS + 5:].any()
-                places_2, places_3 = register(5, "places_2"), register(5, "places_3")
-                far_2, far_3 = register(1, "far_2"), register(1, "far_3")
+                places_3, places_4 = register(5, "places_3"), register(5, "places_4")
+                far_3, far_4 = register(1, "far_3"), register(1, "far_4")
                 entry, weight = register(WEIGHT_BITS, "entry"), register(WEIGHT_BITS, "weight")
                 port = table.read_port()
-                m.d.comb += [difference.eq(self.lse[row] - self.score[row]), port.addr.eq(d[:FRACTION_BITS]),
+                m.d.comb += [difference.eq(lse[row] - score[row]), port.addr.eq(d[:FRACTION_BITS]),
                              port.en.eq(1)]
                 m.d.sync += [
                     d.eq(Mux(difference < 0, 0, difference)),
-                    places_2.eq(places), places_3.eq(places_2), far_2.eq(far), far_3.eq(far_2), entry.eq(port.data),
-                    weight.eq(Mux(visible[2][row] & ~far_3, rsh(entry, places_3), 0)),
+                    places_3.eq(places), places_4.eq(places_3), far_3.eq(far), far_4.eq(far_3), entry.eq(port.data),
+                    weight.eq(Mux(visible[3][row] & ~far_4, rsh(entry, places_4), 0)),
                 ]
                 parts.append(weight)
         while len(parts) > 1:

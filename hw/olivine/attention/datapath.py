@@ -182,7 +182,7 @@ class Datapath(wiring.Component):
         # Cycle 1: the memories answer. Cycle 2: their registers; what a lane looks at. Cycle 3: the array's inputs.
         controls = data.StructLayout({"step": array.step.shape(), "odd": 1, "count_illegal": 1, "values": 1,
                                       "lanes": range(config.lanes + 1)})
-        asked, answered, step = Signal(controls), Signal(controls), Signal.like(array.step)
+        asked, answered, entering = Signal(controls), Signal(controls), Signal.like(array.step)
         word, row, row_later = (Signal.like(value, reset_less=True) for value in (pages.o, queries.o, queries.o))
         across = Signal()
         m.d.sync += [
@@ -194,12 +194,12 @@ class Datapath(wiring.Component):
             *(row[index].eq(Mux(asked.values, probabilities.o[index], queries.o[index]))
               for index in range(config.rows)),
             across.eq(asked.values & (plan.value_format != LaneFormat.INT8)),
-            step.eq(answered.step), row_later.eq(row),
+            entering.eq(answered.step), row_later.eq(row),
         ]
         m.d.comb += [
             border.weight_format.eq(Mux(asked.values, plan.value_format, plan.key_format)),
             border.word.eq(word), border.odd.eq(answered.odd),
-            border.pairs_across.eq(across), array.step.eq(step), array.row.eq(row_later), array.lane.eq(border.o),
+            border.pairs_across.eq(across), array.step.eq(entering), array.row.eq(row_later), array.lane.eq(border.o),
         ]
         # Illegal bytes of lanes that exist: into a register, counted by eight, added up.
         illegal = Signal(config.lanes)

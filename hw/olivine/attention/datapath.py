@@ -26,7 +26,7 @@ from ..memory.realign import words
 from ..numerics.popcount import popcount
 from ..olive.formats import LaneFormat
 from ..olive.shared import ArrayPort
-from ..stream import read_later
+from ..stream import Spare, read_later
 from . import results
 from .hitters.layout import loaded_layout
 from .layout import CHUNKS, bounds_layout, cell_address, cell_position, mask_address, record_layout, tree_address
@@ -153,17 +153,19 @@ class Datapath(wiring.Component):
         m.submodules.packer = packer = ResultPacker(config)
         m.submodules.parts = parts = PartLoader(config)
         m.d.comb += [part.plan.eq(plan) for part in (pages, sequencer, packer)]
-        self._cells_ready(m, sequencer)
-        for source, target in ((self.i_chunk, sequencer.i), (self.i_unit, sequencer.i_page), (self.i_page, pages.i),
+        self._give_pages(m, sequencer)
+        for source, target in ((self.i_chunk, sequencer.i), (self.i_page, pages.i),
                                (self.i_tile, pages.i_tile),
                                (self.i_query_block, queries.i_block), (self.i_part, parts.i_part),
                                (self.i_result_block, packer.i_block)):
             wiring.connect(m, wiring.flipped(source), target)
         wiring.connect(m, packer.o, wiring.flipped(self.o))
+        m.submodules.spare = spare = Spare(self.i_query.payload.shape())
+        wiring.connect(m, wiring.flipped(self.i_query), spare.i)
         m.d.comb += [
-            queries.i.payload.eq(self.i_query.payload), queries.i.valid.eq(self.i_query.valid & ~plan.merge),
-            parts.i.payload.eq(self.i_query.payload), parts.i.valid.eq(self.i_query.valid & plan.merge),
-            self.i_query.ready.eq(Mux(plan.merge, parts.i.ready, queries.i.ready)),
+            queries.i.payload.eq(spare.o.payload), queries.i.valid.eq(spare.o.valid & ~plan.merge),
+            parts.i.payload.eq(spare.o.payload), parts.i.valid.eq(spare.o.valid & plan.merge),
+            spare.o.ready.eq(Mux(plan.merge, parts.i.ready, queries.i.ready)),
         ]
 
         # Cycle 0: the sequencer has decided, and addresses.
@@ -265,21 +267,27 @@ class Datapath(wiring.Component):
         ]
         return m
 
-    def _cells_ready(self, m, sequencer):
-        """Whether the next page of keys can be met: the positions of its cells, in a score job the chunk's LSE too."""
-        plan, chunk, page = self.plan, self.i_chunk, self.i_unit
+    def _give_pages(self, m, sequencer):
+        """Pages to the sequencer, from a register, and whether the next page of keys can be met: the positions of its
+        cells are there, in a score job the chunk's LSE too."""
+        plan, chunk, unit = self.plan, self.i_chunk, self.i_unit
+        page = sequencer.i_page
+        with m.If(unit.ready):
+            m.d.sync += [page.payload.eq(unit.payload), page.valid.eq(unit.valid)]
         held, end = Signal(loaded_layout(self.config)), Signal(range(self.config.cells + self.config.lanes + 1))
         ahead = Signal(range(CHUNKS + 1))       # chunks whose steps are taken and whose words are not all added
-        chunk_end = chunk.valid & chunk.ready
         here, ready = Signal(), Signal()
+        # What is taken is known late. It is told a cycle later, and what was found out about others before is not used.
+        page_taken, chunk_taken, chunk_counted, cells_done = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
+            unit.ready.eq(~page.valid | page.ready),
             held.eq(self.loaded[chunk.payload.group[0]]), end.eq(page.payload.position + page.payload.keys),
             here.eq(chunk.valid & page.valid & held.valid & (held.group == chunk.payload.group) & (held.cells >= end)
                     & (~plan.score | (self.lse_ready > ahead))),
-            sequencer.cells_ready.eq(~plan.cells | ready),
+            sequencer.cells_ready.eq(~plan.cells | ready & ~page_taken & ~chunk_taken & ~chunk_counted),
         ]
         m.d.sync += [
-            # It is one cycle old: not of a page or chunk that came since.
-            ready.eq(here & ~(page.valid & page.ready) & ~chunk_end),
-            ahead.eq(Mux(plan.score, ahead + chunk_end - self.cells_done, 0)),
+            ready.eq(here), page_taken.eq(page.valid & page.ready), chunk_taken.eq(chunk.valid & chunk.ready),
+            chunk_counted.eq(chunk_taken), cells_done.eq(self.cells_done),
+            ahead.eq(Mux(plan.score, ahead + chunk_taken - cells_done, 0)),
         ]

@@ -144,10 +144,10 @@ class QueryLoader(wiring.Component):
 
         # Into the gearbox. It knows one word size at a time: a block of another waits until it is empty, and a cycle.
         entered, enters, may_enter = Signal(), Signal(), Signal()   # entered: the current packet's first beat is in
-        take = Signal(range(word_bytes + 1), init=1)
+        take, same = Signal(range(word_bytes + 1), init=1), Signal()    # same: the block ahead has this word size
         empty = ~inside.o.valid & ~at_work
         m.d.comb += [
-            may_enter.eq(entered | (known & inside.i.ready & (take == ahead.take))),
+            may_enter.eq(entered | (known & inside.i.ready & same)),
             gearbox.i.payload.eq(self.i.payload),
             gearbox.i.valid.eq(self.i.valid & may_enter), self.i.ready.eq(gearbox.i.ready & may_enter),
             gearbox.take.eq(take),
@@ -156,8 +156,10 @@ class QueryLoader(wiring.Component):
         ]
         with m.If(gearbox.i.valid & gearbox.i.ready):
             m.d.sync += entered.eq(~self.i.payload.last)
-        with m.If(empty & ~entered & known):
-            m.d.sync += take.eq(ahead.take)
+        with m.If(coming.o.ready):
+            m.d.sync += same.eq(coming.o.payload.take == take)
+        with m.Elif(empty & ~entered):
+            m.d.sync += [take.eq(ahead.take), same.eq(1)]
 
         # Out of it, row by row to their lanes, into a register.
         word, moves, here = gearbox.o.payload, Signal(), gearbox.o.payload.data.as_value()

@@ -42,6 +42,7 @@ class CellStores(wiring.Component):
     Members
     -------
     load_position, load_sum : In(struct ``valid``, ``bank``, ``cell``, value)
+        A position can be asked for two cycles later.
     mask_addr : In(struct ``bank``, ``cell``), mask_position : Out(16), mask_valid : Out(1)
         There is a token in the cell: a bit beside its position, as a comparison behind the memory would be late.
     capture : In(struct ``valid``, ``bank``, ``cell``, ``word``)
@@ -81,6 +82,9 @@ class CellStores(wiring.Component):
         m = Module()
         depth = self.config.cells
         scan, answers = self.scan, {"position": [], "sum": [], "word": []}
+        # Positions come late in a cycle: they are written a cycle later.
+        loaded = Signal.like(self.load_position)
+        m.d.sync += loaded.eq(self.load_position)
         for bank in range(BANKS):
             closing = Signal(name=f"closing_{bank}")
             m.d.comb += closing.eq(self.bank == bank)
@@ -100,10 +104,8 @@ class CellStores(wiring.Component):
             m.d.comb += [
                 read.addr.eq(Mux(scanned, scan.position_cell, self.mask_addr.cell)),
                 read.en.eq(~scanned | scan.enable),
-                write.en.eq(drop | of_bank(self.load_position)),
-                write.addr.eq(Mux(drop, self.drop.cell, self.load_position.cell)),
-                write.data.eq(Mux(drop, FREE_CELL, Cat(self.load_position.position,
-                                                       self.load_position.position != FREE_CELL))),
+                write.en.eq(drop | of_bank(loaded)), write.addr.eq(Mux(drop, self.drop.cell, loaded.cell)),
+                write.data.eq(Mux(drop, FREE_CELL, Cat(loaded.position, loaded.position != FREE_CELL))),
             ]
             read, write = memory(unsigned(SUM_BITS), "sum")
             scanned = closing & scan.sums

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ...control.job import command
 from ...kvcache.lookup import CacheEvent, EventKind
 from ...memory.realign import words
+from ...stream import Spare
 from ..layout import CHUNKS, GROUPS, LSE_BITS, cell_address, cell_position, record_layout
 from ..plan import address_bits
 from ..score import score_word
@@ -31,7 +32,7 @@ class HitterUnit(wiring.Component):
            └──(decode)─> score store ──────^               │
                                                          Closer ─> o_write, event
 
-    A group's positions are read, then its sums; masks may ask for what `loaded` shows. Words of scores add to the
+    A group's positions are read, then its sums; masks may ask for what `loaded` has shown the cycle before. Words of scores add to the
     sums as they come, or, in decode, when the group's record brings the log-sum-exp, while words of the next group
     arrive. Then ``drop`` cells become free, and sums, positions and the list of free cells go back to memory, by one
     plain write each; the list only if it is not empty. Arithmetic and order of victims are those of
@@ -111,6 +112,7 @@ class HitterUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         sync, config, word, tag = m.d.sync, self.config, self.i_score, self.i_score.tag
+        m.submodules.spare = spare = Spare(self.i.payload.shape())
         m.submodules.loader = loader = Loader(config)
         m.submodules.stores = stores = CellStores(config)
         m.submodules.accumulator = accumulator = self.accumulator
@@ -118,7 +120,8 @@ class HitterUnit(wiring.Component):
         decode = self.hitters & ~self.score
 
         for source, target in ((wiring.flipped(self.i_group), loader.i_group),
-                               (wiring.flipped(self.i_chunk), loader.i_chunk), (wiring.flipped(self.i), loader.i),
+                               (wiring.flipped(self.i_chunk), loader.i_chunk), (wiring.flipped(self.i), spare.i),
+                               (spare.o, loader.i),
                                (loader.o_command, wiring.flipped(self.o_command)),
                                (loader.o_group, closer.i_group),
                                (closer.o_command, wiring.flipped(self.o_write_command)),

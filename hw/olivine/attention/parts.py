@@ -123,13 +123,15 @@ class PartLoader(wiring.Component):
         # The third of three words, and whether O may leave with it. There is room for a word of results when there was
         # in the cycle before, as the one before that has been spent two cycles ago or more.
         at_third, may = index[1], Signal()
-        m.d.sync += may.eq(~part.final | (credits != 0))
+        taking, giving = Signal(), Signal()         # in HEADER or WORDS; in GIVE
         m.d.comb += [
             # Between records the payload is anything, and words of no bytes would come out of an empty gearbox.
             gearbox.take.eq(Mux(self.i_part.valid, part.rows << 1, 2)), gearbox.i.payload.eq(self.i.payload),
             gearbox.i.valid.eq(self.i.valid & inside & ~entered),
             self.i.ready.eq(gearbox.i.ready & inside & ~entered),
-            taken.eq(gearbox.o.valid & gearbox.o.ready),
+            gearbox.o.ready.eq(giving | taking & (~at_third | may)), taken.eq(gearbox.o.valid & gearbox.o.ready),
+            self.o_state.valid.eq(giving), self.o.valid.eq(gearbox.o.valid & taking & at_third & may),
+            spend.eq(self.o.valid & part.final),
             self.o_state.tag.bank.eq(part.bank), self.o_state.tag.context.eq(part.context),
             self.o_state.tag.first.eq(part.first), self.o_state.tag.final.eq(part.final),
             self.o.addr.eq(part.address + dim), self.o.tag.bank.eq(part.bank), self.o.tag.first.eq(part.first),
@@ -150,32 +152,30 @@ class PartLoader(wiring.Component):
                 self.o_state.l[row].eq(Mux(exists, Cat(second, third), 0)),
                 self.o.value[row].eq(Mux(exists, Cat(first, second, third[:8]).as_signed(), 0)),
             ]
-        with m.FSM():
+        with m.FSM() as fsm:
             with m.State("IDLE"):
                 m.d.sync += entered.eq(0)
                 with m.If(self.i_part.valid):
+                    m.d.sync += [inside.eq(1), taking.eq(1)]
                     m.next = "HEADER"
             with m.State("HEADER"):
-                m.d.comb += [inside.eq(1), gearbox.o.ready.eq(~at_third)]
                 with m.If(gearbox.o.valid & at_third):
+                    m.d.sync += [taking.eq(0), giving.eq(1)]
                     m.next = "GIVE"
             with m.State("GIVE"):
                 # A cycle of its own, as many registers wait for it.
-                m.d.comb += [inside.eq(1), gearbox.o.ready.eq(1), self.o_state.valid.eq(1)]
+                m.d.sync += giving.eq(0)
                 m.next = "STATE"
             with m.State("STATE"):
-                m.d.comb += inside.eq(1)
                 with m.If(self.unit_ready):
+                    m.d.sync += taking.eq(1)
                     m.next = "WORDS"
             with m.State("WORDS"):
-                m.d.comb += [
-                    inside.eq(1), gearbox.o.ready.eq(~at_third | may), self.o.valid.eq(gearbox.o.valid & at_third & may),
-                    spend.eq(self.o.valid & part.final),
-                ]
                 with m.If(self.o.valid):
                     m.d.sync += dim.eq(dim + 1)
                     with m.If(gearbox.o.payload.last):
                         m.d.comb += self.i_part.ready.eq(1)
-                        m.d.sync += dim.eq(0)
+                        m.d.sync += [dim.eq(0), inside.eq(0), taking.eq(0)]
                         m.next = "IDLE"
+        m.d.sync += may.eq(fsm.ongoing("WORDS") & (~part.final | (credits != 0)))
         return m

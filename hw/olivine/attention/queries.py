@@ -144,10 +144,12 @@ class QueryLoader(wiring.Component):
 
         # Into the gearbox. It knows one word size at a time: a block of another waits until it is empty, and a cycle.
         entered, enters, may_enter = Signal(), Signal(), Signal()   # entered: the current packet's first beat is in
-        take, same = Signal(range(word_bytes + 1), init=1), Signal()    # same: the block ahead has this word size
+        take = Signal(range(word_bytes + 1), init=1)
+        same, room = Signal(), Signal()         # the block ahead has this word size; another one has room inside
+        m.d.sync += room.eq(inside.level < inside.depth - 1)
         empty = ~inside.o.valid & ~at_work
         m.d.comb += [
-            may_enter.eq(entered | (known & inside.i.ready & same)),
+            may_enter.eq(entered | (known & room & same)),
             gearbox.i.payload.eq(self.i.payload),
             gearbox.i.valid.eq(self.i.valid & may_enter), self.i.ready.eq(gearbox.i.ready & may_enter),
             gearbox.take.eq(take),

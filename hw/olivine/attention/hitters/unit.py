@@ -32,10 +32,10 @@ class HitterUnit(wiring.Component):
            └──(decode)─> score store ──────^               │
                                                          Closer ─> o_write, event
 
-    A group's positions are read, then its sums; masks may ask for what `loaded` has shown the cycle before. Words of scores add to the
-    sums as they come, or, in decode, when the group's record brings the log-sum-exp, while words of the next group
-    arrive. Then ``drop`` cells become free, and sums, positions and the list of free cells go back to memory, by one
-    plain write each; the list only if it is not empty. Arithmetic and order of victims are those of
+    A group's positions are read, then its sums; masks may ask for what `loaded` has shown the cycle before. Words of
+    scores add to the sums as they come, or, in decode, when the group's record brings the log-sum-exp, while words of
+    the next group arrive. Then ``drop`` cells become free, and sums, positions and the list of free cells go back to
+    memory, by one plain write each; the list only if it is not empty. Arithmetic and order of victims are those of
     `olivine_golden.heavy_hitter`; what lies where, `olivine.kvcache.descriptor.CacheGeometry` says.
 
     Members

@@ -128,7 +128,7 @@ async def passes_numbers_of_16_bits(dut):
     rng = bench.rng
     await start(dut)
     ends = [-1 << 15, (1 << 15) - 1, 0, -1]
-    await bench.run([(rng.choice([*ends, *rng.integers(-1 << 15, 1 << 15, 4)], ROWS), np.full(ROWS, MIN_EXPONENT + PASS["places"]),
-                      np.full(ROWS, PASS["factor"])) for _ in range(60)], [PASS["shift"]],
-                    OutputFormat(PASS["o_format"]))
+    exponent, factor = np.full(ROWS, MIN_EXPONENT + PASS["places"]), np.full(ROWS, PASS["factor"])
+    await bench.run([(rng.choice([*ends, *rng.integers(-1 << 15, 1 << 15, 4)], ROWS), exponent, factor)
+                     for _ in range(60)], [PASS["shift"]], OutputFormat(PASS["o_format"]))
     assert not bench.saturated

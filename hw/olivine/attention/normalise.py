@@ -29,8 +29,8 @@ class Normaliser(wiring.Component):
     en : In(1), initially 1
         The pipeline moves.
     i : In(struct)
-        ``valid``; by row ``value`` (O), ``places`` (of the exponent of l), ``factor``; ``shift``; ``o_format``, of which ``PARTIAL`` counts
-        as ``INT16``.
+        ``valid``; by row ``value`` (O), ``places`` (of the exponent of l), ``factor``; ``shift``; ``o_format``, of
+        which ``PARTIAL`` counts as ``INT16``.
     o : Out(struct ``valid``, ``value``, ``saturated``)
         Results, sign-extended to 16 bits; a bit for each row that saturated. Rows without a key, and rows
         that hold no token, have O = 0: they give 0 and do not saturate.

@@ -135,8 +135,8 @@ class PageLoader(wiring.Component):
         As `TileBuffer`: complete words from the base on; the word ``offset`` past it, of the cycle before;
         the base moves on.
 
-    Throughput: a beat a cycle, without a bubble between tiles; stalls while there is no room, of which it learns a cycle
-    late. A tile's first beat enters two cycles after the tile is known. Cost: `tile_words` words of L bytes.
+    Throughput: a beat a cycle, without a bubble between tiles; stalls while there is no room, of which it learns a
+    cycle late. A tile's first beat enters two cycles after the tile is known. Cost: `tile_words` words of L bytes.
     """
 
     def __init__(self, config):
@@ -195,11 +195,12 @@ class PageLoader(wiring.Component):
                 m.d.sync += word.eq(up)
             with m.Elif(~at_work.values):
                 m.d.sync += word.eq(first)
-            with m.If(at_work.values):
-                m.d.sync += [beat.eq(Mux(inner_end, Mux(at_work.paired & ~second, config.word_beats // 2, 0), beat + 1)),
-                             second.eq(second ^ inner_end)]
-            with m.Else():
+            with m.If(~at_work.values):
                 m.d.sync += beat.eq(beat + inner_end)
+            with m.Else():
+                upper_half = at_work.paired & ~second
+                m.d.sync += [beat.eq(Mux(inner_end, Mux(upper_half, config.word_beats // 2, 0), beat + 1)),
+                             second.eq(second ^ inner_end)]
         with m.If(tile_end):
             m.d.sync += [active.eq(0), first.eq(up)]
         with m.If(load):

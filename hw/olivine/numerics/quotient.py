@@ -42,7 +42,7 @@ class Quotient(wiring.Component):
     The plain reciprocal and a shift of 25 give ``O / l`` with 7 fractional bits. In 16 bits that is within 0.8 of the
     exact quotient with `Reciprocal`: 0.5 by the last rounding, 0.292 by the reciprocal, 0.002 by the first shift.
 
-    ``latency`` 5 cycles in which `en` is high, one result a cycle. Cost: one 25 x 18 signed multiplier
+    ``latency`` 6 cycles in which `en` is high, one result a cycle. Cost: one 25 x 18 signed multiplier
     (two of an ECP5, one DSP48), two shifters (`narrow`).
 
     Members
@@ -57,7 +57,7 @@ class Quotient(wiring.Component):
         ``value``, signed 16 bits; ``saturated``: at either of the two places.
     """
 
-    latency = 5
+    latency = 6
 
     def __init__(self):
         super().__init__({
@@ -70,6 +70,7 @@ class Quotient(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         sync = m.d.sync
+
         def delayed(value, cycles):
             """``value`` that many cycles later."""
             for _ in range(cycles):
@@ -100,15 +101,16 @@ class Quotient(wiring.Component):
         # Cycle 3 -> 4: shift.
         shifted_4 = registered(shifted(product_3, delayed(self.i.shift, 3), RESULT_BITS))
 
-        # Cycle 4 -> 5: round, saturate to the result's width.
-        beyond_4, format_4, sign = delayed(beyond_2, 2), delayed(self.i.format, 4), shifted_4[2]
-        whole, over = rounded(*shifted_4, RESULT_BITS)
-        limit, over_4 = Signal(RESULT_BITS), Signal()
-        m.d.comb += limit.eq(Cat((~sign).replicate(RESULT_BITS - 1), sign))
-        m.d.comb += over_4.eq(over)
+        # Cycle 4 -> 5: round.
+        whole_5, over_5, sign_5 = registered((*rounded(*shifted_4, RESULT_BITS), shifted_4[2]))
+
+        # Cycle 5 -> 6: saturate to the result's width.
+        beyond_5, format_5 = delayed(beyond_2, 3), delayed(self.i.format, 5)
+        limit, over = Signal(RESULT_BITS), Signal()
+        m.d.comb += [limit.eq(Cat((~sign_5).replicate(RESULT_BITS - 1), sign_5)), over.eq(over_5)]
         for format, bits in enumerate(FORMAT_BITS[:-1]):
-            with m.If(format_4 == format):
-                m.d.comb += [limit[bits - 1:].eq(sign.replicate(RESULT_BITS + 1 - bits)),
-                             over_4.eq(over | saturates(whole, bits))]
-        sync += [self.o.value.eq(Mux(over_4, limit, whole)), self.o.saturated.eq(beyond_4 | over_4)]
+            with m.If(format_5 == format):
+                m.d.comb += [limit[bits - 1:].eq(sign_5.replicate(RESULT_BITS + 1 - bits)),
+                             over.eq(over_5 | saturates(whole_5, bits))]
+        sync += [self.o.value.eq(Mux(over, limit, whole_5)), self.o.saturated.eq(beyond_5 | over)]
         return EnableInserter(self.en)(m)

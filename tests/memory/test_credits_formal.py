@@ -1,7 +1,7 @@
 """Proofs of the reader's promise: R is never refused, and no credit is lost."""
 
 import pytest
-from amaranth.hdl import Assert, Assume, Module, Signal
+from amaranth.hdl import Assert, Assume, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from olivine.control.job import command
@@ -22,7 +22,7 @@ class CreditHarness(wiring.Component):
 
     def __init__(self, depth, most):
         self.depth, self.most = depth, most
-        super().__init__({"amount": In(range(most + 1)), "want": In(1), "arrives": In(1), "dropped": In(1),
+        super().__init__({"len": In(range(most)), "want": In(1), "arrives": In(1), "dropped": In(1),
                           "leaves": In(1)})
 
     def elaborate(self, platform):
@@ -33,12 +33,12 @@ class CreditHarness(wiring.Component):
         enters = arrives & ~self.dropped
         take = self.want & credits.enough
         m.d.comb += [
-            Assume(self.amount <= self.most),
-            credits.amount.eq(self.amount), credits.take.eq(take),
+            Assume(self.len < self.most),
+            credits.len.eq(self.len), credits.take.eq(take),
             credits.give.eq((arrives & self.dropped) + leaves),
         ]
-        wanted = Signal.like(self.amount)
-        m.d.comb += wanted.eq(self.amount & take.replicate(len(self.amount)))
+        wanted = Signal(range(self.most + 1))
+        m.d.comb += wanted.eq(Mux(take, self.len + 1, 0))
         m.d.sync += [flying.eq(flying + wanted - arrives), queued.eq(queued + enters - leaves)]
         m.d.comb += [
             Assert(flying + queued + credits.free == self.depth),
@@ -48,9 +48,9 @@ class CreditHarness(wiring.Component):
             Assert(credits.full == ((flying == 0) & (queued == 0))),
         ]
         # What is enough stays enough until it is taken.
-        before, patient = Signal.like(self.amount), Signal()
-        m.d.sync += [before.eq(self.amount), patient.eq(credits.enough & ~take)]
-        m.d.comb += Assert(~(patient & (before == self.amount)) | credits.enough)
+        before, patient = Signal.like(self.len), Signal()
+        m.d.sync += [before.eq(self.len), patient.eq(credits.enough & ~take)]
+        m.d.comb += Assert(~(patient & (before == self.len)) | credits.enough)
         return m
 
 
@@ -89,9 +89,9 @@ class ReaderHarness(wiring.Component):
         # Credits out for beats that have not arrived: noted where bursts are issued.
         flying = Signal(4)
         issued = reader.credits.take
-        m.d.sync += flying.eq(flying + (reader.credits.amount & issued.replicate(4)) - r.valid)
+        m.d.sync += flying.eq(flying + Mux(issued, reader.credits.len + 1, 0) - r.valid)
         m.d.comb += [
-            Assert(flying + reader.queue.level + reader.credits.free == reader.depth_beats),
+            Assert(flying + reader.queue.level + reader.returned + reader.credits.free == reader.depth_beats),
             Assert(~reader.queue.i.valid | reader.queue.i.ready),
             Assert(r.ready),
             Assert(~r.valid | reader.flight.o.valid),

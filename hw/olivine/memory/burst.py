@@ -23,11 +23,14 @@ def chunk_beats(bus_bytes, max_burst_beats):
     return min(max_burst_beats, BOUNDARY // bus_bytes)
 
 
-def is_last(number, after, end):
-    """Whether the byte before address ``end`` lies in block ``number`` (a beat, a chunk) of the memory; the next block
-    is ``after``. Two comparisons for equality cost less than a subtraction of one from the address."""
+def is_last(number, end):
+    """Whether the byte before address ``end`` lies in block ``number`` (a beat, a chunk) of the memory. No carry runs
+    through it: a and b add up to 0 where a ^ b is what a | b would carry, each bit into the next."""
     size = len(end) - len(number)
-    return Mux(end[:size].any(), end[size:] == number, end[size:] == after)
+    block = end[size:]
+    # Of ``end`` in the block after: block - number - 1 is 0.
+    follows = (~(block ^ number))[:len(number)] == ((block | ~number) << 1)[:len(number)]
+    return Mux(end[:size].any(), block == number, follows)
 
 
 def burst(addr_width, bus_bytes):
@@ -42,8 +45,8 @@ def burst(addr_width, bus_bytes):
 class BurstSplitter(wiring.Component):
     """Cuts commands into bursts.
 
-    Cycle budget: a command taken in cycle 0 offers its first burst in cycle 1; then one burst a cycle,
-    and the next command's first burst in the cycle after a command's last.
+    Cycle budget: a command taken in cycle 0 offers its first burst in cycle 1; then one burst a cycle. The next
+    command is taken in the cycle after a command's last burst, so that ``i.ready`` is a register.
 
     Parameters
     ----------
@@ -86,22 +89,23 @@ class BurstSplitter(wiring.Component):
         final = Signal()
         chunk_number, after = beat[low:], Signal(len(beat) - low)
         # Beats of the last chunk from its start, minus one: the end's, less one if no byte of that beat is wanted.
-        last_low = end[lane_bits:lane_bits + low]
+        # Both lengths are there before it is known whether this is the last.
+        last_low, last_len = end[lane_bits:lane_bits + low], Signal(max(low, 1))
         m.d.comb += [
             after.eq(chunk_number + 1),
-            final.eq(is_last(chunk_number, after, end)),
+            final.eq(is_last(chunk_number, end)),
+            last_len.eq(last_low + ~beat[:low] + end[:lane_bits].any() if low else 0),
             self.o.valid.eq(busy),
             self.o.payload.beat.eq(beat),
-            self.o.payload.len.eq((Mux(final, last_low, chunk - 1) + ~beat[:low]
-                                   + (~final | end[:lane_bits].any()))[:low] if low else 0),
+            self.o.payload.len.eq(Mux(final, last_len, ~beat[:low]) if low else 0),
             self.o.payload.first.eq(~started),
             self.o.payload.last.eq(final),
             self.o.payload.head.eq(head),
             self.o.payload.tail.eq(end[:lane_bits] - 1),
-            self.i.ready.eq(~busy | self.o.ready & final),
+            self.i.ready.eq(~busy),
         ]
         with m.If(self.o.valid & self.o.ready):
-            m.d.sync += [beat.eq(Cat(Const(0, low), after)), started.eq(1)]
+            m.d.sync += [beat.eq(Cat(Const(0, low), after)), started.eq(1), busy.eq(~final)]
         with m.If(self.i.ready):
             asked = self.i.payload
             m.d.sync += [busy.eq(self.i.valid), started.eq(0), beat.eq(asked.addr[lane_bits:]),

@@ -1,6 +1,6 @@
 """Credits: places of a queue that are promised before they are filled."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -22,12 +22,12 @@ class CreditCounter(wiring.Component):
 
     Members
     -------
-    amount : In(range(most + 1))
-        Credits that are wanted.
+    len : In(range(most))
+        Credits that are wanted, minus one.
     enough : Out(1)
-        ``amount`` credits are there. Stays high for a constant ``amount`` until they are taken.
+        So many credits are there. Stays high for a constant ``len`` until they are taken.
     take : In(1)
-        Takes ``amount`` credits; only while ``enough``.
+        Takes them; only while ``enough``.
     give : In(range(3))
         Credits that come back this cycle, at most those that are out.
     free : Out(range(depth + 1))
@@ -39,16 +39,18 @@ class CreditCounter(wiring.Component):
     def __init__(self, depth, most):
         self.depth = check_integer("depth", depth, 1, 1 << 16)
         self.most = check_integer("most", most, 1, depth)
-        super().__init__({"amount": In(range(most + 1)), "enough": Out(1), "take": In(1),
+        super().__init__({"len": In(range(most)), "enough": Out(1), "take": In(1),
                           "give": In(range(3)), "free": Out(range(depth + 1)), "full": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         free = Signal(range(self.depth + 1), init=self.depth)
+        left = Signal(signed(len(free) + 1))
         m.d.comb += [
             self.free.eq(free),
             self.full.eq(free == self.depth),
-            self.enough.eq(free >= self.amount),
+            # One subtraction says whether they are there, and what is left.
+            left.eq(free - self.len - 1), self.enough.eq(left >= 0),
         ]
-        m.d.sync += free.eq(free + self.give - (self.amount & self.take.replicate(len(self.amount))))
+        m.d.sync += free.eq(Mux(self.take, left, free) + self.give)
         return m

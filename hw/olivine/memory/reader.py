@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..control.job import command
 from ..stream.queue import Queue
 from ..stream.serial import SerialGearbox
+from ..stream.skid import Skid
 from ..stream.spare import Spare
 from .axi import ReadPort, Response, address_channel
 from .burst import BurstSplitter, burst, chunk_beats
@@ -42,16 +43,19 @@ class BurstReader(wiring.Component):
                                               v
         port.r -> rotate by the command's head -> queue -> packer -> o
 
+    Between a burst and its credits nobody's ``ready`` counts but a register's, and beats that left give their credits
+    back a cycle later. Without ``realign`` the packer is a `Skid`, which ends the path of ``o.ready``.
+
     Cycle budget (transfers at the ends of the path, no stalls):
 
     ==========================================  ======
     command on ``i`` to its first AR            3
-    AR to AR of the same or the next command    1
+    AR to AR of the same or the next command    2
     beat on R to its word on ``o``              3
     ==========================================  ======
 
-    Throughput: one beat a cycle on R and one word a cycle on ``o``, without a bubble between bursts or
-    commands, as long as ``depth_beats`` covers latency + 9 + a burst, and ``max_outstanding`` the bursts
+    Throughput: one beat a cycle on R and one word a cycle on ``o``, without a bubble between bursts of two beats or
+    more, as long as ``depth_beats`` covers latency + 10 + a burst, and ``max_outstanding`` the bursts
     in flight. An unaligned command can need one beat more than it has words.
 
     Stalls: AR waits while the queue's free places do not hold the next burst.
@@ -132,7 +136,9 @@ class BurstReader(wiring.Component):
         self.credits = CreditCounter(depth_beats, chunk_beats(bus_bytes, max_burst_beats))
         self.flight = Queue(_expected(addr_width, bus_bytes, realign), max_outstanding)
         self.queue = Queue(rotated_beats(bus_bytes), depth_beats)
-        self.packer = SerialGearbox(8, bus_bytes, bus_bytes) if self.serial else Packer(bus_bytes)
+        self.packer = (SerialGearbox(8, bus_bytes, bus_bytes) if self.serial
+                       else Packer(bus_bytes) if realign else Skid(words(bus_bytes)))
+        self.returned = Signal(range(3))
         self.ahead = Signal(data.StructLayout({"valid": 1, "burst": burst(addr_width, bus_bytes)}))
         self.draining, self.packer_flush = Signal(), Signal()
 
@@ -144,14 +150,15 @@ class BurstReader(wiring.Component):
         m.submodules.credits = self.credits
         m.submodules.flight = self.flight
         m.submodules.queue = self.queue
-        m.submodules.packer = ResetInserter(self.packer_flush)(self.packer) if self.serial else self.packer
+        plain = self.realign and not self.serial
+        m.submodules.packer = self.packer if plain else ResetInserter(self.packer_flush)(self.packer)
 
         # From an abort on, until nothing is left of what it found.
         draining, drain = self.draining, Signal()
         m.d.comb += [
             drain.eq(self.abort | draining),
             self.idle.eq(~self.commands.held & ~self.splitter.o.valid & ~self.ahead.valid & ~self.flight.o.valid
-                         & self.credits.full & self.packer.idle),
+                         & self.credits.full & (self.packer.idle if self.realign else ~self.packer.o.valid)),
         ]
         with m.If(self.abort):
             m.d.sync += draining.eq(1)
@@ -165,7 +172,7 @@ class BurstReader(wiring.Component):
 
     def _issue(self, m, drain):
         """Commands to bursts to the AR register; takes credits and notes the burst. A burst's length and the credits
-        that it needs are a cycle each."""
+        that it needs are a cycle each, and a burst moves on when the next register is empty, not when it will be."""
         commands, splitter, credits, flight = self.commands, self.splitter, self.credits, self.flight
         offered = Signal()
         address = Signal(address_channel(self.addr_width, self.id_width), init={"id": self.id})
@@ -181,10 +188,9 @@ class BurstReader(wiring.Component):
             commands.o.ready.eq(splitter.i.ready & ~drain),
             splitter.flush.eq(drain),
 
-            credits.amount.eq(next_burst.len + 1),
-            issue.eq(ahead.valid & credits.enough & flight.i.ready & (~offered | self.port.ar.ready)
-                     & ~drain),
-            splitter.o.ready.eq(~ahead.valid | issue),
+            credits.len.eq(next_burst.len),
+            issue.eq(ahead.valid & credits.enough & flight.i.ready & ~offered & ~drain),
+            splitter.o.ready.eq(~ahead.valid),
             credits.take.eq(issue),
             *(flight.i.payload[name].eq(next_burst[name]) for name, _ in flight.shape),
             flight.i.valid.eq(issue),
@@ -192,13 +198,13 @@ class BurstReader(wiring.Component):
             self.port.ar.payload.eq(address),
             self.port.ar.valid.eq(offered),
         ]
-        with m.If(splitter.o.ready):
+        with m.If(~ahead.valid):
             m.d.sync += [ahead.valid.eq(splitter.o.valid), next_burst.eq(splitter.o.payload)]
-        with m.If(drain):
+        with m.If(issue | drain):
             m.d.sync += ahead.valid.eq(0)
-        with m.If(issue):
+        with m.If(~offered):
             m.d.sync += [address.addr.eq(next_burst.beat << self._lane_bits), address.len.eq(next_burst.len),
-                         offered.eq(1)]
+                         offered.eq(issue)]
         with m.Elif(self.port.ar.ready):
             m.d.sync += offered.eq(0)
 
@@ -247,19 +253,23 @@ class BurstReader(wiring.Component):
             queue.o.ready.eq(packer.i.ready | drain),
             self.packer_flush.eq(drain),
             popped.eq(queue.o.valid & queue.o.ready),
-            self.credits.give.eq(popped + dropped),
+            self.credits.give.eq(self.returned),
             self.o.payload.eq(packer.o.payload),
             self.o.valid.eq(packer.o.valid),
             packer.o.ready.eq(self.o.ready),
         ]
-        if not self.serial:
+        # How far the queue has come is known late.
+        m.d.sync += self.returned.eq(popped + dropped)
+        if self.realign and not self.serial:
             m.d.comb += [packer.i.payload.eq(queue.o.payload), packer.flush.eq(self.packer_flush)]
             return
         beat = queue.o.payload
         m.d.comb += [
-            packer.i.payload.data.eq(beat.data), packer.i.payload.last.eq(beat.last), packer.skip.eq(beat.head),
-            packer.i.payload.count.eq(Mux(beat.last, beat.tail + 1, self.bus_bytes)), packer.take.eq(self.bus_bytes),
+            packer.i.payload.data.eq(beat.data), packer.i.payload.last.eq(beat.last),
+            packer.i.payload.count.eq(Mux(beat.last, beat.tail + 1, self.bus_bytes)),
         ]
+        if self.serial:
+            m.d.comb += [packer.skip.eq(beat.head), packer.take.eq(self.bus_bytes)]
 
     @property
     def _lane_bits(self):

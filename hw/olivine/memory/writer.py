@@ -252,7 +252,7 @@ class BurstWriter(wiring.Component):
         with m.If(begins):
             addr, number = asked.command.addr, asked.command.addr[lanes:]
             first, new_tail = addr[:lanes] if self.realign else head, (asked.end[:lanes] - 1)[:lanes]
-            last = is_last(number, (number + 1)[:len(number)], asked.end)
+            last = is_last(number, asked.end)
             m.d.sync += [self.busy.eq(asked.valid), leading.eq(1), beat.eq(number),
                          stop.eq(asked.end[lanes:] - Mux(asked.end[:lanes].any(), 1, 2)),
                          start.eq(Cat(first, addr[lanes:lanes + low])),

@@ -62,6 +62,8 @@ class GuardHarness(wiring.Component):
             check(~inside | (guard.o.payload == noted)),
             check(~guard.added | inside & (guard.last == end[:width]) & (guard.sound == sound)),
             check(~inside | guard.added | entered),
+            check(~guard.added | guard.fault.valid
+                  | (guard.window.as_value() == self.windows[guard.current].as_value())),
             check(guard.added | ~guard.fault.valid & (~inside | (guard.tried == 0))),
             check((guard.current < windows) & (~inside | guard.fault.valid | (guard.tried < windows))),
             check(~inside | guard.fault.valid | (waited == guard.tried)),

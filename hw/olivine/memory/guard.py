@@ -50,8 +50,7 @@ class AddressGuard(wiring.Component):
     The window that the last command lay in is kept as a number and outlives a reset, so that what it says is never out
     of date.
 
-    Cost: two additions and two comparisons of ``window_width`` bits, a choice of one window: 357 LUTs of ECP5 with 4
-    windows of 32 bits.
+    Cost: two additions and two comparisons of ``window_width`` bits, a choice of one window and a register behind it.
     """
 
     def __init__(self, addr_width, windows, write, window_width=None):
@@ -71,9 +70,10 @@ class AddressGuard(wiring.Component):
             "clear": In(1),
         })
         # Open to proofs: the command's last byte, and that it has bytes, all of them below 2**window_width, both known
-        # once ``added``; the window that is looked at, and how many were.
+        # once ``added``; the window that is looked at, by number and, once ``added``, in a register, and how many were.
         self.last, self.sound, self.added = Signal(self.window_width), Signal(), Signal()
         self.current, self.tried = Signal(range(windows), reset_less=True), Signal(range(windows))
+        self.window = Signal(Window(self.window_width), reset_less=True)
 
     def elaborate(self, platform):
         m = Module()
@@ -84,10 +84,13 @@ class AddressGuard(wiring.Component):
         end = Signal(width + 1)
         m.d.comb += [after.eq(held.bytes - 1), end.eq(held.addr[:width] + after[:width])]
 
+        final = self.window_count - 1
         valid, added, refused, passes = Signal(), self.added, Signal(), Signal()
-        current, tried, window = self.current, self.tried, Signal(Window(width))
+        current, tried, window = self.current, self.tried, self.window
+        # The window that is looked at in the next cycle: this command's first, or the next.
+        following = Signal.like(current)
         m.d.comb += [
-            window.eq(self.windows[current]),
+            following.eq(Mux(added, Mux(current == final, 0, current + 1), current)),
             passes.eq(added & sound & (window.writable if self.write else window.readable)
                       & (held.addr[:width] >= window.first) & (last <= window.last)),
             self.o.payload.eq(held),
@@ -97,7 +100,8 @@ class AddressGuard(wiring.Component):
             self.fault.addr.eq(held.addr),
             self.i.ready.eq(~valid),
         ]
-        final = self.window_count - 1
+        with m.If(~passes):
+            m.d.sync += window.eq(self.windows[following])
         with m.If(~valid):
             m.d.sync += [valid.eq(self.i.valid), held.eq(self.i.payload), tried.eq(0)]
         with m.Elif(~added):
@@ -110,6 +114,6 @@ class AddressGuard(wiring.Component):
             with m.If(self.o.ready):
                 m.d.sync += [valid.eq(0), added.eq(0)]
         with m.Else():
-            m.d.sync += [current.eq(Mux(current == final, 0, current + 1)), tried.eq(tried + 1),
+            m.d.sync += [current.eq(following), tried.eq(tried + 1),
                          refused.eq(tried == final)]
         return m

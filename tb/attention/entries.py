@@ -145,6 +145,7 @@ class Bench:
         self.dut.entry.value = pack(layout, entry)
         await RisingEdge(self.dut.clk)
         await RisingEdge(self.dut.clk)
+        await RisingEdge(self.dut.clk)
         bad = int(self.dut.bad.value)
         assert bad == (first is not None) and (not bad or names[int(self.dut.field.value)] == first), (
             first, bad, int(self.dut.field.value), self.fields, entry)

@@ -61,7 +61,7 @@ async def any_group(dut, pair):
     bench = Bench(dut, f"any {pair}", pair)
     await bench.begin()
     met = 0
-    for _ in range(30):
+    for _ in range(45):
         pages, fault = await any_walk(bench)
         met += pages
         if fault:
@@ -288,8 +288,8 @@ async def heads_after_each_other(dut):
 
 @test
 async def cycles_when_nothing_stalls(dut):
-    """A lookup is answered q cycles after it was taken. Load: 7 + q for each segment. Survey: 3 for each, and one for
-    each context. Emit: 3 for each segment, 3 + q for each page and one for each bit of its block but the first."""
+    """A lookup is answered q cycles after it was taken. Load: 8 + q for each segment. Survey: 4 for each, and one for
+    each context. Emit: 4 for each segment, 3 + q for each page and one for each bit of its block."""
     bench = Bench(dut, "cycles", delays=(0,))
     await bench.begin()
     places = 6 * LANES
@@ -298,12 +298,12 @@ async def cycles_when_nothing_stalls(dut):
         segments = [ZEROS | {"slot": 3, "generation": 1, "end": pages * LANES, "rows": ALL_ROWS}] * count
         bench.dut.chunk.value = pack(CHUNK, {"contexts": contexts, "last_rows": 1, "high": NO_BOUND})
         took, asked = {}, len(bench.requests.cycles)
-        bits = sum(max(block.bit_length() - 1, 0) for block in bench.slots[3].table[:pages])
+        bits = sum(block.bit_length() for block in bench.slots[3].table[:pages])
         for name in ("load", "survey", "emit"):
             begin = cycle()
             await (bench.load(segments, 1) if name == "load" else bench.do(name))
             # One until the unit sees the command, one until busy is seen to be over.
             took[name] = cycle() - begin - 2
         q, = {b - a for a, b in zip(bench.requests.cycles[asked:], bench.answers.cycles[asked:])}
-        assert took == {"load": (7 + q) * count, "survey": (3 + contexts) * count,
-                        "emit": (3 + (3 + q) * pages + bits) * count}
+        assert took == {"load": (8 + q) * count, "survey": (4 + contexts) * count,
+                        "emit": (4 + (3 + q) * pages + bits) * count}

@@ -220,8 +220,9 @@ async def does_not_wrap_around(dut):
 
 
 async def in_its_time(dut):
-    """From an entry's last element to a chunk's offer: a cycle a row and 5, from the last base of the chunk before one
-    less; the command for its bases follows in the next cycle, and blank chunks follow one another without one."""
+    """From an entry's last element to a chunk's offer: a cycle a row and 6, from the last base of the chunk before one
+    less; the command for its bases follows in the next cycle but one, and blank chunks follow one another without
+    one."""
     bench, rng = Walker(dut, seed="time"), random.Random("time")
     job = random_job(rng, groups=2, rows=3 * ROWS * CONFIG.contexts - 1, keys=2 * LANES, causal=False, window=0,
                      head_dim=8)
@@ -229,8 +230,8 @@ async def in_its_time(dut):
     before, arrivals = -1, list(bench.elements.cycles)
     for chunk, offer in zip(job.chunks(), bench.offers):
         previous = max(arrived for arrived in arrivals if arrived < offer)
-        assert offer - previous == ROWS * chunk.contexts + (5 if chunk.first_row == 0 else 4), chunk
-        assert offer + 1 in bench.commands.cycles and previous > before
+        assert offer - previous == ROWS * chunk.contexts + (6 if chunk.first_row == 0 else 5), chunk
+        assert offer + 2 in bench.commands.cycles and previous > before
         before = offer
     bench.elements.cycles.clear()
     blank = random_job(rng, groups=1, rows=3 * ROWS * CONFIG.contexts, keys=2, position=-1000, causal=True, head_dim=8)

@@ -29,8 +29,10 @@ class EntryCheck(wiring.Component):
     plan : In, geometry : In(CacheGeometry)
     entry : In(512)
     bad : Out(1), field : Out(8)
-        It is illegal; index of its first illegal field, of the cycle before.
+        It is illegal; index of its first illegal field. Both are said of the entry of `latency` cycles before.
     """
+
+    latency = 2
 
     def __init__(self, config):
         self.config = config
@@ -90,11 +92,13 @@ class EntryCheck(wiring.Component):
         ]
 
         def judged(conditions, fields):
-            bad, field = Cat(condition for _, condition in conditions).any(), Signal(8)
-            for name, condition in reversed(conditions):
-                with m.If(condition):
+            # Each condition has a register, and so has what follows from all.
+            wrong, field = Signal(len(conditions), name=f"wrong_of_{len(conditions)}"), Signal(8)
+            m.d.sync += wrong.eq(Cat(condition for _, condition in conditions))
+            for index, (name, _) in reversed(list(enumerate(conditions))):
+                with m.If(wrong[index]):
                     m.d.comb += field.eq(fields.index(name))
-            return bad, field
+            return wrong.any(), field
 
         (bad, field), (bad_cached, field_cached) = (judged(common + plain, GROUP_FIELDS),
                                                     judged(common + of_cache, CACHED_FIELDS))

@@ -82,9 +82,9 @@ class SegmentWalk(wiring.Component):
     Where the geometry or a block's number leads out of the address space, a page's ``addr`` and a group's ``record``
     have their highest bit set, so that the guard refuses them.
 
-    Cycles, with a lookup's q: 4 elements, q + 3 for each segment of a load, and some 30 for the record of a group over
-    cells; 3 and one a context for each segment of a survey; for each page q + 3, and one for each bit of the block's
-    number but the first. Cost: 1,400 LUTs of an ECP5 (`ecp5`), a memory of 128 words of 65 bits, one of 128 C words of
+    Cycles, with a lookup's q: 4 elements, q + 4 for each segment of a load, and some 30 for the record of a group over
+    cells; 4 and one a context for each segment of a survey; for each page q + 3, and one for each bit of the block's
+    number. Cost: 1,400 LUTs of an ECP5 (`ecp5`), a memory of 128 words of 65 bits, one of 128 C words of
     P bits.
     """
 
@@ -130,17 +130,16 @@ class SegmentWalk(wiring.Component):
         m.submodules.product = product = RunningProduct(width, FACTOR_BITS)
         head_base, heading = Signal(width), Signal()
         unit = BLOCK_UNIT.bit_length() - 1
-        page_size = Signal(width)
+        page_size, answer = Signal(width), Signal(LookupAnswer)
         m.d.comb += [
             page_size.eq(saturated(Cat(Const(0, unit), geometry.block_units), width)),
             # What most begin with; head and record begin otherwise.
-            product.start.eq(head_base), product.size.eq(page_size), product.factor.eq(self.found.payload.block),
+            product.start.eq(head_base), product.size.eq(page_size), product.factor.eq(answer.block),
         ]
         with m.If(heading & ~product.busy):
             m.d.sync += [head_base.eq(product.sum), heading.eq(0)]
 
         raw, part = Signal(Segment), Signal(range(SEGMENT_BYTES // BASE_BYTES))
-        answer = Signal(LookupAnswer)
         asked = self.lookup.payload
         answered = self.found.valid & self.found.ready
         with m.If(answered):
@@ -151,30 +150,34 @@ class SegmentWalk(wiring.Component):
         with m.If(self.lookup.valid & self.lookup.ready):
             m.d.sync += hope.eq(self.appending)
 
-        # Pages of the segment that the chunk may see.
+        # Pages of the segment that the chunk may see: where they begin and end are registers, right from the second
+        # cycle of a segment on, and so is what they say of the page at hand.
         last_context = context + 1 == chunk.contexts
         exists = Signal(config.rows)
         m.d.comb += exists.eq(Mux(last_context, (Const(1) << chunk.last_rows) - 1, (1 << config.rows) - 1))
-        some, here = Signal(), Signal()
+        some, here, early = Signal(), Signal(), Signal()
         low_page = chunk.low >> log_lanes
         first_page, end_page, page = Signal.like(segment.first), Signal.like(segment.first), Signal.like(segment.first)
         end, pages = Signal.like(segment.end), Signal(range(SEGMENTS * config.table_entries + 1))
+        seen_pages, last_keys = Signal(signed(len(end_page) + 1)), Signal(range(config.lanes + 1))
         m.d.comb += [
-            first_page.eq(Mux(segment.first > low_page, segment.first, low_page)),
             end.eq(Mux(segment.end < chunk.high, segment.end, chunk.high)),
-            end_page.eq((end + (config.lanes - 1)) >> log_lanes),
-            here.eq(some & (end_page > first_page)), self.pages.eq(pages),
+            seen_pages.eq(end_page - first_page), here.eq(some & (seen_pages > 0)), self.pages.eq(pages),
         ]
-        following = Signal.like(page)
-        last_page = following == end_page
+        following, last_page = Signal.like(page), Signal()
         offer = self.o_page.payload
         m.d.comb += [
             following.eq(page + 1), offer.position.eq(page << log_lanes), offer.segment.eq(index),
-            offer.keys.eq(Mux(last_page, (end - 1)[:log_lanes] + 1, config.lanes)), offer.addr.eq(product.sum),
+            offer.keys.eq(Mux(last_page, last_keys, config.lanes)), offer.addr.eq(product.sum),
+        ]
+        m.d.sync += [
+            first_page.eq(Mux(segment.first > low_page, segment.first, low_page)),
+            end_page.eq((end + (config.lanes - 1)) >> log_lanes), last_keys.eq((end - 1)[:log_lanes] + 1),
+            last_page.eq(following == end_page), early.eq(segment.fence & (page >= segment.fenced)),
         ]
         emitting = Signal()
 
-        bad, field = self._judge(m, raw, answer, written, hope, self._under_way(m, raw))
+        bad, field, waits = self._judge(m, raw, answer, written, hope, self._under_way(m, raw))
         self._group(m, answer, product.sum, raw)
         m.d.comb += [
             self.fault.index.eq(index),
@@ -213,9 +216,10 @@ class SegmentWalk(wiring.Component):
             with m.State("ANSWER"):
                 m.d.comb += self.found.ready.eq(1)
                 with m.If(self.found.valid):
-                    m.next = "CHECK"
+                    m.next = "JUDGE"
+            with m.State("JUDGE"):
+                m.next = "CHECK"
             with m.State("CHECK"):
-                waits = plan.cells & (answer.status == CacheStatus.OK) & ~written & hope
                 with m.If(waits):
                     m.next = "LOOK"
                 with m.Elif(bad):
@@ -275,42 +279,46 @@ class SegmentWalk(wiring.Component):
                 with m.If(context == 0):
                     m.d.sync += segment.eq(read.data)
                 with m.If(last_context):
-                    m.next = "COUNT"
+                    m.next = "SURVEYED"
+            with m.State("SURVEYED"):
+                m.next = "COUNT"
             with m.State("COUNT"):
                 m.d.comb += [write.en.eq(1), write.data[len(rows.rows)].eq(here)]
                 m.d.sync += index.eq(index + 1)
                 with m.If(here):
-                    m.d.sync += pages.eq(pages + (end_page - first_page))
+                    m.d.sync += pages.eq(pages + seen_pages[:-1])
                 m.next = "READ"
                 with m.If(last_segment):
                     m.next = "IDLE"
             with m.State("PAGES"):
-                m.d.sync += page.eq(first_page)
-                m.next = "ASK"
+                m.next = "PAGE"
                 with m.If(~data.View(seen_by, read.data[:seen_by.size]).seen):
                     m.d.sync += index.eq(index + 1)
                     m.next = "READ"
                     with m.If(last_segment):
                         m.next = "IDLE"
+            with m.State("PAGE"):
+                m.d.sync += page.eq(first_page)
+                m.next = "ASK"
             with m.State("ASK"):
                 m.d.comb += [self.lookup.valid.eq(1), asked.slot.eq(segment.slot),
                              asked.generation.eq(segment.generation), asked.index.eq(page)]
                 with m.If(self.lookup.ready):
                     m.next = "TOLD"
             with m.State("TOLD"):
-                m.d.comb += [self.found.ready.eq(~heading), product.load.eq(answered)]
+                m.d.comb += self.found.ready.eq(~heading)
                 with m.If(answered):
                     m.next = "FENCE"
             with m.State("FENCE"):
+                m.d.comb += product.load.eq(1)
                 lost = (answer.status != CacheStatus.OK) | ~answer.present
-                early = segment.fence & (page >= segment.fenced) & ~written
                 m.next = "OFFER"
-                with m.If(lost | early & ~hope):
+                with m.If(lost | early & ~written & ~hope):
                     m.d.sync += [self.fault.valid.eq(1), self.fault.field.eq(SEGMENT_FIELDS.index("end"))]
                     with m.If(lost):
                         m.d.sync += self.fault.field.eq(SEGMENT_FIELDS.index("first"))
                     m.next = "STOP"
-                with m.Elif(early):
+                with m.Elif(early & ~written):
                     m.next = "ASK"
             with m.State("OFFER"):
                 m.d.comb += self.o_page.valid.eq(~product.busy)
@@ -342,10 +350,12 @@ class SegmentWalk(wiring.Component):
         return before & ~again
 
     def _judge(self, m, raw, answer, written, hope, under_way):
-        """Whether the segment at hand is illegal, and its first illegal field."""
+        """Whether the segment at hand is illegal, its first illegal field, and whether it has to wait for its head: in
+        the second cycle after the answer."""
         plan, log_lanes = self.plan, self.config.lanes.bit_length() - 1
-        readable = Signal(LENGTH_BITS)
-        m.d.comb += readable.eq(answer.length + Mux(written | hope, answer.reserved, 0))
+        # Whether places are reserved for good is known late: both ends are compared with before.
+        beyond = Mux(written | hope, raw.end > (answer.length + answer.reserved)[:LENGTH_BITS],
+                     raw.end > answer.length)
         cells_wrong = (raw.end != answer.filled) | ~written | Mux(
             plan.hitters, (answer.summed != self.head) & ~under_way, answer.summed > self.head)
         end_page = (raw.end + (self.config.lanes - 1)) >> log_lanes
@@ -356,15 +366,17 @@ class SegmentWalk(wiring.Component):
             ("zero_first", raw.zero_first != 0),
             # Without cells a heavy-hitter sequence has no places that could be named by position.
             ("end", (raw.end == 0) | (plan.cells != (answer.policy == CachePolicy.HEAVY))
-             | Mux(plan.cells, cells_wrong, raw.end > readable)),
+             | Mux(plan.cells, cells_wrong, beyond)),
             ("zero_end", raw.zero_end != 0),
             ("reserved", raw.reserved != 0),
         ]
-        field = Signal(8)
-        for name, condition in reversed(conditions):
-            with m.If(condition):
+        field, wrong, waits = Signal(8), Signal(len(conditions)), Signal()
+        m.d.sync += [wrong.eq(Cat(condition for _, condition in conditions)),
+                     waits.eq(plan.cells & (answer.status == CacheStatus.OK) & ~written & hope)]
+        for index, (name, _) in reversed(list(enumerate(conditions))):
+            with m.If(wrong[index]):
                 m.d.comb += field.eq(SEGMENT_FIELDS.index(name))
-        return Cat(condition for _, condition in conditions).any(), field
+        return wrong.any(), field, waits
 
     def _group(self, m, answer, record, raw):
         """What the unit for heavy hitters is told."""

@@ -5,7 +5,7 @@ works out which keys each of them sees; from the first and the last follow the p
 It runs ahead of the array by one chunk, and by as many pages as the engine's queue of pages holds.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -58,8 +58,8 @@ class TableWalk(wiring.Component):
     fault : Out(struct ``valid``, ``code``, ``field``, ``address``)
         An entry, a segment or a page's base is illegal. It stays.
 
-    Cycles: 4 and the memory's latency and 8 elements for an entry, then for each chunk a cycle a row (P for
-    each context) and 5, the memory's latency, and as many as it has pages; for a blank one a cycle a row and 5. Of a
+    Cycles: 6 and the memory's latency and 8 elements for an entry, then for each chunk a cycle a row (P for
+    each context) and 7, the memory's latency, and as many as it has pages; for a blank one a cycle a row and 5. Of a
     cached job `SegmentWalk` says what takes the list's place. Starts by itself after reset.
     """
 
@@ -92,8 +92,8 @@ class TableWalk(wiring.Component):
         elements = Signal(range(ENTRY_BYTES // BASE_BYTES))
         rows_left = Signal(20)
         free = Signal(range(CHUNKS + 1), init=CHUNKS)
-        take_bank = Signal()
-        m.d.sync += free.eq(free + self.chunk_done - take_bank)
+        take_bank, ended = Signal(), Signal()
+        m.d.sync += [ended.eq(self.chunk_done), free.eq(free + ended - take_bank)]
 
         m.submodules.check = check = EntryCheck(config)
         m.submodules.segments = segments = SegmentWalk(config)
@@ -127,7 +127,7 @@ class TableWalk(wiring.Component):
 
         context, row, last_row = Signal(range(config.contexts)), Signal(range(config.rows)), Signal()
         bound = self._rows(m, entry, context, row, last_row)
-        position, head, low, past, high, seen = (bound[name] for name in ("position", "head", "low", "past", "high",
+        past, low_edge, head, low, high, seen = (bound[name] for name in ("past", "low_edge", "head", "low", "high",
                                                                           "seen"))
         exists = rows_left != 0
         m.d.comb += [seen.low.eq(Mux(exists, low, 0)), seen.high.eq(Mux(exists, high, 0))]
@@ -137,15 +137,22 @@ class TableWalk(wiring.Component):
         chunk_low, chunk_high = Signal.like(low), Signal.like(low)
         begins, last_chunk = Signal(init=1), Signal()   # the chunk's first row
         first_chunk = Signal()                  # of the group
-        end_page = (chunk_high + (config.lanes - 1)) >> log_lanes
         # Pages of a chunk are no more than those of all segments; the partial results of a merge job, than keys.
         counts = range(max(config.max_sequence, SEGMENTS * config.table_entries) + 1)
         pages, left, number, first_page = Signal(counts), Signal(counts), Signal(counts), Signal(counts)
         last_keys = Signal(range(config.lanes + 1))
-        m.d.comb += [
+        # They are looked at cycles later; and ``chunk_low`` is that of the first of several rows.
+        minus_low = Signal(len(low) - log_lanes)
+        m.d.sync += [
             segments.chunk.low.eq(Mux(plan.cells, 0, chunk_low)),
             segments.chunk.high.eq(chunk_high | (plan.cells | plan.tree | ~plan.causal).replicate(len(chunk_high))),
+            minus_low.eq(-(chunk_low >> log_lanes)),
         ]
+        # Whole pages below ``chunk_high``, one more if there is a rest, less those below ``chunk_low``: one addition,
+        # into which the rest is carried.
+        seen_pages = Signal(len(minus_low) + 1)
+        m.d.comb += seen_pages.eq((Cat(chunk_high[:log_lanes].any(), chunk_high[log_lanes:])
+                                   + Cat(Const(1, 1), minus_low))[:len(minus_low) + 1])
 
         crooked, crooked_addr = self._pages(m, entry, left, number, last_keys, segments)
         m.d.comb += [
@@ -154,17 +161,21 @@ class TableWalk(wiring.Component):
             self.o_cells.payload.first.eq(first_chunk), self.o_cells.payload.last.eq(last_chunk),
         ]
 
-        # What is read lies at a base plus an offset, and so does what is at fault.
-        base, asked = Signal(address_bits(config)), self.o_command.payload
+        # What is read lies at a base plus an offset, and so does what is at fault: in a register, a cycle later.
+        base, asked, asking = Signal(address_bits(config)), self.o_command.payload, Signal()
         offset = Signal(23)                     # of rows or pages, 8 bytes each
-        m.d.comb += [base.eq(entry_addr), asked.addr.eq(base + offset)]
+        m.d.comb += [base.eq(entry_addr), self.o_command.valid.eq(asking)]
+        with m.If(~asking):
+            m.d.sync += asked.addr.eq(base + offset)
         fault = self.fault
         m.d.comb += fault.address.eq(Mux(fault.code == StatusCode.BAD_BASE, crooked_addr, asked.addr))
 
         def ask(size, then):
             """In a state: a command, and the state after it."""
-            m.d.comb += [self.o_command.valid.eq(1), asked.bytes.eq(size)]
-            with m.If(self.o_command.ready):
+            with m.If(~asking):
+                m.d.sync += [asking.eq(1), asked.bytes.eq(size)]
+            with m.Elif(self.o_command.ready):
+                m.d.sync += asking.eq(0)
                 m.next = then
 
         with m.If(segments.fault.valid):
@@ -184,9 +195,11 @@ class TableWalk(wiring.Component):
                     with m.If(elements == ENTRY_BYTES // BASE_BYTES - 1):
                         m.next = "JUDGE"
             with m.State("JUDGE"):
+                m.next = "JUDGED"
+            with m.State("JUDGED"):
                 m.next = "CHECK"
             with m.State("CHECK"):
-                m.d.sync += [rows_left.eq(entry.rows), position.eq(entry.position), head.eq(0), first_chunk.eq(1),
+                m.d.sync += [rows_left.eq(entry.rows), past.eq(entry.position + 1), head.eq(0), first_chunk.eq(1),
                              q.eq(Mux(plan.merge, 0, entry.q)), o.eq(entry.o), rows_before.eq(0)]
                 m.next = "BANK"
                 with m.If(plan.cached):
@@ -196,14 +209,14 @@ class TableWalk(wiring.Component):
                     m.next = "STOP"
             with m.State("SEGMENTS"):
                 ask(cached.count << (SEGMENT_BYTES.bit_length() - 1), "LOAD")
-                m.d.comb += [base.eq(cached.segments), segments.load.eq(self.o_command.ready)]
+                m.d.comb += [base.eq(cached.segments), segments.load.eq(~asking)]
             with m.State("LOAD"):
                 m.d.comb += [segments.i.payload.eq(self.i.payload), segments.i.valid.eq(self.i.valid),
                              self.i.ready.eq(segments.i.ready)]
                 with m.If(~segments.busy):
                     m.next = "BANK"
             with m.State("BANK"):
-                m.d.sync += [chunk.q.eq(q), chunk.o.eq(o), first_row.eq(rows_before)]
+                m.d.sync += [chunk.q.eq(q), chunk.o.eq(o), first_row.eq(rows_before), low_edge.eq(past - plan.window)]
                 with m.If(free != 0):
                     m.d.comb += take_bank.eq(1)
                     m.d.sync += [row.eq(0), context.eq(0), begins.eq(1)]
@@ -220,7 +233,7 @@ class TableWalk(wiring.Component):
                     m.d.sync += [rows_left.eq(rows_left - 1), chunk_high.eq(high), chunk.last_rows.eq(row + 1),
                                  head.eq(head + 1)]
                     with m.If(head + 1 == plan.heads):
-                        m.d.sync += [head.eq(0), position.eq(past)]
+                        m.d.sync += [head.eq(0), past.eq(past + 1), low_edge.eq(low_edge + 1)]
                 with m.If(last_row):
                     m.d.sync += [row.eq(0), context.eq(context + 1), chunk.contexts.eq(context + 1), q.eq(q + q_stride),
                                  o.eq(o + o_stride), rows_before.eq(rows_before + config.rows)]
@@ -234,7 +247,7 @@ class TableWalk(wiring.Component):
                 m.d.sync += [
                     chunk.blank.eq(~plan.merge & ~sees_some),
                     first_page.eq(Mux(plan.merge | ~sees_some, 0, chunk_low >> log_lanes)),
-                    pages.eq(Mux(plan.merge, entry.keys, Mux(sees_some, end_page - (chunk_low >> log_lanes), 1))),
+                    pages.eq(Mux(plan.merge, entry.keys, Mux(sees_some, seen_pages[1:], 1))),
                     last_keys.eq(Mux(sees_some, (chunk_high - 1)[:log_lanes] + 1, 1)),
                 ]
                 m.next = "OFFER"
@@ -254,7 +267,7 @@ class TableWalk(wiring.Component):
                 # Masks lie in memory row by row.
                 rows = Signal(range(config.chunk_rows + 1))
                 m.d.comb += [rows.eq(((chunk.contexts - 1) << log_rows) + chunk.last_rows), base.eq(cached.tree),
-                             offset.eq(first_row << 3), trees.load.eq(self.o_command.ready)]
+                             offset.eq(first_row << 3), trees.load.eq(~asking)]
                 ask(rows << 3, "MASKS")
             with m.State("MASKS"):
                 m.d.comb += [trees.i.payload.eq(self.i.payload), trees.i.valid.eq(self.i.valid),
@@ -276,8 +289,7 @@ class TableWalk(wiring.Component):
                     with m.If(chunk.blank):
                         m.next = "BASES"
                     with m.Elif(plan.cached):
-                        m.d.comb += segments.emit.eq(1)
-                        m.next = "EMIT"
+                        m.next = "SEGMENT"
             with m.State("LIST"):
                 m.d.comb += [base.eq(entry.bases), offset.eq(first_page << 3)]
                 ask(left << 3, "BASES")
@@ -290,6 +302,9 @@ class TableWalk(wiring.Component):
                     m.d.sync += [left.eq(left - 1), number.eq(number + 1)]
                     with m.If(left == 1):
                         m.next = "NEXT"
+            with m.State("SEGMENT"):
+                m.d.comb += segments.emit.eq(1)
+                m.next = "EMIT"
             with m.State("EMIT"):
                 with m.If(~segments.busy):
                     m.next = "NEXT"
@@ -311,14 +326,14 @@ class TableWalk(wiring.Component):
     def _rows(self, m, entry, context, row, last_row):
         """The bounds of the row of this cycle, and the memory that keeps those of a context."""
         config, plan, chunk = self.config, self.plan, self.o_chunk.payload
-        position, head = Signal(signed(26)), Signal(9)
+        head = Signal(9)
         # Places, and past all of them: what lies beyond counts as that.
         places = place_bits(config)
         low, high, no_bound = Signal(places), Signal(places), (1 << places) - 1
+        # Position of the first key that the row of this cycle does not see any more, and of the first that it does.
         past, low_edge = Signal(signed(27)), Signal(signed(27))
         limit, upper = Signal(places), Signal(signed(27))
         m.d.comb += [
-            past.eq(position + 1), low_edge.eq(past - plan.window),
             low.eq(Mux((plan.window == 0) | (low_edge < 0), 0, Mux(low_edge >> len(low) != 0, -1, low_edge))),
             # Of a tree the committed keys; the mask says the rest.
             limit.eq(Mux(plan.cached, no_bound, entry.keys)), upper.eq(Mux(plan.tree, entry.position, past)),
@@ -340,28 +355,28 @@ class TableWalk(wiring.Component):
             with m.If(row == index):
                 m.d.sync += bounds[index].eq(seen)
         m.d.comb += write.data[-1].eq(seen)
-        return {"position": position, "head": head, "low": low, "past": past, "high": high, "seen": seen}
+        return {"past": past, "low_edge": low_edge, "head": head, "low": low, "high": high, "seen": seen}
 
     def _pages(self, m, entry, left, number, last_keys, segments):
-        """Pages, from where they come: the list, the segments, or one that is not fetched. Returns whether the list
-        offers one that is illegal, and its address from the next cycle on."""
+        """Pages, from where they come: the list, the segments, or one that is not fetched. What the list offers is
+        added up and judged in a cycle of its own. Returns whether that is illegal, and its address."""
         config, plan, chunk, page = self.config, self.plan, self.o_chunk.payload, self.o_page.payload
-        self._listing, wrong = Signal(), Signal()
+        self._listing, wrong, held, moves = Signal(), Signal(), Signal(), Signal()
         base, start, kept = self.i.payload, Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
-        m.d.comb += [
-            start.eq(base[:48] + entry.page_offset),
-            wrong.eq(base[48:].any() | address_outside(config, base[:48])
-                     | Mux(plan.merge, start[0], start[:config.bus_bytes.bit_length() - 1].any())),
-        ]
+        m.d.comb += [start.eq(base[:48] + entry.page_offset), moves.eq(~held | self.o_page.ready & ~wrong)]
         with m.If(self._listing):
-            m.d.sync += kept.eq(start)
+            with m.If(moves):
+                m.d.sync += [
+                    held.eq(self.i.valid & ~chunk.blank), kept.eq(start),
+                    wrong.eq(base[48:].any() | address_outside(config, base[:48])
+                             | Mux(plan.merge, start[0], start[:config.bus_bytes.bit_length() - 1].any())),
+                ]
             m.d.comb += [
-                page.addr.eq(Mux(chunk.blank, 0, start)), page.position.eq(number << config.lanes.bit_length() - 1),
+                page.addr.eq(Mux(chunk.blank, 0, kept)), page.position.eq(number << config.lanes.bit_length() - 1),
                 page.keys.eq(Mux(left == 1, last_keys, config.lanes)),
-                self.o_page.valid.eq(chunk.blank | self.i.valid & ~wrong),
-                self.i.ready.eq(self.o_page.ready & ~chunk.blank & ~wrong),
+                self.o_page.valid.eq(chunk.blank | held & ~wrong), self.i.ready.eq(moves & ~chunk.blank),
             ]
         with m.Else():
             m.d.comb += [page.eq(segments.o_page.payload), self.o_page.valid.eq(segments.o_page.valid),
                          segments.o_page.ready.eq(self.o_page.ready)]
-        return wrong & self.i.valid & ~chunk.blank, kept
+        return held & wrong, kept

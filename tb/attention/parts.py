@@ -51,14 +51,14 @@ async def walks_many_parts(dut):
                                       head_dim=head_dim))
 
 
-async def a_record_a_cycle(dut):
-    """The records of a chunk in one part follow one another; a cycle between parts."""
+async def a_record_in_three_cycles(dut):
+    """The records of a chunk in one part follow one another in three cycles; a cycle more between parts."""
     bench, rng = walk(dut), random.Random("speed")
     job = random_merge(rng, groups=1, rows=ROWS * CONFIG.contexts, parts=9, head_dim=8)
     count = await bench.walk(job)
     for sink in bench.sinks.values():
         cycles = sink.cycles[-count:]
-        assert cycles[-1] - cycles[0] == count - 1 + 8
+        assert cycles[-1] - cycles[0] == 3 * (count - 1) + 8
 
 
 # --- Loader -------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ test = cocotb.test(timeout_time=500, timeout_unit="us")
 if os.environ["OLIVINE_UNIT"] == "addresses":
     walks_any_job = test(cocotb.parametrize(pair=PAIRS[::2])(walks_any_job))
     walks_many_parts = test(walks_many_parts)
-    a_record_a_cycle = test(a_record_a_cycle)
+    a_record_in_three_cycles = test(a_record_in_three_cycles)
 else:
     loads_jobs = test(cocotb.parametrize(pair=PAIRS[::3])(loads_jobs))
     loads_all_row_counts = test(loads_all_row_counts)

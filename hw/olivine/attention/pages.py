@@ -41,7 +41,8 @@ class PageAddresses(wiring.Component):
     o_command : Out(stream(command)), o_tile : Out(stream(tile_layout))
 
     Of the last page only the sub-blocks of keys and the values that exist are read. Throughput: a tile in
-    two cycles.
+    two cycles: in the second it is on offer, and of the next is found out what kind it is, where it lies and how
+    long it is. Latency: 2 cycles from a chunk, 3 from a page.
     """
 
     def __init__(self, config):
@@ -76,42 +77,46 @@ class PageAddresses(wiring.Component):
         with m.If(sent):
             m.d.sync += active.eq(0)
 
-        def value_beats(last_pass):
-            return Mux(last_pass, plan.last_value_beats, plan.value_beats)
-
-        last_pass = passes + 1 == plan.passes
-        page_end = Signal()
-        with m.If(self.i.valid & ~active):
+        # What the next tile is, in registers: of a chunk from its second cycle on, and from the second cycle after a
+        # tile. Of a page, what its tile of keys takes: from the page's third cycle on.
+        known, counted, page_known, moves = Signal(), Signal(), Signal(), Signal()
+        keys_next, all_keys, last_pass, page_end = Signal(), Signal(), Signal(), Signal()
+        of, beats, blocks = Signal.like(page), Signal.like(plan.value_beats), Signal.like(page.keys)
+        start, key_words, value_words = Signal(ADDRESS_BITS), Signal.like(words), Signal.like(words)
+        at_last_pass = passes + 1 == plan.passes
+        beats_here = Mux(at_last_pass, plan.last_value_beats, plan.value_beats)
+        page_waits = self.i_page.valid & ~self.i_page.ready
+        m.d.comb += of.eq(Mux(ahead == 2, older, newer))
+        m.d.sync += [
+            known.eq(self.i.valid & ~moves), counted.eq(page_waits), page_known.eq(counted & page_waits),
+            keys_next.eq((passes == 0) & next_is_keys(keys_done != chunk.pages, ahead, chunk.lookahead, plan.score)),
+            all_keys.eq(plan.score & (keys_done + 1 == chunk.pages)),
+            last_pass.eq(at_last_pass), page_end.eq(at_last_pass & (keys_done == chunk.pages) & (ahead == 1)),
+            start.eq(Mux(passes != 0, values_addr, of.addr + (plan.key_words << log_lanes))), beats.eq(beats_here),
+            value_words.eq(times(of.keys, beats_here)),
+            blocks.eq((page.keys + (config.bus_bytes - 1)) >> log_bus), key_words.eq(times(plan.key_words, blocks)),
+        ]
+        with m.If(~active):
+            m.d.sync += [
+                addr.eq(Mux(keys_next, page.addr, start)), words.eq(Mux(keys_next, key_words, value_words)),
+                tile.values.eq(~keys_next), tile.keys.eq(Mux(keys_next, page.keys, of.keys)),
+                tile.last_pass.eq(last_pass),
+            ]
+        with m.If(known & ~active):
             with m.If(chunk.blank):
-                m.d.comb += [self.i.ready.eq(self.i_page.valid), self.i_page.ready.eq(1)]
-            with m.Elif((passes == 0) & next_is_keys(keys_done != chunk.pages, ahead, chunk.lookahead,
-                                                          plan.score)):
-                with m.If(self.i_page.valid):
-                    m.d.comb += [self.i_page.ready.eq(1),
-                                 self.i.ready.eq(plan.score & (keys_done + 1 == chunk.pages))]
-                    m.d.sync += [
-                        newer.eq(page), older.eq(newer), keys_done.eq(keys_done + 1), ahead.eq(ahead + 1),
-                        active.eq(1), addr.eq(page.addr), tile.values.eq(0), tile.keys.eq(page.keys),
-                        words.eq(times(plan.key_words, (page.keys + (config.bus_bytes - 1)) >> log_bus)),
-                    ]
-                    with m.If(self.i.ready):
+                m.d.comb += [self.i.ready.eq(self.i_page.valid), self.i_page.ready.eq(1), moves.eq(self.i_page.valid)]
+            with m.Elif(keys_next):
+                with m.If(page_known):
+                    m.d.comb += [self.i_page.ready.eq(1), self.i.ready.eq(all_keys), moves.eq(1)]
+                    m.d.sync += [newer.eq(page), older.eq(newer), keys_done.eq(keys_done + 1), ahead.eq(ahead + 1),
+                                 active.eq(1)]
+                    with m.If(all_keys):
                         m.d.sync += [keys_done.eq(0), ahead.eq(0)]
             with m.Else():
-                of = Signal.like(page)
-                keys = of.keys
-                start = Signal(ADDRESS_BITS)
-                m.d.comb += [
-                    of.eq(Mux(ahead == 2, older, newer)),
-                    start.eq(Mux(passes != 0, values_addr, of.addr + (plan.key_words << log_lanes))),
-                    page_end.eq(last_pass & (keys_done == chunk.pages) & (ahead == 1)),
-                    self.i.ready.eq(page_end),
-                ]
+                m.d.comb += [self.i.ready.eq(page_end), moves.eq(1)]
                 m.d.sync += [
-                    active.eq(1), addr.eq(start), tile.values.eq(1), tile.keys.eq(keys), tile.last_pass.eq(last_pass),
-                    words.eq(times(keys, value_beats(last_pass))),
                     # A block of values always has room for L keys.
-                    values_addr.eq(start + (value_beats(last_pass) << log_lanes << log_bus)),
-                    passes.eq(passes + 1),
+                    active.eq(1), values_addr.eq(start + (beats << log_lanes << log_bus)), passes.eq(passes + 1),
                 ]
                 with m.If(last_pass):
                     m.d.sync += [passes.eq(0), ahead.eq(ahead - 1)]

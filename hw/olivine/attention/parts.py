@@ -37,7 +37,7 @@ class PartAddresses(wiring.Component):
     i : In(stream(chunk_layout)), i_page : In(stream(page_layout))
     o_command : Out(stream(command)), o_part : Out(stream(part_layout))
 
-    Throughput: a record a cycle, one idle cycle a part of a chunk.
+    Throughput: a record in three cycles, one more a part of a chunk: its rows, its bytes, its offer.
     """
 
     def __init__(self, config):
@@ -55,24 +55,29 @@ class PartAddresses(wiring.Component):
         done, context = Signal(PAGE_BITS), Signal(range(config.contexts))
         addr, start = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
         row_base = Signal(range(config.state_words + 1))
-        active = Signal()
-        last = context + 1 == chunk.contexts
-        rows = Mux(last, chunk.last_rows, config.rows)
-        m.d.comb += [
-            start.eq(self.i_page.payload.addr + chunk.part),
-            self.o_command.payload.addr.eq(addr), self.o_command.payload.bytes.eq(times(plan.part_words, rows) << 1),
-            part.bank.eq(chunk.bank), part.context.eq(context), part.rows.eq(rows), part.address.eq(row_base),
+        # A record is at work; its rows are known; it is on offer.
+        active, counted, offered, last = Signal(), Signal(), Signal(), Signal()
+        at_last = context + 1 == chunk.contexts
+        m.d.sync += [
+            counted.eq(active), last.eq(at_last), part.bank.eq(chunk.bank),
+            part.rows.eq(Mux(at_last, chunk.last_rows, config.rows)),
             part.first.eq(done == 0), part.final.eq(done + 1 == chunk.pages),
         ]
-        sent = fork(m, active, self.o_command, self.o_part)
-        m.d.comb += self.i.ready.eq(sent & last & part.final)
+        sent = fork(m, offered, self.o_command, self.o_part)
+        m.d.comb += [
+            start.eq(self.i_page.payload.addr + chunk.part), self.o_command.payload.addr.eq(addr),
+            part.context.eq(context), part.address.eq(row_base), self.i.ready.eq(sent & last & part.final),
+        ]
+        with m.If(~offered):
+            m.d.sync += [offered.eq(counted),
+                         self.o_command.payload.bytes.eq(times(plan.part_words, part.rows) << 1)]
         with m.If(~active):
             m.d.comb += self.i_page.ready.eq(self.i.valid)
             with m.If(self.i_page.valid & self.i_page.ready):
                 m.d.sync += [active.eq(1), addr.eq(start), context.eq(0), row_base.eq(0)]
-        with m.Elif(sent):
+        with m.If(sent):
             m.d.sync += [context.eq(context + 1), addr.eq(addr + plan.part_stride),
-                         row_base.eq(row_base + plan.head_dim)]
+                         row_base.eq(row_base + plan.head_dim), offered.eq(0), counted.eq(0)]
             with m.If(last):
                 m.d.sync += [active.eq(0), done.eq(Mux(part.final, 0, done + 1))]
         return m

@@ -48,7 +48,7 @@ class QueryAddresses(wiring.Component):
         Where a block lies in memory, and where its words go: contexts follow each other in the
         chunk's bank.
 
-    Throughput: a block a cycle, one idle cycle a chunk.
+    Throughput: a block in three cycles, one more a chunk: which rows it brings, what it is, its offer.
     """
 
     def __init__(self, config):
@@ -64,28 +64,36 @@ class QueryAddresses(wiring.Component):
         config, plan, chunk, block = self.config, self.plan, self.i.payload, self.o_block.payload
         addr, start = Signal(ADDRESS_BITS), Signal(range(query_words(config)))
         context, head = Signal(range(config.contexts + 1)), Signal(range(config.rows))
-        active, by_head, last_head = Signal(), Signal(), Signal()
-        last_context = context + 1 == chunk.contexts
+        active, counted, offered = Signal(), Signal(), Signal()
+        # First what the chunk says of the block, in a cycle of its own.
+        by_head, last_head, last_context = Signal(), Signal(), Signal()
         rows, stored = Signal(range(config.rows + 1)), Signal(range(config.rows + 1))
-        sent = fork(m, active, self.o_command, self.o_block)
-        m.d.comb += [
-            by_head.eq(chunk.batch & (plan.heads != 1)), last_head.eq(~by_head | (head + 1 == chunk.last_rows)),
-            rows.eq(Mux(last_context, chunk.last_rows, config.rows)), stored.eq(Mux(chunk.batch, config.rows, rows)),
-            self.o_command.payload.addr.eq(addr),
-            self.o_command.payload.bytes.eq(times(plan.head_dim, stored) << plan.q_wide),
-            block.take.eq(stored << plan.q_wide), block.wide.eq(plan.q_wide), block.start.eq(start),
-            block.turn.eq(Mux(chunk.batch, chunk.lane - head, 0)),
-            block.rows.eq(Mux(by_head, 1 << head, (1 << rows) - 1)),
-            block.keep.eq(head != 0), block.more.eq(~last_head),
-            self.i.ready.eq(active & sent & last_context & last_head),
+        rows_here = Mux(context + 1 == chunk.contexts, chunk.last_rows, config.rows)
+        one_by_one = chunk.batch & (plan.heads != 1)
+        m.d.sync += [
+            counted.eq(active), by_head.eq(one_by_one), last_head.eq(~one_by_one | (head + 1 == chunk.last_rows)),
+            last_context.eq(context + 1 == chunk.contexts), rows.eq(rows_here),
+            stored.eq(Mux(chunk.batch, config.rows, rows_here)),
         ]
+        # Then what it is.
+        sent = fork(m, offered, self.o_command, self.o_block)
+        m.d.comb += [
+            self.o_command.payload.addr.eq(addr), block.start.eq(start), block.keep.eq(head != 0),
+            block.wide.eq(plan.q_wide), block.more.eq(~last_head), self.i.ready.eq(sent & last_context & last_head),
+        ]
+        with m.If(~offered):
+            m.d.sync += [
+                offered.eq(counted), self.o_command.payload.bytes.eq(times(plan.head_dim, stored) << plan.q_wide),
+                block.take.eq(stored << plan.q_wide), block.turn.eq(Mux(chunk.batch, chunk.lane - head, 0)),
+                block.rows.eq(Mux(by_head, 1 << head, (1 << rows) - 1)),
+            ]
         stride = Mux(chunk.batch, Mux(by_head, plan.head_dim, chunk.q_words) << config.rows.bit_length(), plan.q_stride)
         with m.If(~active):
             with m.If(self.i.valid):
                 m.d.sync += [active.eq(1), context.eq(0), addr.eq(chunk.q),
                              start.eq(Mux(chunk.bank, config.state_words, 0))]
-        with m.Elif(sent):
-            m.d.sync += addr.eq(addr + stride)
+        with m.If(sent):
+            m.d.sync += [addr.eq(addr + stride), offered.eq(0), counted.eq(0)]
             with m.If(~last_head):
                 m.d.sync += head.eq(head + 1)
             with m.Else():

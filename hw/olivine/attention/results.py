@@ -58,7 +58,8 @@ class ResultBlocks(wiring.Component):
     done : Out(1)
         Every block of the job has been announced.
 
-    Throughput: a block in three cycles, one more a chunk: its rows and words, where it lies, its offer.
+    Throughput: a block in four cycles, one more a chunk: its rows and words, where it lies, its offer, and what
+    follows, as it is known late that both have taken it.
     """
 
     def __init__(self, config):
@@ -98,7 +99,8 @@ class ResultBlocks(wiring.Component):
         sent = fork(m, offered, self.o_command, self.o_block)
         again = by_head & ~lse & (head + 1 != rows)
         follows = ~lse & plan.lse & first_pass & ~again
-        m.d.comb += self.i.ready.eq(sent & block.last)
+        told = Signal()                         # both know of the block: on to the next
+        m.d.comb += self.i.ready.eq(told & block.last)
         with m.If(counted & ~offered):
             m.d.sync += [
                 offered.eq(1), more.eq(follows),
@@ -114,9 +116,12 @@ class ResultBlocks(wiring.Component):
                 behind = chunk.lane + Mux(by_head, 1, rows)
                 m.d.sync += [asked.column.eq(chunk.batch & ~lse & (by_head | (rows != config.rows))),
                              asked.low.eq(chunk.lane << 1), asked.high.eq((behind << 1) - 1)]
-        context_end = sent & ~more & ~block.again
+        context_end = told & ~more & ~block.again
+        m.d.sync += told.eq(sent)
         with m.If(sent):
-            m.d.sync += [offered.eq(0), counted.eq(0), lse.eq(more), head.eq(Mux(block.again, head + 1, 0)),
+            m.d.sync += [offered.eq(0), counted.eq(0)]
+        with m.If(told):
+            m.d.sync += [counted.eq(0), lse.eq(more), head.eq(Mux(block.again, head + 1, 0)),
                          head_addr.eq(Mux(head != 0, head_addr, group_addr)
                                       + (plan.head_dim << config.rows.bit_length()))]
         with m.If(context_end):

@@ -67,7 +67,7 @@ class Elements(wiring.Component):
     i : In(stream(words)), o : Out(stream(64))
 
     Throughput: a word or an element a cycle, whichever is the wider. Combinational from ``i`` where a word
-    holds at least one element.
+    holds at least one element; where it holds just one, there is nothing to do.
     """
 
     def __init__(self, bus_bytes):
@@ -78,8 +78,10 @@ class Elements(wiring.Component):
         m = Module()
         whole, taken = self.i.payload.data.as_value(), Signal()
         m.d.comb += taken.eq(self.o.valid & self.o.ready)
-        if self.bus_bytes >= BASE_BYTES:
-            index = Signal(range(max(self.bus_bytes // BASE_BYTES, 2)))
+        if self.bus_bytes == BASE_BYTES:
+            m.d.comb += [self.o.payload.eq(whole), self.o.valid.eq(self.i.valid), self.i.ready.eq(self.o.ready)]
+        elif self.bus_bytes > BASE_BYTES:
+            index = Signal(range(self.bus_bytes // BASE_BYTES))
             final = Signal()
             m.d.comb += [
                 final.eq((index + 1) << 3 >= self.i.payload.count),

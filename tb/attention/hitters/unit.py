@@ -350,7 +350,7 @@ async def budget(dut, cells):
                   f"from record to SUMMED {ends}, load {bench.loads}")
     assert periods == [4 * cells] * (len(groups) - 1), periods
     assert max(ends) <= 3 * cells + LATENCY + 30 + 17 + 1, ends
-    assert max(bench.loads) <= 2 * cells + 30 + 4, bench.loads
+    assert max(bench.loads) <= 2 * cells + 30 + 5, bench.loads
 
 
 # A unit that stands still fails, and does not wait for ever.

@@ -128,7 +128,7 @@ class Closer(wiring.Component):
                                    stage[2].valid & stage[2].last))
 
         # What is written: sums, positions, free cells.
-        part, asked, free = Signal(range(3)), Signal(), Signal(range(config.cells + 1))
+        part, asking, free = Signal(range(3)), Signal(), Signal(range(config.cells + 1))
         element, request = elements.i, self.o_command.payload
         written, written_all = Signal(), Signal()
         m.d.comb += [
@@ -136,17 +136,21 @@ class Closer(wiring.Component):
             elements.wide.eq(part == 0), written.eq(element.valid & element.ready),
             self.free.index.eq(free), self.free.cell.eq(stage[2].cell),
             self.free.valid.eq(written & (part == 1) & (position == FREE_CELL)),
-            self.o_command.valid.eq(writing & ~asked), self.o_summed.payload.eq(group.slot),
+            self.o_command.valid.eq(asking), self.o_summed.payload.eq(group.slot),
         ]
         sync += free.eq(free + self.free.valid)
         offset = Signal(range((6 << 15) + 1))
         m.d.comb += [
             offset.eq(Mux(part == 0, 0, Mux(part == 1, 4, 6) << group.log_cells)),
-            request.addr.eq(group.record + offset), request.bytes.eq(count << Mux(part == 0, 2, 1)),
+            request.bytes.eq(count << Mux(part == 0, 2, 1)),
             element.payload.data.eq(Mux(part == 0, total, Mux(part == 1, position, listed))),
         ]
+        # Where a part lies is known before its turn comes.
+        sync += request.addr.eq(group.record + offset)
+        with m.If(self.o_command.ready):
+            sync += asking.eq(0)
         all_out = Signal()
-        m.d.comb += written_all.eq((asked | self.o_command.ready) & (all_out | written & stage[2].last))
+        m.d.comb += written_all.eq(~asking & (all_out | written & stage[2].last))
 
         with m.FSM():
             with m.State("OPEN"):
@@ -189,22 +193,18 @@ class Closer(wiring.Component):
                     m.next = "WRITE"
             with m.State("WRITE"):
                 with m.If(self.may_write):
-                    sync += writing.eq(1)
-                    sync += [*begin(group.filled), asked.eq(0), all_out.eq(0)]
+                    sync += [*begin(group.filled), writing.eq(1), asking.eq(1), all_out.eq(0)]
                     m.next = "PART"
             with m.State("PART"):
-                with m.If(self.o_command.ready):
-                    sync += asked.eq(1)
                 with m.If(written & stage[2].last):
                     sync += all_out.eq(1)
                 with m.If(written_all):
                     sync += [part.eq(part + 1), writing.eq(0)]
                     m.next = "NEXT"
             with m.State("NEXT"):
-                sync += [asked.eq(0), all_out.eq(0)]
+                sync += all_out.eq(0)
                 with m.If((part == 1) | (part == 2) & (free != 0)):
-                    sync += writing.eq(1)
-                    sync += begin(Mux(part == 1, group.filled, free))
+                    sync += [*begin(Mux(part == 1, group.filled, free)), writing.eq(1), asking.eq(1)]
                     m.next = "PART"
                 with m.Else():
                     m.next = "SETTLE"

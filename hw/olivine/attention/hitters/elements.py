@@ -21,6 +21,8 @@ class ElementReader(wiring.Component):
         Numbers have four bytes, not two; constant during a transfer.
     i : In(stream(words)), o : Out(stream(32))
         The upper half of a narrow number is undefined.
+    ones : Out(1)
+        All bits of the number's lower half are set.
 
     Latency: 1 cycle. Throughput: a number a cycle, without a bubble between words.
     """
@@ -28,16 +30,19 @@ class ElementReader(wiring.Component):
     def __init__(self, bus_bytes):
         self.bus_bytes = bus_bytes
         super().__init__({"wide": In(1), "i": In(stream.Signature(words(bus_bytes))),
-                          "o": Out(stream.Signature(32))})
+                          "o": Out(stream.Signature(32)), "ones": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         held, left = Signal(8 * self.bus_bytes), Signal(range(self.bus_bytes // 2 + 1))     # halves of numbers
         place = Signal(range(self.bus_bytes // 2))
         size, taken = Mux(self.wide, 2, 1), Signal()
+        halves = range(self.bus_bytes // 2)
         m.d.comb += [
             # The upper half has an odd place.
             self.o.payload.eq(Cat(held.word_select(place, 16), held.word_select(place | 1, 16))),
+            # Compared before it is chosen.
+            self.ones.eq(Cat(held.word_select(half, 16).all() for half in halves).bit_select(place, 1)),
             self.o.valid.eq(left != 0), taken.eq(self.o.valid & self.o.ready),
             self.i.ready.eq((left == 0) | taken & (left == size)),
         ]

@@ -55,8 +55,8 @@ class Loader(wiring.Component):
     idle : Out(1)
         Nothing is being loaded.
 
-    Throughput: a cell a cycle, twice with ``hitters``: ``2 * filled`` cycles, the read latency and 3 a group. A chunk
-    with log-sum-exp takes a cycle a row and the read latency.
+    Throughput: a cell a cycle, twice with ``hitters``: ``2 * filled`` cycles, the read latency and 4 a group. A chunk
+    with log-sum-exp takes a cycle a row, the read latency and one.
     """
 
     def __init__(self, config):
@@ -101,33 +101,40 @@ class Loader(wiring.Component):
         with m.If(self.o_group.ready):
             sync += self.o_group.valid.eq(0)
 
-        # Commands run ahead of data. Those of one kind have all been taken before one of another kind is offered
-        # whose data come earlier, so what is offered holds.
+        # Commands run ahead of data, from a register: those of one kind have all been offered before one of another
+        # kind whose data come earlier.
         ask_positions, ask_sums, ask_lse = Signal(), Signal(), Signal()
         lse_rows = Signal(range(config.chunk_rows + 1))
         log_rows = config.rows.bit_length() - 1
         asked = self.o_command.payload
-        m.d.comb += [self.o_command.valid.eq(ask_positions | ask_sums | ask_lse),
-                     lse_rows.eq(((chunk.contexts - 1) << log_rows) + chunk.last_rows)]
         offset = Signal(range((4 << 15) + 1))
-        m.d.comb += [offset.eq(Mux(ask_positions, 4 << group.log_cells, 0)), asked.addr.eq(group.record + offset)]
-        with m.If(ask_positions):
-            m.d.comb += asked.bytes.eq(group.before << 1)
-            sync += ask_positions.eq(~self.o_command.ready)
-        with m.Elif(ask_sums):
-            m.d.comb += asked.bytes.eq(group.before << 2)
-            sync += ask_sums.eq(~self.o_command.ready)
-        with m.Else():
-            m.d.comb += [asked.addr.eq(chunk.lse), asked.bytes.eq(lse_rows << 2)]
-            sync += ask_lse.eq(ask_lse & ~self.o_command.ready)
+        m.d.comb += [lse_rows.eq(((chunk.contexts - 1) << log_rows) + chunk.last_rows),
+                     offset.eq(Mux(ask_positions, 4 << group.log_cells, 0))]
+        with m.If(~self.o_command.valid):
+            sync += [asked.addr.eq(group.record + offset), self.o_command.valid.eq(ask_positions | ask_sums | ask_lse)]
+            with m.If(ask_positions):
+                sync += [asked.bytes.eq(group.before << 1), ask_positions.eq(0)]
+            with m.Elif(ask_sums):
+                sync += [asked.bytes.eq(group.before << 2), ask_sums.eq(0)]
+            with m.Else():
+                sync += [asked.addr.eq(chunk.lse), asked.bytes.eq(lse_rows << 2), ask_lse.eq(0)]
+        with m.Elif(self.o_command.ready):
+            sync += self.o_command.valid.eq(0)
 
-        stored, step, last_cell = Signal(), Signal(), Signal()
-        m.d.comb += [stored.eq(cell < group.before), step.eq(~stored | element.valid),
-                     last_cell.eq(cell + 1 == group.filled)]
+        # Of the cell at hand: memory holds something of it; it is the last. Registers, as all that moves waits for them.
+        assert FREE_CELL == 0xffff
+        stored, step, last_cell, cell_after = Signal(), Signal(), Signal(), Signal(range(config.cells + 1))
+        m.d.comb += [step.eq(~stored | element.valid), cell_after.eq(cell + 1)]
+
+        def first_cell(group):
+            return [cell.eq(0), stored.eq(group.before != 0), last_cell.eq(group.filled == 1)]
+
+        def next_cell():
+            return [cell.eq(cell_after), stored.eq(cell_after < group.before), last_cell.eq(cell + 2 == group.filled)]
         free, token = Signal(), Signal()
         tokens, position = Signal.like(group.tokens), Signal(16)     # left, of the next one
         m.d.comb += [
-            free.eq(~stored | (element.payload[:16] == FREE_CELL)), token.eq(free & (tokens != 0)),
+            free.eq(~stored | elements.ones), token.eq(free & (tokens != 0)),
             self.position.bank.eq(bank), self.position.cell.eq(cell),
             self.position.position.eq(Mux(token, position, Mux(free, FREE_CELL, element.payload))),
             self.sum.bank.eq(bank), self.sum.cell.eq(cell), self.sum.sum.eq(Mux(stored, element.payload, 0)),
@@ -150,15 +157,15 @@ class Loader(wiring.Component):
                              self.loaded[bank].group.eq(number), self.loaded[bank].valid.eq(1),
                              self.loaded[bank].cells.eq(0), self.summed.bit_select(bank, 1).eq(0),
                              ask_positions.eq(some), ask_sums.eq(some & self.hitters), touched.eq(self.hitters),
-                             tokens.eq(taken.tokens), position.eq(taken.length), cell.eq(0)]
+                             tokens.eq(taken.tokens), position.eq(taken.length), *first_cell(taken)]
                     m.next = "POSITIONS"
             with m.State("POSITIONS"):
                 m.d.comb += [element.ready.eq(stored), self.position.valid.eq(step)]
                 with m.If(step):
-                    sync += [cell.eq(Mux(last_cell, 0, cell + 1)),
-                             self.loaded[bank].cells.eq(self.loaded[bank].cells + 1),
+                    sync += [*next_cell(), self.loaded[bank].cells.eq(self.loaded[bank].cells + 1),
                              tokens.eq(tokens - token), position.eq(position + token)]
                     with m.If(last_cell):
+                        sync += first_cell(group)
                         with m.If(self.hitters):
                             m.next = "SUMS"
                         with m.Else():
@@ -166,7 +173,7 @@ class Loader(wiring.Component):
             with m.State("SUMS"):
                 m.d.comb += [elements.wide.eq(1), element.ready.eq(stored), self.sum.valid.eq(step)]
                 with m.If(step):
-                    sync += cell.eq(cell + 1)
+                    sync += next_cell()
                     with m.If(last_cell):
                         sync += self.summed.bit_select(bank, 1).eq(1)
                         m.next = "CHUNK"

@@ -76,13 +76,13 @@ class HitterUnit(wiring.Component):
     **Cycles**, with n = ``filled`` cells, W = `places`, and l the latency of a read, of a write:
 
     ===========  ==============================================  =========================
-    load         2 n + l + 4                                     masks wait for n + l + 4
+    load         2 n + l + 5                                     masks wait for n + l + 5
     decode end   3 n + free cells + latency + l + 17             from record to SUMMED
     each search  n + 6 for W victims, n + 6 + W with their drop  in decode the first is free
     score end    2 n + free cells + l + 16, and the searches
     ===========  ==============================================  =========================
 
-    1,024 cells on `edge`: loaded in 2,082 cycles, ended in 3,129 with l = 30. A decode job with a 4-bit cache brings
+    1,024 cells on `edge`: loaded in 2,083 cycles, ended in 3,129 with l = 30. A decode job with a 4-bit cache brings
     a group in 4,096 cycles. Its bank is free again about 3,300 cycles after its last word, with 800 left for
     the positions of the group after next; its sums may come later. So no group waits.
 

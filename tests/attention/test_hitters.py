@@ -53,7 +53,7 @@ def test_loader(config):
 
 def run_unit(config, expected, simulator="icarus", **parameters):
     component = HitterUnit(config)
-    assert component.latency == Accumulator(config).latency + 1 == Weights(config).latency + 2
+    assert component.latency == Accumulator(config).latency + 2 == Weights(config).latency + 3
     run(component, "tb.attention.hitters.unit", parameters=given(config, latency=component.latency, **parameters),
         expected=expected, simulator=simulator)
 

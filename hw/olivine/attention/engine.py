@@ -299,18 +299,21 @@ class AttentionEngine(wiring.Component):
             self.job.ready.eq(control.job.ready), planner.job.eq(control.held),
             control.bad.eq(planner.bad), control.field.eq(planner.field), running.eq(control.running),
             control.idle.eq(idle), control.expired.eq(watchdog.expired), control.abort.eq(self.abort),
-            control.finished.eq((blocks.done | plan.score) & ~results_wait & writer.idle
-                                & (~plan.cells | table.done & hitters.idle)),
             control.read_beat.eq(monitor.read_beat + row_monitor.read_beat),
             control.write_beat.eq(monitor.write_beat + row_monitor.write_beat),
             control.events.eq(datapath.events), self.activity.eq(control.activity),
         ]
+        # Whether all is done, and what failed, is made of much, and both are told a cycle later.
+        fault = Signal(control.fault.shape())
+        m.d.sync += [control.fault.eq(fault),
+                     control.finished.eq(running & (blocks.done | plan.score) & ~results_wait & writer.idle
+                                         & (~plan.cells | table.done & hitters.idle))]
         first_fault(m, [
             (read_gate.fault.valid, StatusCode.GUARD_READ, read_gate.fault.addr),
             (write_gate.fault.valid, StatusCode.GUARD_WRITE, write_gate.fault.addr),
             *bus_faults(readers, *writers),
             (table.fault.valid, table.fault.code, table.fault.address, table.fault.field),
-        ], control.fault)
+        ], fault)
         self._events(m, hitters, control)
         return m
 

@@ -15,7 +15,8 @@ class CommandGate(wiring.Component):
 
     A command goes in only when its target can take it, and none of its stream is inside: so it never keeps the others
     waiting, if a target that is ready stays so until it gets a command. Of several the one of the first stream goes
-    first.
+    first. Whose turn it is is decided a cycle ahead, while the guard is busy with another, so that ``i.ready`` is made
+    of registers.
 
     Parameters
     ----------
@@ -32,8 +33,8 @@ class CommandGate(wiring.Component):
     held : Out(streams)
         A bit for each stream: a command of its is inside.
 
-    Latency: that of `AddressGuard`. Throughput: one command of a stream in two cycles, one of different streams a
-    cycle. Cost: `AddressGuard`, and a choice of commands.
+    Latency: that of `AddressGuard`, and one where the guard was idle. Throughput: that of `AddressGuard` for commands
+    of different streams, two cycles more for those of one. Cost: `AddressGuard`, and a choice of commands.
     """
 
     def __init__(self, addr_width, windows, write, window_width, streams):
@@ -49,30 +50,31 @@ class CommandGate(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.guard = guard = self.guard
-        offers, first, chosen, before, source = (Signal(self.streams, name=name) for name in (
-            "offers", "first", "chosen", "before", "source"))
+        # ``turn``: who goes next, at most one.
+        offers, first, turn, goes, source = (Signal(self.streams, name=name) for name in (
+            "offers", "first", "turn", "goes", "source"))
         for index, (i, o) in enumerate(zip(self.i, self.o)):
             m.d.comb += [
                 offers[index].eq(i.valid & o.ready & ~self.held[index]),
-                i.ready.eq(chosen[index] & guard.i.ready),
+                i.ready.eq(turn[index] & guard.i.ready), goes[index].eq(turn[index] & i.valid),
                 o.valid.eq(guard.o.valid & source[index]), o.payload.eq(guard.o.payload),
             ]
         m.d.comb += [
             first.eq(offers & (~offers + 1)),
-            # What is offered stays on offer.
-            chosen.eq(Mux((before & offers).any(), before & offers, first)),
-            guard.i.valid.eq(chosen.any()),
+            guard.i.valid.eq(goes.any()),
             guard.o.ready.eq((source & Cat(o.ready for o in self.o)).any()),
             guard.windows.eq(self.windows), self.fault.eq(guard.fault),
             self.held.eq(source & guard.busy.replicate(self.streams)),
         ]
         for name in ("addr", "bytes"):
-            choices = [i.payload[name] & bit.replicate(len(i.payload[name])) for i, bit in zip(self.i, chosen)]
+            choices = [i.payload[name] & bit.replicate(len(i.payload[name])) for i, bit in zip(self.i, turn)]
             value = choices[0]
             for choice in choices[1:]:
                 value |= choice
             m.d.comb += guard.i.payload[name].eq(value)
-        m.d.sync += before.eq(Mux(guard.i.ready, 0, chosen))
-        with m.If(guard.i.valid & guard.i.ready):
-            m.d.sync += source.eq(chosen)
+        with m.If(goes.any()):
+            with m.If(guard.i.ready):
+                m.d.sync += [turn.eq(0), source.eq(turn)]
+        with m.Else():
+            m.d.sync += turn.eq(first)
         return m

@@ -59,7 +59,7 @@ class TableWalk(wiring.Component):
         An entry, a segment or a page's base is illegal. It stays.
 
     Cycles: 6 and the memory's latency and 8 elements for an entry, then for each chunk a cycle a row (P for
-    each context) and 7, the memory's latency, and as many as it has pages; for a blank one a cycle a row and 5. Of a
+    each context) and 7, the memory's latency, and two for each of its pages; for a blank one a cycle a row and 5. Of a
     cached job `SegmentWalk` says what takes the list's place. Starts by itself after reset.
     """
 
@@ -182,6 +182,8 @@ class TableWalk(wiring.Component):
             m.d.comb += [base.eq(cached.segments), offset.eq(segments.fault.index << (SEGMENT_BYTES.bit_length() - 1))]
         with m.If(segments.fault.valid & ~fault.valid):
             m.d.sync += [fault.valid.eq(1), fault.code.eq(StatusCode.BAD_SEGMENT), fault.field.eq(segments.fault.field)]
+        # The parts are told to begin by registers.
+        m.d.sync += [segments.load.eq(0), segments.survey.eq(0), segments.emit.eq(0), trees.load.eq(0)]
         with m.FSM():
             with m.State("START"):
                 m.d.sync += [groups.eq(plan.groups), entry_addr.eq(plan.table)]
@@ -209,7 +211,8 @@ class TableWalk(wiring.Component):
                     m.next = "STOP"
             with m.State("SEGMENTS"):
                 ask(cached.count << (SEGMENT_BYTES.bit_length() - 1), "LOAD")
-                m.d.comb += [base.eq(cached.segments), segments.load.eq(~asking)]
+                m.d.comb += base.eq(cached.segments)
+                m.d.sync += segments.load.eq(~asking)
             with m.State("LOAD"):
                 m.d.comb += [segments.i.payload.eq(self.i.payload), segments.i.valid.eq(self.i.valid),
                              self.i.ready.eq(segments.i.ready)]
@@ -240,6 +243,7 @@ class TableWalk(wiring.Component):
                     with m.If((rows_left <= 1) | (context + 1 == plan.contexts)):
                         m.next = "PAGES"
                         with m.If(plan.cached):
+                            m.d.sync += segments.survey.eq(1)
                             m.next = "SURVEY"
             with m.State("PAGES"):
                 sees_some = Signal()
@@ -252,7 +256,6 @@ class TableWalk(wiring.Component):
                 ]
                 m.next = "OFFER"
             with m.State("SURVEY"):
-                m.d.comb += segments.survey.eq(1)
                 m.next = "COUNT"
             with m.State("COUNT"):
                 m.d.sync += [chunk.blank.eq(segments.pages == 0), first_page.eq(0), last_keys.eq(1),
@@ -267,7 +270,8 @@ class TableWalk(wiring.Component):
                 # Masks lie in memory row by row.
                 rows = Signal(range(config.chunk_rows + 1))
                 m.d.comb += [rows.eq(((chunk.contexts - 1) << log_rows) + chunk.last_rows), base.eq(cached.tree),
-                             offset.eq(first_row << 3), trees.load.eq(~asking)]
+                             offset.eq(first_row << 3)]
+                m.d.sync += trees.load.eq(~asking)
                 ask(rows << 3, "MASKS")
             with m.State("MASKS"):
                 m.d.comb += [trees.i.payload.eq(self.i.payload), trees.i.valid.eq(self.i.valid),
@@ -287,23 +291,25 @@ class TableWalk(wiring.Component):
                     m.d.sync += [left.eq(pages), number.eq(first_page), first_chunk.eq(0)]
                     m.next = "LIST"
                     with m.If(chunk.blank):
+                        m.d.sync += self._listing.eq(1)
                         m.next = "BASES"
                     with m.Elif(plan.cached):
+                        m.d.sync += segments.emit.eq(1)
                         m.next = "SEGMENT"
             with m.State("LIST"):
                 m.d.comb += [base.eq(entry.bases), offset.eq(first_page << 3)]
                 ask(left << 3, "BASES")
+                m.d.sync += self._listing.eq(asking & self.o_command.ready)
             with m.State("BASES"):
-                m.d.comb += self._listing.eq(1)
                 with m.If(crooked):
-                    m.d.sync += [fault.valid.eq(1), fault.code.eq(StatusCode.BAD_BASE), fault.field.eq(0)]
+                    m.d.sync += [self._listing.eq(0), fault.valid.eq(1), fault.code.eq(StatusCode.BAD_BASE), fault.field.eq(0)]
                     m.next = "STOP"
                 with m.Elif(self.o_page.valid & self.o_page.ready):
                     m.d.sync += [left.eq(left - 1), number.eq(number + 1)]
                     with m.If(left == 1):
+                        m.d.sync += self._listing.eq(0)
                         m.next = "NEXT"
             with m.State("SEGMENT"):
-                m.d.comb += segments.emit.eq(1)
                 m.next = "EMIT"
             with m.State("EMIT"):
                 with m.If(~segments.busy):
@@ -359,13 +365,17 @@ class TableWalk(wiring.Component):
 
     def _pages(self, m, entry, left, number, last_keys, segments):
         """Pages, from where they come: the list, the segments, or one that is not fetched. What the list offers is
-        added up and judged in a cycle of its own. Returns whether that is illegal, and its address."""
+        added up and judged in a cycle of its own, so a page comes in two. Returns whether that is illegal, and its
+        address."""
         config, plan, chunk, page = self.config, self.plan, self.o_chunk.payload, self.o_page.payload
-        self._listing, wrong, held, moves = Signal(), Signal(), Signal(), Signal()
+        self._listing, wrong, held = Signal(), Signal(), Signal()
         base, start, kept = self.i.payload, Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
-        m.d.comb += [start.eq(base[:48] + entry.page_offset), moves.eq(~held | self.o_page.ready & ~wrong)]
+        m.d.comb += start.eq(base[:48] + entry.page_offset)
         with m.If(self._listing):
-            with m.If(moves):
+            with m.If(held):
+                with m.If(self.o_page.ready & ~wrong):
+                    m.d.sync += held.eq(0)
+            with m.Else():
                 m.d.sync += [
                     held.eq(self.i.valid & ~chunk.blank), kept.eq(start),
                     wrong.eq(base[48:].any() | address_outside(config, base[:48])
@@ -374,7 +384,7 @@ class TableWalk(wiring.Component):
             m.d.comb += [
                 page.addr.eq(Mux(chunk.blank, 0, kept)), page.position.eq(number << config.lanes.bit_length() - 1),
                 page.keys.eq(Mux(left == 1, last_keys, config.lanes)),
-                self.o_page.valid.eq(chunk.blank | held & ~wrong), self.i.ready.eq(moves & ~chunk.blank),
+                self.o_page.valid.eq(chunk.blank | held & ~wrong), self.i.ready.eq(~held & ~chunk.blank),
             ]
         with m.Else():
             m.d.comb += [page.eq(segments.o_page.payload), self.o_page.valid.eq(segments.o_page.valid),

@@ -131,10 +131,10 @@ class Loader(wiring.Component):
 
         def next_cell():
             return [cell.eq(cell_after), stored.eq(cell_after < group.before), last_cell.eq(cell + 2 == group.filled)]
-        free, token = Signal(), Signal()
+        free, token, waiting = Signal(), Signal(), Signal()         # waiting: ``tokens`` is not 0
         tokens, position = Signal.like(group.tokens), Signal(16)     # left, of the next one
         m.d.comb += [
-            free.eq(~stored | elements.ones), token.eq(free & (tokens != 0)),
+            free.eq(~stored | elements.ones), token.eq(free & waiting),
             self.position.bank.eq(bank), self.position.cell.eq(cell),
             self.position.position.eq(Mux(token, position, Mux(free, FREE_CELL, element.payload))),
             self.sum.bank.eq(bank), self.sum.cell.eq(cell), self.sum.sum.eq(Mux(stored, element.payload, 0)),
@@ -157,13 +157,15 @@ class Loader(wiring.Component):
                              self.loaded[bank].group.eq(number), self.loaded[bank].valid.eq(1),
                              self.loaded[bank].cells.eq(0), self.summed.bit_select(bank, 1).eq(0),
                              ask_positions.eq(some), ask_sums.eq(some & self.hitters), touched.eq(self.hitters),
-                             tokens.eq(taken.tokens), position.eq(taken.length), *first_cell(taken)]
+                             tokens.eq(taken.tokens), waiting.eq(taken.tokens != 0),
+                             position.eq(taken.length), *first_cell(taken)]
                     m.next = "POSITIONS"
             with m.State("POSITIONS"):
                 m.d.comb += [element.ready.eq(stored), self.position.valid.eq(step)]
                 with m.If(step):
                     sync += [*next_cell(), self.loaded[bank].cells.eq(self.loaded[bank].cells + 1),
-                             tokens.eq(tokens - token), position.eq(position + token)]
+                             tokens.eq(tokens - token), waiting.eq(Mux(token, tokens[1:].any(), waiting)),
+                             position.eq(position + token)]
                     with m.If(last_cell):
                         sync += first_cell(group)
                         with m.If(self.hitters):

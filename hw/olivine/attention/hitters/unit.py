@@ -94,7 +94,7 @@ class HitterUnit(wiring.Component):
         self.config = config
         transfers, beats = stream.Signature(command(address_bits(config))), stream.Signature(words(config.bus_bytes))
         self.accumulator = Accumulator(config)
-        self.latency = self.accumulator.latency + 1
+        self.latency = self.accumulator.latency + 2
         super().__init__({
             "cells": In(1), "hitters": In(1), "score": In(1),
             "i_group": In(stream.Signature(cell_group_layout(config))),
@@ -160,7 +160,8 @@ class HitterUnit(wiring.Component):
         m.submodules.lse = memory = Memory(shape=lse, depth=CHUNKS << context_bits, init=[])
         read, write = memory.read_port(), memory.write_port(granularity=1)
         recorded, recording = Signal(), Signal()
-        arrived, swept = Signal.like(accumulator.i), accumulator.i
+        arrived, swept = Signal.like(accumulator.i), Signal.like(accumulator.i, name="swept", reset_less=True)
+        m.d.comb += accumulator.i.eq(swept)
         m.d.comb += [
             recording.eq(self.i_record_valid & decode & self.cells), read.en.eq(1),
             read.addr.eq(Mux(self.score, (tag.bank << context_bits) + tag.context, closer.bank << context_bits)),
@@ -169,16 +170,16 @@ class HitterUnit(wiring.Component):
             write.en.eq(Mux(self.score, loader.lse.valid << loader.lse.row, recording.replicate(config.rows))),
             *(write.data[row].eq(Mux(self.score, loader.lse.lse, self.i_record[row].lse))
               for row in range(config.rows)),
-            swept.lse.eq(read.data),
         ]
+        # Cycle 1 to 2: a register behind the slow outputs of the block RAMs.
+        sync += swept.lse.eq(read.data)
         sync += [arrived.valid.eq(word.valid & self.score), arrived.bank.eq(bank), arrived.cell.eq(cell),
                  arrived.score.eq(word.score), arrived.visible.eq(word.visible)]
         with m.If(self.score):
-            m.d.comb += [swept[name].eq(arrived[name]) for name in ("valid", "bank", "cell", "score", "visible")]
+            sync += [swept[name].eq(arrived[name]) for name in ("valid", "bank", "cell", "score", "visible")]
         with m.Else():
-            m.d.comb += [swept.valid.eq(closer.sweep.valid), swept.bank.eq(closer.bank),
-                         swept.cell.eq(closer.sweep.cell), swept.score.eq(stores.scan_word.score),
-                         swept.visible.eq(stores.scan_word.visible)]
+            sync += [swept.valid.eq(closer.sweep.valid), swept.bank.eq(closer.bank), swept.cell.eq(closer.sweep.cell),
+                     swept.score.eq(stores.scan_word.score), swept.visible.eq(stores.scan_word.visible)]
         m.d.comb += [stores.add_addr.eq(accumulator.sum_addr), accumulator.sum.eq(stores.add_sum),
                      stores.add.eq(accumulator.o)]
 

@@ -38,6 +38,11 @@ def kept_layouts(config):
         "fenced": index, "fence": 1})       # ``fence``: pages from ``fenced`` on hold places that are not committed
 
 
+def _less(a, b):
+    """Whether ``a`` is less than ``b``, by a carry chain: of sums synthesis else makes a long chain of gates."""
+    return (a - b)[-1]
+
+
 def survey_layout(config):
     """A chunk of rows: where its masks go, the rows it has, and between which positions it may see keys."""
     place = unsigned(place_bits(config))
@@ -145,7 +150,7 @@ class SegmentWalk(wiring.Component):
         with m.If(answered):
             m.d.sync += answer.eq(self.found.payload)
         written, hope = Signal(), Signal()
-        m.d.comb += written.eq(answer.appended > self.head)
+        m.d.comb += written.eq(_less(self.head, answer.appended))
         # An answer from before the end of an append job does not tell what the job did in the end.
         with m.If(self.lookup.valid & self.lookup.ready):
             m.d.sync += hope.eq(self.appending)
@@ -354,8 +359,8 @@ class SegmentWalk(wiring.Component):
         the second cycle after the answer."""
         plan, log_lanes = self.plan, self.config.lanes.bit_length() - 1
         # Whether places are reserved for good is known late: both ends are compared with before.
-        beyond = Mux(written | hope, raw.end > (answer.length + answer.reserved)[:LENGTH_BITS],
-                     raw.end > answer.length)
+        beyond = Mux(written | hope, _less((answer.length + answer.reserved)[:LENGTH_BITS], raw.end),
+                     _less(answer.length, raw.end))
         cells_wrong = (raw.end != answer.filled) | ~written | Mux(
             plan.hitters, (answer.summed != self.head) & ~under_way, answer.summed > self.head)
         end_page = (raw.end + (self.config.lanes - 1)) >> log_lanes

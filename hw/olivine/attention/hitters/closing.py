@@ -95,7 +95,7 @@ class Closer(wiring.Component):
         stage = [Signal(place, name=f"stage_{cycle}") for cycle in range(3)]
         active, cell, count = Signal(), Signal(range(config.cells)), Signal(range(config.cells + 1))
         position, total, listed = Signal(16), Signal(SUM_BITS), Signal(range(config.cells))
-        # In a state, as registers: they decide late, about many.
+        # Of the states below, flags: much depends on them.
         sweeping, searching, writing, move = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             stage[0].valid.eq(active), stage[0].cell.eq(cell), stage[0].last.eq(cell + 1 == count),
@@ -193,7 +193,7 @@ class Closer(wiring.Component):
                     m.next = "WRITE"
             with m.State("WRITE"):
                 with m.If(self.may_write):
-                    sync += [*begin(group.filled), writing.eq(1), asking.eq(1), all_out.eq(0)]
+                    sync += [*begin(group.filled), asking.eq(1), all_out.eq(0), writing.eq(1)]
                     m.next = "PART"
             with m.State("PART"):
                 with m.If(written & stage[2].last):
@@ -204,7 +204,7 @@ class Closer(wiring.Component):
             with m.State("NEXT"):
                 sync += all_out.eq(0)
                 with m.If((part == 1) | (part == 2) & (free != 0)):
-                    sync += [*begin(Mux(part == 1, group.filled, free)), writing.eq(1), asking.eq(1)]
+                    sync += [*begin(Mux(part == 1, group.filled, free)), asking.eq(1), writing.eq(1)]
                     m.next = "PART"
                 with m.Else():
                     m.next = "SETTLE"

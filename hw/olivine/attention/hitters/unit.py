@@ -82,7 +82,7 @@ class HitterUnit(wiring.Component):
     score end    2 n + free cells + l + 16, and the searches
     ===========  ==============================================  =========================
 
-    1,024 cells on `edge`: loaded in 2,083 cycles, ended in 3,129 with l = 30. A decode job with a 4-bit cache brings
+    1,024 cells on `edge`: loaded in 2,083 cycles, ended in 3,130 with l = 30. A decode job with a 4-bit cache brings
     a group in 4,096 cycles. Its bank is free again about 3,300 cycles after its last word, with 800 left for
     the positions of the group after next; its sums may come later. So no group waits.
 

@@ -17,7 +17,7 @@ from ..memory.reader import BurstReader
 from ..memory.watchdog import Watchdog
 from ..memory.writer import BurstWriter
 from ..olive.shared import ArrayPort, lend
-from ..stream import Queue, Skid, Spare
+from ..stream import Queue, Skid
 from .datapath import Datapath
 from .descriptor import BASE_BYTES, AttentionDescriptor
 from .gate import CommandGate
@@ -235,12 +235,8 @@ class AttentionEngine(wiring.Component):
                          for name in ("column", "low", "high")]
         wiring.connect(m, table_reader.o, elements.i)
         wiring.connect(m, elements.o, table.i)
-        # What rows and cells are taken by is much, and the readers' own paths begin there.
-        for name, reader, target in (("rows", query_reader, datapath.i_query), ("cells", cell_reader, hitters.i)):
-            m.submodules[f"{name}_spare"] = spare = ResetInserter(~running)(Spare(reader.o.payload.shape()))
-            wiring.connect(m, reader.o, spare.i)
-            wiring.connect(m, spare.o, target)
-        for source, target in ((hitters.o_write, cell_writer.i),
+        wiring.connect(m, query_reader.o, datapath.i_query)
+        for source, target in ((cell_reader.o, hitters.i), (hitters.o_write, cell_writer.i),
                                (table.o_group, hitters.i_group), (table.o_cells, waiting.i),
                                (waiting.o, hitters.i_chunk)):
             wiring.connect(m, source, target)

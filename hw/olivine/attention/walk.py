@@ -302,7 +302,8 @@ class TableWalk(wiring.Component):
                 m.d.sync += self._listing.eq(asking & self.o_command.ready)
             with m.State("BASES"):
                 with m.If(crooked):
-                    m.d.sync += [self._listing.eq(0), fault.valid.eq(1), fault.code.eq(StatusCode.BAD_BASE), fault.field.eq(0)]
+                    m.d.sync += [self._listing.eq(0), fault.valid.eq(1), fault.code.eq(StatusCode.BAD_BASE),
+                                 fault.field.eq(0)]
                     m.next = "STOP"
                 with m.Elif(self.o_page.valid & self.o_page.ready):
                     m.d.sync += [left.eq(left - 1), number.eq(number + 1)]

@@ -25,7 +25,7 @@ from tb.streams import StreamChecker, pack, unpack
 
 STEP = step_layout(CONFIG)
 TAG = STEP["tag"].shape
-AHEAD = 2
+AHEAD = 3
 """Most steps that wait to be taken when a page or a chunk is."""
 
 LATE = 4

@@ -9,6 +9,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..control.job import Stall
+from ..stream import Skid
 from .layout import slots
 from .plan import plan_layout
 from .queries import query_words
@@ -26,11 +27,11 @@ class Sequencer(wiring.Component):
 
     ::
 
-        chunks, pages -> StepWalk -> next -> now -> issue
+        chunks, pages -> StepWalk -> Skid -> now -> issue
 
     Whether a step is taken in a cycle is a register. It is decided the cycle before, of the step that will be ``now``
     in either case: so a word, a probability or a factor counts in the cycle after it is told. That the step taken
-    meanwhile gives a word back is known when it comes to be ``next`` (`step_layout`).
+    meanwhile gives a word back is part of the next one (`step_layout`).
 
     Members
     -------
@@ -80,13 +81,13 @@ class Sequencer(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i_page), walk.i_page)
 
         layout = step_layout(self.config)
-        there, next_there, moves = Signal(), Signal(), Signal()
-        now, after = Signal(layout, name="now", reset_less=True), Signal(layout, name="after", reset_less=True)
-        m.d.comb += [moves.eq(~there | self.issue), walk.o.ready.eq(~next_there | moves), self.step.eq(now)]
-        with m.If(walk.o.ready):
-            m.d.sync += [next_there.eq(walk.o.valid), after.eq(walk.o.payload)]
+        # The walk does not see what moves: `Skid` holds the next step, and the one after it if need be.
+        m.submodules.ahead = ahead = Skid(layout)
+        wiring.connect(m, walk.o, ahead.i)
+        there, moves, now, after = Signal(), Signal(), Signal(layout, name="now", reset_less=True), ahead.o.payload
+        m.d.comb += [moves.eq(~there | self.issue), ahead.o.ready.eq(moves), self.step.eq(now)]
         with m.If(moves):
-            m.d.sync += [there.eq(next_there), now.eq(after)]
+            m.d.sync += [there.eq(ahead.o.valid), now.eq(after)]
 
         ready, credits, spaced = self._counts(m, now)
         waits, stall = [], []
@@ -104,9 +105,9 @@ class Sequencer(wiring.Component):
                 with (m.If if place == 0 else m.Elif)(found[place]):
                     m.d.comb += cause.eq(reason)
             waits.append(found.any()), stall.append(cause)
-        m.d.sync += [self.issue.eq(Mux(moves, next_there & ~waits[1], ~waits[0])), self.stall.eq(stall[0])]
+        m.d.sync += [self.issue.eq(Mux(moves, ahead.o.valid & ~waits[1], ~waits[0])), self.stall.eq(stall[0])]
         with m.If(moves):
-            m.d.sync += self.stall.eq(Mux(next_there, stall[1], Mux(walk.o.valid, Stall.DONE, walk.stall)))
+            m.d.sync += self.stall.eq(Mux(ahead.o.valid, stall[1], Mux(walk.o.valid, Stall.DONE, walk.stall)))
         m.d.comb += [getattr(self, name).eq(self.issue & now[name])
                      for name in ("count_illegal", "release", "take_query", "probability_release")]
         return m

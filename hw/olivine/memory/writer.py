@@ -192,10 +192,13 @@ class BurstWriter(wiring.Component):
         first_beat, next_beat, look = Signal(looks), Signal(looks), Signal(looks)
         final, burst_end, needs_word, place = look.final, look.burst_end, look.needs_word, Signal()
         room, ready = Signal(), Signal()
+        # Beats come in the first cycle of an abort still: all that follows from one waits for it.
+        late = Signal()
+        m.d.sync += late.eq(drain)
         tail, fits = Signal(lanes), Signal()
         m.d.comb += [
             after.eq(beat + 1), look.eq(Mux(leading, first_beat, next_beat)),
-            ready.eq(self.busy & room & ~drain),
+            ready.eq(self.busy & room & ~late),
             place.eq(ready & (content.valid | ~needs_word)),
             content.ready.eq(ready & needs_word),
         ]
@@ -260,7 +263,7 @@ class BurstWriter(wiring.Component):
                          *see(first_beat, last, number, new_tail >= first)]
             if self.realign:
                 m.d.sync += head.eq(first)
-        with m.If(drain):
+        with m.If(late):
             m.d.sync += self.busy.eq(0)
 
     def _offer(self, m, drain):
@@ -289,21 +292,22 @@ class BurstWriter(wiring.Component):
         queue, w = self.queue, self.port.w
         beat = queue.o.payload
         unsent = Signal(range(self.max_outstanding + 1))    # offered bursts whose last beat is here
-        left, sending = Signal.like(unsent), Signal()       # ``sending``: there are some
+        sending, ends = Signal(), Signal()                  # ``sending``: there are some
         # The next beat has a register, as a queue in block RAM has none.
         filled, moves, sends = self.filled, Signal(), Signal()
         first = Signal(w.payload.shape(), reset_less=True)
         m.d.comb += [
             w.valid.eq(filled & sending), sends.eq(w.valid & w.ready), w.payload.eq(first),
             moves.eq(~filled | Mux(sending, w.ready, drain)), queue.o.ready.eq(moves),
-            left.eq(unsent + opened - (sends & first.last)),
+            ends.eq(sends & first.last),
         ]
         with m.If(moves):
             m.d.sync += [
                 filled.eq(queue.o.valid), first.data.eq(beat.data), first.last.eq(beat.last),
                 first.strb.eq(Cat((index >= beat.low) & (index <= beat.high) for index in range(self.bus_bytes))),
             ]
-        m.d.sync += [unsent.eq(left), sending.eq(left != 0)]
+        # That a burst is offered, and that one ends, is known late.
+        m.d.sync += [unsent.eq(unsent + opened - ends), sending.eq(opened | (unsent != 0) & ~((unsent == 1) & ends))]
 
     def _answer(self, m):
         """Responses, in the order of the bursts."""

@@ -27,7 +27,9 @@ BOARD_NAMES = ("ulx3s-85f", "ecpix5-85f")
               help="Where the bitstream, its summary and the logs go.  [default: build/bitstream/NAME]")
 @click.option("--paths", type=click.IntRange(min=0), default=1, show_default=True,
               help="How many of the slowest paths to show.")
-def command(board, preset, config_file, unit, freq, seed, out, paths):
+@click.option("--estimate", is_flag=True,
+              help="Stop after synthesis, and show where the paths that are too slow are likely to be.")
+def command(board, preset, config_file, unit, freq, seed, out, paths, estimate):
     """Build a bitstream, and show what it takes of the part and how fast its clocks are.
 
     The exit status is 1 if a clock misses its target or the design does not fit; there is no bitstream then. Equal
@@ -39,6 +41,7 @@ def command(board, preset, config_file, unit, freq, seed, out, paths):
     """
     from ..fpga import flow
     from ..fpga.boards import board_design
+    from ..fpga.estimate import slow_paths
     from ..fpga.summary import preset_that_fits, summary
     from ..fpga.view import FlowView
 
@@ -49,7 +52,8 @@ def command(board, preset, config_file, unit, freq, seed, out, paths):
     try:
         with view.running(f"{design.name}: {design.board.part}"):
             synthesis = flow.synthesize(flow.prepare(design), view.progress)
-            routed = flow.place_and_route(synthesis, seed=seed, mhz=freq, progress=view.progress)
+            if not estimate:
+                routed = flow.place_and_route(synthesis, seed=seed, mhz=freq, progress=view.progress)
     except flow.DoesNotFit as error:
         view.say(str(error))
         with view.running("Looking for a preset that fits"):
@@ -58,6 +62,10 @@ def command(board, preset, config_file, unit, freq, seed, out, paths):
                                    "it does not fit, and no smaller preset would") from error
     except flow.FlowError as error:
         raise click.ClickException(str(error)) from error
+    if estimate:
+        limit_ns = 1_000 / (freq or design.board.core_mhz)
+        view.estimate(slow_paths((synthesis.folder / "top.json").read_text(), limit_ns, inner=design.inner), limit_ns)
+        return
     view.report(routed.report)
     view.paths(routed.report, paths)
     out = out or flow.build_root() / "bitstream" / design.name

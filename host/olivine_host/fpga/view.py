@@ -72,6 +72,17 @@ class FlowView:
                           "met" if clock.met else "MISSED")
         self.console.print(table)
 
+    def estimate(self, groups, limit_ns):
+        """Slow paths before placement, by the modules that they join."""
+        if not groups:
+            self.say(f"No path is slower than {limit_ns:.1f} ns by estimate; a placement will make them longer.")
+            return
+        table = self._table(f"Slower than {limit_ns:.1f} ns by estimate, before placement", ("ns", "right"),
+                            ("endpoints", "right"), ("from", "left"), ("to", "left"))
+        for group in groups:
+            table.add_row(f"{group.ns:.2f}", f"{group.count:,}", str(group.start), str(group.end))
+        self.console.print(table)
+
     def paths(self, report, count=1):
         """The slowest paths, step by step."""
         for path in report.paths[:count]:

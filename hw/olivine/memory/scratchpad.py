@@ -69,7 +69,13 @@ class Scratchpad(wiring.Component):
         # its other bytes may be wanted, and a block RAM does not say what it reads then.
         on_way, asked = Signal(), Signal(tag)
         issue, last = Signal(), left == 0
-        asks = self._addresses(m, "ar", low, high)
+        # An address is taken when the burst before is about to end, not before: the one behind it may go to memory.
+        soon = Signal(init=1)
+        asks = self._addresses(m, "ar", low, high, soon)
+        with m.If(asks.valid & asks.ready):
+            m.d.sync += soon.eq(asks.payload.len == 0)
+        with m.Else():
+            m.d.sync += soon.eq(~active | (left <= 1))
         m.d.comb += [
             issue.eq(active & (answers.level + on_way < ANSWERS) & ~(write.en.any() & (write.addr == addr))),
             asks.ready.eq(~active | issue & last),
@@ -86,13 +92,14 @@ class Scratchpad(wiring.Component):
             m.d.sync += [active.eq(1), addr.eq(asks.payload.addr), left.eq(asks.payload.len),
                          ident.eq(asks.payload.id)]
 
-    def _addresses(self, m, channel, low, high):
-        """AR or AW behind a spare place: whoever offers sees a register."""
+    def _addresses(self, m, channel, low, high, may=1):
+        """AR or AW behind a spare place: whoever offers sees registers."""
         offered = getattr(self.bus, channel)
         m.submodules[channel] = spare = Spare(data.StructLayout({"addr": high - low, "len": 8, "id": self.id_width}))
         m.d.comb += [
             spare.i.payload.addr.eq(offered.payload.addr[low:high]), spare.i.payload.len.eq(offered.payload.len),
-            spare.i.payload.id.eq(offered.payload.id), spare.i.valid.eq(offered.valid), offered.ready.eq(spare.i.ready),
+            spare.i.payload.id.eq(offered.payload.id), spare.i.valid.eq(offered.valid & may),
+            offered.ready.eq(spare.i.ready & may),
         ]
         return spare.o
 

@@ -217,8 +217,11 @@ class PageLoader(wiring.Component):
         def full(word):
             return (word ^ base) == depth
 
+        # ``release`` and the word's end come late: they choose between counts that are there.
         complete = taken & word_end
-        m.d.sync += [room.eq(~Mux(taken, onward & full(up), full(word))), base.eq(base + self.release),
-                     # ``release`` comes late: it chooses between sums that are there.
-                     self.level.eq(Mux(self.release, self.level + complete - 1, self.level + complete))]
+        m.d.sync += [room.eq(~Mux(taken, onward & full(up), full(word))), base.eq(base + self.release)]
+        with m.If(complete & ~self.release):
+            m.d.sync += self.level.eq(self.level + 1)
+        with m.If(~complete & self.release):
+            m.d.sync += self.level.eq(self.level - 1)
         return m

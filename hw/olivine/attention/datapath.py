@@ -275,15 +275,18 @@ class Datapath(wiring.Component):
         cells are there, in a score job the chunk's LSE too."""
         plan, chunk, unit = self.plan, self.i_chunk, self.i_unit
         page = sequencer.i_page
+        # The next page comes a cycle after the one before was taken: that is known late, and its steps take longer.
         with m.If(unit.ready):
             m.d.sync += [page.payload.eq(unit.payload), page.valid.eq(unit.valid)]
+        with m.Elif(page.ready):
+            m.d.sync += page.valid.eq(0)
         held, end = Signal(loaded_layout(self.config)), Signal(range(self.config.cells + self.config.lanes + 1))
         ahead = Signal(range(CHUNKS + 1))       # chunks whose steps are taken and whose words are not all added
         here, ready = Signal(), Signal()
         # What is taken is known late. It is told a cycle later, and what was found out about others before is not used.
         page_taken, chunk_taken, chunk_counted, cells_done = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            unit.ready.eq(~page.valid | page.ready),
+            unit.ready.eq(~page.valid),
             held.eq(self.loaded[chunk.payload.group[0]]), end.eq(page.payload.position + page.payload.keys),
             here.eq(chunk.valid & page.valid & held.valid & (held.group == chunk.payload.group) & (held.cells >= end)
                     & (~plan.score | (self.lse_ready > ahead))),

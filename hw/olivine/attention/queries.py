@@ -145,7 +145,10 @@ class QueryLoader(wiring.Component):
         ahead, block = (Signal(block_layout(config), name=name, reset_less=True) for name in ("ahead", "block"))
         known, at_work = Signal(), Signal()
         write = memory.write_port(granularity=1)
-        wiring.connect(m, wiring.flipped(self.i_block), coming.i)
+        # A register says whether there is room for another block: one more may have come since.
+        m.d.sync += self.i_block.ready.eq(coming.level < coming.depth - 1)
+        m.d.comb += [coming.i.valid.eq(self.i_block.valid & self.i_block.ready),
+                     coming.i.payload.eq(self.i_block.payload)]
         for queue, held, valid in ((coming, ahead, known), (inside, block, at_work)):
             with m.If(queue.o.ready):
                 m.d.sync += [held.eq(queue.o.payload), valid.eq(queue.o.valid)]

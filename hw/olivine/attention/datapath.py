@@ -26,7 +26,7 @@ from ..memory.realign import words
 from ..numerics.popcount import popcount
 from ..olive.formats import LaneFormat
 from ..olive.shared import ArrayPort
-from ..stream import Skid, Spare, read_later
+from ..stream import Spare, read_later
 from . import results
 from .hitters.layout import loaded_layout
 from .layout import CHUNKS, bounds_layout, cell_address, cell_position, mask_address, record_layout, tree_address
@@ -154,14 +154,11 @@ class Datapath(wiring.Component):
         m.submodules.parts = parts = PartLoader(config)
         m.d.comb += [part.plan.eq(plan) for part in (pages, sequencer, packer)]
         self._give_pages(m, sequencer)
-        # Whoever asks for queries sees a register.
-        m.submodules.notes = notes = Skid(query_layout(config))
         for source, target in ((self.i_chunk, sequencer.i), (self.i_page, pages.i),
                                (self.i_tile, pages.i_tile),
-                               (self.i_query_block, notes.i), (self.i_part, parts.i_part),
+                               (self.i_query_block, queries.i_block), (self.i_part, parts.i_part),
                                (self.i_result_block, packer.i_block)):
             wiring.connect(m, wiring.flipped(source), target)
-        wiring.connect(m, notes.o, queries.i_block)
         wiring.connect(m, packer.o, wiring.flipped(self.o))
         m.submodules.spare = spare = Spare(self.i_query.payload.shape())
         wiring.connect(m, wiring.flipped(self.i_query), spare.i)

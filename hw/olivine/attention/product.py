@@ -1,6 +1,6 @@
 """Products of small numbers added to an address, bit by bit."""
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -40,7 +40,8 @@ class RunningProduct(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         size, factor, total = Signal(self.width), Signal(self.factor_bits), Signal(self.width)
-        m.d.comb += [self.busy.eq(factor.any()), total.eq(self.sum[:-1] + size[:-1])]
+        m.d.comb += total.eq(self.sum[:-1] + size[:-1])
+        m.d.sync += self.busy.eq(Mux(self.load, self.factor.any(), factor[1:].any()))
         with m.If(self.load):
             m.d.sync += [self.sum.eq(self.start), size.eq(self.size), factor.eq(self.factor)]
         with m.Else():

@@ -160,7 +160,7 @@ class SegmentWalk(wiring.Component):
         last_context = context + 1 == chunk.contexts
         exists = Signal(config.rows)
         m.d.comb += exists.eq(Mux(last_context, (Const(1) << chunk.last_rows) - 1, (1 << config.rows) - 1))
-        some, here, early = Signal(), Signal(), Signal()
+        some, here, here_seen, early = Signal(), Signal(), Signal(), Signal()
         low_page = chunk.low >> log_lanes
         first_page, end_page, page = Signal.like(segment.first), Signal.like(segment.first), Signal.like(segment.first)
         end, pages = Signal.like(segment.end), Signal(range(SEGMENTS * config.table_entries + 1))
@@ -296,15 +296,16 @@ class SegmentWalk(wiring.Component):
                 with m.If(last_segment):
                     m.next = "IDLE"
             with m.State("PAGES"):
+                m.d.sync += here_seen.eq(data.View(seen_by, read.data[:seen_by.size]).seen)
                 m.next = "PAGE"
-                with m.If(~data.View(seen_by, read.data[:seen_by.size]).seen):
+            with m.State("PAGE"):
+                m.d.sync += page.eq(first_page)
+                m.next = "ASK"
+                with m.If(~here_seen):
                     m.d.sync += index.eq(index + 1)
                     m.next = "READ"
                     with m.If(last_segment):
                         m.next = "IDLE"
-            with m.State("PAGE"):
-                m.d.sync += page.eq(first_page)
-                m.next = "ASK"
             with m.State("ASK"):
                 m.d.comb += [self.lookup.valid.eq(1), asked.slot.eq(segment.slot),
                              asked.generation.eq(segment.generation), asked.index.eq(page)]

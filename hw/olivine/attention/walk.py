@@ -161,17 +161,24 @@ class TableWalk(wiring.Component):
             self.o_cells.payload.first.eq(first_chunk), self.o_cells.payload.last.eq(last_chunk),
         ]
 
-        # What is read lies at a base plus an offset, and so does what is at fault: in a register, a cycle later.
+        # What is read lies at a base plus an offset, and so does what is at fault: registers, and their sum a cycle
+        # later.
         base, asked, asking = Signal(address_bits(config)), self.o_command.payload, Signal()
         offset = Signal(23)                     # of rows or pages, 8 bytes each
-        m.d.comb += [base.eq(entry_addr), self.o_command.valid.eq(asking)]
+        failed = Signal()
+        m.d.comb += self.o_command.valid.eq(asking)
+        m.d.sync += self.fault.valid.eq(failed)
         with m.If(~asking):
             m.d.sync += asked.addr.eq(base + offset)
         fault = self.fault
         m.d.comb += fault.address.eq(Mux(fault.code == StatusCode.BAD_BASE, crooked_addr, asked.addr))
 
+        def at(address, by=0):
+            """Where the next state asks, or what is at fault lies."""
+            return [base.eq(address), offset.eq(by)]
+
         def ask(size, then):
-            """In a state: a command, and the state after it."""
+            """In a state: a command, and the state after it. Where, the state before has said."""
             with m.If(~asking):
                 m.d.sync += [asking.eq(1), asked.bytes.eq(size)]
             with m.Elif(self.o_command.ready):
@@ -179,14 +186,14 @@ class TableWalk(wiring.Component):
                 m.next = then
 
         with m.If(segments.fault.valid):
-            m.d.comb += [base.eq(cached.segments), offset.eq(segments.fault.index << (SEGMENT_BYTES.bit_length() - 1))]
-        with m.If(segments.fault.valid & ~fault.valid):
-            m.d.sync += [fault.valid.eq(1), fault.code.eq(StatusCode.BAD_SEGMENT), fault.field.eq(segments.fault.field)]
+            m.d.sync += at(cached.segments, segments.fault.index << (SEGMENT_BYTES.bit_length() - 1))
+        with m.If(segments.fault.valid & ~failed):
+            m.d.sync += [failed.eq(1), fault.code.eq(StatusCode.BAD_SEGMENT), fault.field.eq(segments.fault.field)]
         # The parts are told to begin by registers.
         m.d.sync += [segments.load.eq(0), segments.survey.eq(0), segments.emit.eq(0), trees.load.eq(0)]
         with m.FSM():
             with m.State("START"):
-                m.d.sync += [groups.eq(plan.groups), entry_addr.eq(plan.table)]
+                m.d.sync += [groups.eq(plan.groups), entry_addr.eq(plan.table), *at(plan.table)]
                 m.next = "ASK"
             with m.State("ASK"):
                 ask(ENTRY_BYTES, "ENTRY")
@@ -205,13 +212,13 @@ class TableWalk(wiring.Component):
                              q.eq(Mux(plan.merge, 0, entry.q)), o.eq(entry.o), rows_before.eq(0)]
                 m.next = "BANK"
                 with m.If(plan.cached):
+                    m.d.sync += at(cached.segments)
                     m.next = "SEGMENTS"
                 with m.If(check.bad):
-                    m.d.sync += [fault.valid.eq(1), fault.code.eq(StatusCode.BAD_ENTRY), fault.field.eq(check.field)]
+                    m.d.sync += [*at(entry_addr), failed.eq(1), fault.code.eq(StatusCode.BAD_ENTRY), fault.field.eq(check.field)]
                     m.next = "STOP"
             with m.State("SEGMENTS"):
                 ask(cached.count << (SEGMENT_BYTES.bit_length() - 1), "LOAD")
-                m.d.comb += base.eq(cached.segments)
                 m.d.sync += segments.load.eq(~asking)
             with m.State("LOAD"):
                 m.d.comb += [segments.i.payload.eq(self.i.payload), segments.i.valid.eq(self.i.valid),
@@ -263,14 +270,14 @@ class TableWalk(wiring.Component):
                 with m.If(~segments.busy):
                     m.next = "OFFER"
                     with m.If(plan.tree):
+                        m.d.sync += at(cached.tree, first_row << 3)
                         m.next = "TREE"
                     with m.If(plan.cells):
                         m.next = "CELLS"
             with m.State("TREE"):
                 # Masks lie in memory row by row.
                 rows = Signal(range(config.chunk_rows + 1))
-                m.d.comb += [rows.eq(((chunk.contexts - 1) << log_rows) + chunk.last_rows), base.eq(cached.tree),
-                             offset.eq(first_row << 3)]
+                m.d.comb += rows.eq(((chunk.contexts - 1) << log_rows) + chunk.last_rows)
                 m.d.sync += trees.load.eq(~asking)
                 ask(rows << 3, "MASKS")
             with m.State("MASKS"):
@@ -288,7 +295,8 @@ class TableWalk(wiring.Component):
                     chunk.lookahead.eq((chunk.contexts << 1) <= config.contexts),
                 ]
                 with m.If(self.o_chunk.ready):
-                    m.d.sync += [left.eq(pages), number.eq(first_page), first_chunk.eq(0)]
+                    m.d.sync += [left.eq(pages), number.eq(first_page), first_chunk.eq(0),
+                                 *at(entry.bases, first_page << 3)]
                     m.next = "LIST"
                     with m.If(chunk.blank):
                         m.d.sync += self._listing.eq(1)
@@ -297,12 +305,11 @@ class TableWalk(wiring.Component):
                         m.d.sync += segments.emit.eq(1)
                         m.next = "SEGMENT"
             with m.State("LIST"):
-                m.d.comb += [base.eq(entry.bases), offset.eq(first_page << 3)]
                 ask(left << 3, "BASES")
                 m.d.sync += self._listing.eq(asking & self.o_command.ready)
             with m.State("BASES"):
                 with m.If(crooked):
-                    m.d.sync += [self._listing.eq(0), fault.valid.eq(1), fault.code.eq(StatusCode.BAD_BASE),
+                    m.d.sync += [self._listing.eq(0), failed.eq(1), fault.code.eq(StatusCode.BAD_BASE),
                                  fault.field.eq(0)]
                     m.next = "STOP"
                 with m.Elif(self.o_page.valid & self.o_page.ready):
@@ -320,6 +327,7 @@ class TableWalk(wiring.Component):
                 m.next = "BANK"
                 with m.If(last_chunk):
                     m.d.sync += [groups.eq(groups - 1), entry_addr.eq(entry_addr + ENTRY_BYTES),
+                                 *at(entry_addr, ENTRY_BYTES),
                                  chunk.group.eq(chunk.group + 1)]
                     m.next = "ASK"
                     with m.If(groups == 1):

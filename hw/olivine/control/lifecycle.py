@@ -36,13 +36,14 @@ def first_fault(m, faults, o):
 
 
 def check_fields(m, conditions, fields, bad, field):
-    """Register whether any of the (field name, condition that makes it illegal) holds, and of the first that does
-    the index into ``fields``."""
-    flags = Cat(condition for _, condition in conditions)
-    m.d.sync += bad.eq(flags.any())
+    """Say whether any of the (field name, condition that makes it illegal) holds, and of the first that does the index
+    into ``fields``, a cycle later: each condition has a register."""
+    flags = Signal(len(conditions))
+    m.d.sync += flags.eq(Cat(condition for _, condition in conditions))
+    m.d.comb += bad.eq(flags.any())
     for index in reversed(range(len(conditions))):
         with m.If(flags[index]):
-            m.d.sync += field.eq(fields.index(conditions[index][0]))
+            m.d.comb += field.eq(fields.index(conditions[index][0]))
 
 
 def events_layout():

@@ -37,19 +37,20 @@ class ElementReader(wiring.Component):
         held, left = Signal(8 * self.bus_bytes), Signal(range(self.bus_bytes // 2 + 1))     # halves of numbers
         place = Signal(range(self.bus_bytes // 2))
         size, taken = Mux(self.wide, 2, 1), Signal()
-        halves = range(self.bus_bytes // 2)
+        all_ones = Signal(self.bus_bytes // 2)      # of each half, compared before one is chosen
         m.d.comb += [
             # The upper half has an odd place.
             self.o.payload.eq(Cat(held.word_select(place, 16), held.word_select(place | 1, 16))),
-            # Compared before it is chosen.
-            self.ones.eq(Cat(held.word_select(half, 16).all() for half in halves).bit_select(place, 1)),
+            self.ones.eq(all_ones.bit_select(place, 1)),
             self.o.valid.eq(left != 0), taken.eq(self.o.valid & self.o.ready),
             self.i.ready.eq((left == 0) | taken & (left == size)),
         ]
         with m.If(taken):
             m.d.sync += [place.eq(place + size), left.eq(left - size)]
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [held.eq(self.i.payload.data), place.eq(0), left.eq(self.i.payload.count >> 1)]
+            m.d.sync += [held.eq(self.i.payload.data), *(
+                half.eq(self.i.payload.data.as_value().word_select(index, 16).all())
+                for index, half in enumerate(all_ones)), place.eq(0), left.eq(self.i.payload.count >> 1)]
         return m
 
 

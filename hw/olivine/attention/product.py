@@ -1,6 +1,6 @@
 """Products of small numbers added to an address, bit by bit."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -27,7 +27,7 @@ class RunningProduct(wiring.Component):
         Begin, whether ``busy`` or not.
     busy : Out(1), sum : Out(width)
         ``sum`` is the result when ``busy`` is low: as many cycles after ``load`` as the factor has bits up to its
-        highest 1, and one.
+        highest 1, at least one, and one.
 
     Cost: an adder, and a choice of two for each bit of three registers.
     """
@@ -41,7 +41,7 @@ class RunningProduct(wiring.Component):
         m = Module()
         size, factor, total = Signal(self.width), Signal(self.factor_bits), Signal(self.width)
         m.d.comb += total.eq(self.sum[:-1] + size[:-1])
-        m.d.sync += self.busy.eq(Mux(self.load, self.factor.any(), factor[1:].any()))
+        m.d.sync += self.busy.eq(self.load | factor[1:].any())
         with m.If(self.load):
             m.d.sync += [self.sum.eq(self.start), size.eq(self.size), factor.eq(self.factor)]
         with m.Else():

@@ -89,7 +89,7 @@ class SegmentWalk(wiring.Component):
 
     Cycles, with a lookup's q: 4 elements, q + 4 for each segment of a load, and some 30 for the record of a group over
     cells; 4 and one a context for each segment of a survey; for each page q + 3, and one for each bit of the block's
-    number. Cost: 1,400 LUTs of an ECP5 (`ecp5`), a memory of 128 words of 65 bits, one of 128 C words of
+    number, at least one. Cost: 1,400 LUTs of an ECP5 (`ecp5`), a memory of 128 words of 65 bits, one of 128 C words of
     P bits.
     """
 
@@ -147,10 +147,9 @@ class SegmentWalk(wiring.Component):
         raw, part = Signal(Segment), Signal(range(SEGMENT_BYTES // BASE_BYTES))
         asked = self.lookup.payload
         answered = self.found.valid & self.found.ready
+        written, hope = Signal(), Signal()      # ``written``: what the answer says of the group's head
         with m.If(answered):
-            m.d.sync += answer.eq(self.found.payload)
-        written, hope = Signal(), Signal()
-        m.d.comb += written.eq(_less(self.head, answer.appended))
+            m.d.sync += [answer.eq(self.found.payload), written.eq(_less(self.head, self.found.payload.appended))]
         # An answer from before the end of an append job does not tell what the job did in the end.
         with m.If(self.lookup.valid & self.lookup.ready):
             m.d.sync += hope.eq(self.appending)

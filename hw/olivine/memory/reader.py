@@ -150,8 +150,7 @@ class BurstReader(wiring.Component):
         m.submodules.credits = self.credits
         m.submodules.flight = self.flight
         m.submodules.queue = self.queue
-        plain = self.realign and not self.serial
-        m.submodules.packer = self.packer if plain else ResetInserter(self.packer_flush)(self.packer)
+        m.submodules.packer = self.packer if self._packs else ResetInserter(self.packer_flush)(self.packer)
 
         # From an abort on, until nothing is left of what it found.
         draining, drain = self.draining, Signal()
@@ -220,6 +219,7 @@ class BurstReader(wiring.Component):
         head = current.head if self.realign else Const(0, self._lane_bits)
         # A command's first beat may be wanted from its middle on only.
         within = head & (start & current.first).replicate(len(head)) if self.realign else head
+        last = r.payload.last & current.last
         m.d.comb += [
             r.ready.eq(1),
             taken.eq(r.valid & self.flight.o.valid),
@@ -231,8 +231,9 @@ class BurstReader(wiring.Component):
             dropped.eq(taken & ~self.queue.i.valid),
             self.queue.i.payload.data.eq(r.payload.data if self.serial else rotate_down(r.payload.data, head)),
             self.queue.i.payload.head.eq(within if self.serial else head),
-            self.queue.i.payload.tail.eq(current.tail),
-            self.queue.i.payload.last.eq(r.payload.last & current.last),
+            # Without a `Packer`, where the beat ends: the queue's output is slow. 0 is the next beat's first place.
+            self.queue.i.payload.tail.eq(current.tail if self._packs else Mux(last, current.tail + 1, 0)),
+            self.queue.i.payload.last.eq(last),
             self.error.eq(error),
         ]
         with m.If(taken):
@@ -260,16 +261,20 @@ class BurstReader(wiring.Component):
         ]
         # How far the queue has come is known late.
         m.d.sync += self.returned.eq(popped + dropped)
-        if self.realign and not self.serial:
+        if self._packs:
             m.d.comb += [packer.i.payload.eq(queue.o.payload), packer.flush.eq(self.packer_flush)]
             return
         beat = queue.o.payload
         m.d.comb += [
             packer.i.payload.data.eq(beat.data), packer.i.payload.last.eq(beat.last),
-            packer.i.payload.count.eq(Mux(beat.last, beat.tail + 1, self.bus_bytes)),
+            packer.i.payload.count.eq(Cat(beat.tail, beat.tail == 0)),
         ]
         if self.serial:
             m.d.comb += [packer.skip.eq(beat.head), packer.take.eq(self.bus_bytes)]
+
+    @property
+    def _packs(self):
+        return self.realign and not self.serial
 
     @property
     def _lane_bits(self):

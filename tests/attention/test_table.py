@@ -37,7 +37,8 @@ class SpareElements(wiring.Component):
 
 @pytest.mark.parametrize("bus_bytes", [4, 8, 16, 64])
 def test_elements(bus_bytes):
-    run(SpareElements(bus_bytes) if bus_bytes == 8 else Elements(bus_bytes), "tb.attention.table", parameters=given(TINY, unit="elements", beat=bus_bytes), expected=14)
+    component = SpareElements(bus_bytes) if bus_bytes == 8 else Elements(bus_bytes)
+    run(component, "tb.attention.table", parameters=given(TINY, unit="elements", beat=bus_bytes), expected=14)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=names)

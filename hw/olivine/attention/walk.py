@@ -215,7 +215,8 @@ class TableWalk(wiring.Component):
                     m.d.sync += at(cached.segments)
                     m.next = "SEGMENTS"
                 with m.If(check.bad):
-                    m.d.sync += [*at(entry_addr), failed.eq(1), fault.code.eq(StatusCode.BAD_ENTRY), fault.field.eq(check.field)]
+                    m.d.sync += [*at(entry_addr), failed.eq(1), fault.code.eq(StatusCode.BAD_ENTRY),
+                                 fault.field.eq(check.field)]
                     m.next = "STOP"
             with m.State("SEGMENTS"):
                 ask(cached.count << (SEGMENT_BYTES.bit_length() - 1), "LOAD")

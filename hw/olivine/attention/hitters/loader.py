@@ -121,7 +121,7 @@ class Loader(wiring.Component):
         with m.Elif(self.o_command.ready):
             sync += self.o_command.valid.eq(0)
 
-        # Of the cell at hand: memory holds something of it; it is the last. Registers, as all that moves waits.
+        # Of the cell at hand: memory holds something of it; it is the last. Registers, as all that moves waits for it.
         assert FREE_CELL == 0xffff
         stored, step, last_cell, cell_after = Signal(), Signal(), Signal(), Signal(range(config.cells + 1))
         m.d.comb += [step.eq(~stored | element.valid), cell_after.eq(cell + 1)]

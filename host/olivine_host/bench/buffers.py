@@ -66,7 +66,7 @@ def attention_buffers(config):
         "which rows see a segment": (1 << mask_address(config).size, rows),
         "token trees": (1 << tree_address(config).size, rows),
         **{f"{name} of cells, bank {bank}": (config.cells, bits) for bank in range(BANKS) for name, bits in (
-            ("positions", 16), ("sums", CELL_SUM_BITS), ("scores", width(score_entry(config))))},
+            ("positions", 17), ("sums", CELL_SUM_BITS), ("scores", width(score_entry(config))))},
         "beats of cells": (CELL_QUEUE_BEATS, beat),
     }
 

@@ -10,7 +10,7 @@ from tests.imports import ROOT
 RECORDS = {(record["name"], record["preset"]): record
            for record in read_records(ROOT / "docs" / "figures" / "pnr.json")}
 ARRAY_MHZ = 125
-ARRAYS = [name for name, preset in RECORDS if preset == "ecp5" and name != pnr.OVP_SHARE]
+LARGE = [name for name, preset in RECORDS if preset == "ecp5" and name != pnr.OVP_SHARE]
 
 
 def compared(name, preset):
@@ -39,7 +39,7 @@ def test_tiny_array_as_recorded():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ARRAYS)
+@pytest.mark.parametrize("name", LARGE)
 def test_as_recorded(name):
-    """Two minutes for each of the larger arrays."""
+    """Two minutes for each of the larger arrays, a quarter of an hour for the attention engine."""
     compared(name, "ecp5")

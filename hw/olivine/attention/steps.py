@@ -50,8 +50,8 @@ def step_layout(config):
     ``needs_word`` of the tile buffer, at ``offset``, unless the chunk is blank; ``release`` gives the base back.
     ``take_query`` of the first page's scores. ``probability_release`` gives the oldest word back. A tile of values ends
     when the factors of its ``unit`` are there, counted from the oldest; ``results`` need room for ``tag.dims`` words.
-    ``word_least`` and ``probability_least`` are `offset` and `probability_offset`, and 1 more if the step before gives
-    a word back: what must be exceeded as long as that has not happened.
+    ``word_least`` and ``probability_least`` are ``offset`` and ``probability_offset``, and 1 more if the step before
+    gives a word back: what must be exceeded as long as that has not happened.
     """
     words, probabilities = range(config.tile_words + 1), range(probability_words(config) + 1)
     return data.StructLayout({

@@ -45,7 +45,7 @@ class BusSplit(wiring.Component):
     After reset no address passes for as many cycles as there are IDs: the counts are cleared.
 
     Cost: for AR and AW each three memories of a count for each ID (LUT RAM); a choice of one of two for each bit of R
-    and B. 309 LUTs of ECP5 with 8 bytes and 4 ID bits.
+    and B. 402 LUTs of ECP5 with 8 bytes, 32 address bits and 4 ID bits.
     """
 
     def __init__(self, addr_width, bus_bits, window_bytes, id_width=1):

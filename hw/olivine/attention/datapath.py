@@ -280,17 +280,19 @@ class Datapath(wiring.Component):
         held, end = Signal(loaded_layout(self.config)), Signal(range(self.config.cells + self.config.lanes + 1))
         ahead = Signal(range(CHUNKS + 1))       # chunks whose steps are taken and whose words are not all added
         here, ready = Signal(), Signal()
-        # What is taken is known late. It is told a cycle later, and what was found out about others before is not used.
-        page_taken, chunk_taken, chunk_counted, cells_done = Signal(), Signal(), Signal(), Signal()
+        # What is taken is known late. It is told a cycle later, and what was found out about others before is stale.
+        page_taken, chunk_taken, chunk_counted, stale, cells_done = (
+            Signal(name=name) for name in ("page_taken", "chunk_taken", "chunk_counted", "stale", "cells_done"))
         m.d.comb += [
             unit.ready.eq(~page.valid),
             held.eq(self.loaded[chunk.payload.group[0]]), end.eq(page.payload.position + page.payload.keys),
             here.eq(chunk.valid & page.valid & held.valid & (held.group == chunk.payload.group) & (held.cells >= end)
                     & (~plan.score | (self.lse_ready > ahead))),
-            sequencer.cells_ready.eq(~plan.cells | ready & ~page_taken & ~chunk_taken & ~chunk_counted),
+            page_taken.eq(page.valid & page.ready), chunk_taken.eq(chunk.valid & chunk.ready),
+            sequencer.cells_ready.eq(ready & ~stale),
         ]
         m.d.sync += [
-            ready.eq(here), page_taken.eq(page.valid & page.ready), chunk_taken.eq(chunk.valid & chunk.ready),
+            ready.eq(here | ~plan.cells), stale.eq(plan.cells & (page_taken | chunk_taken | chunk_counted)),
             chunk_counted.eq(chunk_taken), cells_done.eq(self.cells_done),
-            ahead.eq(Mux(plan.score, ahead + chunk_taken - cells_done, 0)),
+            ahead.eq(Mux(plan.score, ahead + chunk_counted - cells_done, 0)),
         ]

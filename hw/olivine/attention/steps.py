@@ -167,13 +167,18 @@ class StepWalk(wiring.Component):
         m.submodules.pages = pages = PageOrder(config)
 
         present, go = Signal(), Signal()
+        # Of what this step is the end, were it taken; that it is taken is known last.
+        closes_replay, closes_page, closes_chunk = (
+            Signal(name=name) for name in ("closes_replay", "closes_page", "closes_chunk"))
         tile_end, replay_end, page_end, chunk_end = (
             Signal(name=name) for name in ("tile_end", "replay_end", "page_end", "chunk_end"))
         m.d.comb += [
             present.eq(values | (self.i_page.valid & self.cells_ready)), self.o.valid.eq(active & present),
-            go.eq(self.o.valid & self.o.ready), tile_end.eq(go & last), replay_end.eq(tile_end & last_context),
-            page_end.eq(replay_end & (last_pass | ~values)),
-            chunk_end.eq(page_end & pages.final & (values | plan.score)),
+            go.eq(self.o.valid & self.o.ready), closes_replay.eq(last & last_context),
+            closes_page.eq(closes_replay & (last_pass | ~values)),
+            closes_chunk.eq(closes_page & pages.final & (values | plan.score)),
+            tile_end.eq(go & last), replay_end.eq(go & closes_replay), page_end.eq(go & closes_page),
+            chunk_end.eq(go & closes_chunk),
             self.i.ready.eq(chunk_end), self.i_page.ready.eq(page_end & ~values),
             pages.plan.eq(plan), pages.chunk.eq(chunk), pages.page.eq(page), pages.values.eq(values),
             pages.page_end.eq(page_end), pages.start.eq(~active),

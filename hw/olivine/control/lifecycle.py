@@ -95,8 +95,8 @@ class JobControl(wiring.Component):
         m = Module()
         status = self.done.payload
         # The bus is idle, and was so when nothing was asked of it any more: a register, as it is made of much.
-        busy, settled, running = Signal(), Signal(), Signal()
-        m.d.comb += self.running.eq(running)
+        busy, settled, running, reports = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [self.running.eq(running), self.done.valid.eq(reports)]
         m.d.sync += settled.eq(self.idle & ~running)
         with m.FSM() as fsm:
             with m.State("IDLE"):
@@ -110,28 +110,31 @@ class JobControl(wiring.Component):
                 m.next = "RUN"
                 m.d.sync += running.eq(1)
                 with m.If(self.bad):
-                    m.d.sync += [running.eq(0), status.code.eq(StatusCode.BAD_FIELD), status.detail.eq(self.field)]
+                    m.d.sync += [running.eq(0), reports.eq(1), status.code.eq(StatusCode.BAD_FIELD),
+                                 status.detail.eq(self.field)]
                     m.next = "REPORT"
             with m.State("RUN"):
                 m.d.sync += running.eq(~(self.expired | self.fault.valid | self.finished | self.abort))
                 with m.If(self.expired):
-                    m.d.sync += status.code.eq(StatusCode.TIMEOUT)
+                    m.d.sync += [reports.eq(1), status.code.eq(StatusCode.TIMEOUT)]
                     m.next = "REPORT"
                 with m.Elif(self.fault.valid):
                     m.d.sync += [status.code.eq(self.fault.code), status.address.eq(self.fault.address),
                                  status.detail.eq(self.fault.detail)]
                     m.next = "DRAIN"
                 with m.Elif(self.finished):
+                    m.d.sync += reports.eq(1)
                     m.next = "REPORT"
                 with m.Elif(self.abort):
                     m.d.sync += status.code.eq(StatusCode.ABORTED)
                     m.next = "DRAIN"
             with m.State("DRAIN"):
                 with m.If(settled | self.expired):
+                    m.d.sync += reports.eq(1)
                     m.next = "REPORT"
             with m.State("REPORT"):
-                m.d.comb += self.done.valid.eq(1)
                 with m.If(self.done.ready):
+                    m.d.sync += reports.eq(0)
                     m.next = "IDLE"
         m.d.comb += busy.eq(~fsm.ongoing("IDLE") & ~fsm.ongoing("REPORT"))
         self._count(m, busy)

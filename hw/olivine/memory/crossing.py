@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.fifo import AsyncFIFO
+from amaranth.lib.fifo import AsyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from .axi import AXI4
@@ -14,10 +14,10 @@ __all__ = ["AxiCrossing"]
 class AxiCrossing(wiring.Component):
     """All five channels between a master and a slave whose clocks have nothing to do with each other.
 
-    Each channel is a queue with Gray-coded pointers (`amaranth.lib.fifo.AsyncFIFO`). Channels stay in order;
-    between channels nothing is promised, as AXI4 has it.
+    Each channel is a queue with Gray-coded pointers, whose output is a register (`amaranth.lib.fifo.AsyncFIFOBuffered`):
+    behind it lie the units of a whole core. Channels stay in order; between channels nothing is promised, as AXI4 has it.
 
-    Latency: a payload moves at the third edge of its receiver after the sender's edge that took it.
+    Latency: a payload moves at the fourth edge of its receiver after the sender's edge that took it.
     Throughput: one beat a cycle of the slower clock on each channel, bursts back to back, from ``depth`` 8 on.
     Stalls: a full queue stalls its sender alone.
 
@@ -29,7 +29,7 @@ class AxiCrossing(wiring.Component):
     addr_width, bus_bits, id_width : int
         As of `AXI4`.
     depth : int
-        Payloads a channel holds. Power of two from 4.
+        Payloads a channel holds, and one more in its register. Power of two from 4.
     master_domain, slave_domain : str
         Clock domains of the two members.
 
@@ -63,8 +63,8 @@ class AxiCrossing(wiring.Component):
 
     def _channel(self, m, name, source, sink, source_domain, sink_domain):
         payload = source.payload.as_value()
-        m.submodules[name] = queue = AsyncFIFO(width=len(payload), depth=self.depth, w_domain=source_domain,
-                                               r_domain=sink_domain)
+        m.submodules[name] = queue = AsyncFIFOBuffered(width=len(payload), depth=self.depth + 1,
+                                                       w_domain=source_domain, r_domain=sink_domain)
         m.d.comb += [
             queue.w_data.eq(payload), queue.w_en.eq(source.valid), source.ready.eq(queue.w_rdy),
             sink.payload.as_value().eq(queue.r_data), sink.valid.eq(queue.r_rdy), queue.r_en.eq(sink.ready),

@@ -107,9 +107,9 @@ class ProgramDispatch(wiring.Component):
         m = Module()
         stations = {unit: Station(job_bits(unit), _holds(unit), BESIDE.get(unit, ()), unit) for unit in Unit}
         running, aborting, complete = Signal(), Signal(), Signal()
-        # Of the first that failed; where it lies follows from its index.
+        # Of the first that failed; where it lies follows from its index. Much waits for ``failed``: a register.
         failure, failed = Signal(ProgramFault), Signal()
-        m.d.comb += [failed.eq(failure.code != StatusCode.OK), self.stop.eq(running & (failed | aborting)),
+        m.d.comb += [self.stop.eq(running & (failed | aborting)),
                      *(self.fault[name].eq(failure[name]) for name, _ in ProgramFault if name != "instruction")]
         with m.If(failed):
             m.d.comb += self.fault.instruction.eq(self.program + (failure.index << exact_log2(INSTRUCTION_BYTES)))
@@ -151,9 +151,9 @@ class ProgramDispatch(wiring.Component):
 
         # An instruction that is itself at fault comes behind all that the units have.
         with m.If(self.i_fault.valid & self.i_fault.ready):
-            m.d.sync += [failure[name].eq(self.i_fault.payload[name]) for name, _ in ProgramFault
-                         if name != "instruction"]
-        self._statuses(m, stations, failure)
+            m.d.sync += [failed.eq(1), *(failure[name].eq(self.i_fault.payload[name]) for name, _ in ProgramFault
+                                         if name != "instruction")]
+        self._statuses(m, stations, failure, failed)
 
         # The end.
         empty = Cat(station.empty for station in stations.values()).all()
@@ -166,10 +166,11 @@ class ProgramDispatch(wiring.Component):
         with m.If(self.ended):
             m.d.sync += running.eq(0)
         with m.If(self.start):
-            m.d.sync += [running.eq(1), aborting.eq(0), complete.eq(0), failure.eq(0), self.completed.eq(0)]
+            m.d.sync += [running.eq(1), aborting.eq(0), complete.eq(0), failed.eq(0), failure.eq(0),
+                         self.completed.eq(0)]
         return m
 
-    def _statuses(self, m, stations, failure):
+    def _statuses(self, m, stations, failure, failed):
         """One in `ROUND` cycles, so that its counts are added up; of several that wait, that of the first unit."""
         pause = Signal(range(ROUND + 1))
         taken = Signal(len(Unit))
@@ -187,7 +188,8 @@ class ProgramDispatch(wiring.Component):
                              found.code.eq(done.payload.code), found.detail.eq(done.payload.detail),
                              found.index.eq(station.work.index), found.unit.eq(number)]
             good = done.payload.code == StatusCode.OK
-            m.d.sync += self.completed[number].eq(self.completed[number] + (mine & good))
+            with m.If(mine & good):
+                m.d.sync += self.completed[number].eq(self.completed[number] + 1)
         with m.If(taken.any()):
             m.d.sync += pause.eq(ROUND)
         with m.Elif(pause != 0):
@@ -195,7 +197,7 @@ class ProgramDispatch(wiring.Component):
         m.d.comb += status.has_result.eq(taken[Unit.CACHE.value] & (found.code == StatusCode.OK))
         m.d.sync += [self.status_valid.eq(taken.any()), self.status.eq(status), seen.eq(found)]
         with m.If(self.status_valid & (seen.code != StatusCode.OK) & (seen.code != StatusCode.ABORTED)
-                  & ((failure.code == StatusCode.OK) | (seen.index < failure.index))):
-            m.d.sync += [failure.code.eq(seen.code), failure.detail.eq(seen.detail),
+                  & (~failed | (seen.index < failure.index))):
+            m.d.sync += [failed.eq(1), failure.code.eq(seen.code), failure.detail.eq(seen.detail),
                          failure.address.eq(self.status.address), failure.index.eq(seen.index),
                          failure.unit.eq(seen.unit)]

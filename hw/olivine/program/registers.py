@@ -1,5 +1,8 @@
 """The host's registers in gateware: settings, commands, state and counters, as `olivine.control.registers` declares."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -66,7 +69,7 @@ class Registers(wiring.Component):
     irq : Out(1)
 
     A write that is refused changes nothing. Where a clear of the interrupt meets the end of a program, the interrupt
-    stays. Cycles: those of `LiteSlave`, and up to `ROUND` + 3 more for a read of a counter's lower half or a tally;
+    stays. Cycles: those of `LiteSlave`, a read one more, of a counter's lower half or a tally up to `ROUND` + 4 more;
     ``start`` and ``abort`` are in the cycle after the access, with its answer.
 
     Cost: `Counters`; registers of 5 words a window; a choice of one word of all registers.
@@ -124,24 +127,34 @@ class Registers(wiring.Component):
                             for field in register.fields:
                                 self._store(m, stored[name][field.name], field, write)
 
-        m.d.comb += [slave.read_resp.eq(Response.DECERR), slave.read_ready.eq(1)]
-        with m.Switch(read.word):
-            for name, word, register in table:
-                with m.Case(word):
-                    m.d.comb += slave.read_resp.eq(Response.OKAY)
-                    if name in counted:
-                        m.d.comb += [counters.ask.eq(read.valid), counters.index.eq(counted[name]),
-                                     slave.read_ready.eq(counters.answered), slave.read_data.eq(counters.value)]
-                    elif register.latched:
-                        m.d.comb += slave.read_data.eq(kept)
-                    else:
-                        m.d.comb += slave.read_data.eq(_word(register, values.get(name)))
-                    if register.latch:
-                        partner = name.removesuffix("LO") + "HI"
-                        upper = next(r for n, _, r in table if n == partner)
-                        with m.If(read.valid & slave.read_ready):
-                            m.d.sync += kept.eq(counters.value[DATA_BITS:] if name in counted
-                                                else _word(upper, values[partner]))
+        # Which register is read is found out in a cycle of its own; then it is one bit of many.
+        looked, hits = Signal(), Signal(len(table))
+        m.d.sync += [looked.eq(read.valid & ~(looked & slave.read_ready)),
+                     hits.eq(Cat(read.word == word for _, word, _ in table))]
+        m.d.comb += slave.read_resp.eq(Mux(hits.any(), Response.OKAY, Response.DECERR))
+        # One at most: an AND and an OR for each bit, no choice behind a choice.
+        answers, partners, numbers, waits = [], [], [], Const(0)
+        for hit, (name, _, register) in zip(hits, table):
+            def only(value, hit=hit):
+                return value & hit.replicate(len(value))
+
+            if name in counted:
+                waits = waits | hit
+                numbers.append(only(Const(counted[name], counters.index.shape())))
+            own = (counters.value[:DATA_BITS] if name in counted
+                   else kept if register.latched else _word(register, values.get(name)))
+            answers.append(only(own))
+            if register.latch:
+                partner = name.removesuffix("LO") + "HI"
+                upper = next(r for n, _, r in table if n == partner)
+                partners.append((hit, only(counters.value[DATA_BITS:] if name in counted
+                                           else _word(upper, values[partner]))))
+        m.d.comb += [
+            slave.read_data.eq(reduce(or_, answers)), slave.read_ready.eq(looked & (~waits | counters.answered)),
+            counters.ask.eq(looked & waits), counters.index.eq(reduce(or_, numbers)),
+        ]
+        with m.If(slave.read_ready & reduce(or_, (hit for hit, _ in partners))):
+            m.d.sync += kept.eq(reduce(or_, (value for _, value in partners)))
         return m
 
     def _storage(self, name, field):

@@ -5,9 +5,11 @@ from operator import or_
 
 from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, flipped
 
 from ..stream.arbiter import Arbiter
+from ..stream.connect import connect
+from ..stream.spare import Spare
 from .axi import AXI4, address_channel
 from .checks import check_integer
 from .order import BurstOrder
@@ -65,7 +67,8 @@ class BusJoin(wiring.Component):
     bus : Out(AXI4)
         What comes with a number that no master has is taken and dropped.
 
-    Cost: a `Skid` of an address for AR and for AW; a choice of one of ``masters`` for each bit of AR, AW and W.
+    Cost: a `Skid` of an address for AR and for AW, a `Spare` of one for each master that writes; a choice of one of
+    ``masters`` for each bit of AR, AW and W.
     """
 
     def __init__(self, addr_width, bus_bits, masters, id_width=1, favoured=False, late=False):
@@ -118,22 +121,28 @@ class BusJoin(wiring.Component):
         # The masters of the granted addresses, in order.
         m.submodules.w_order = order = BurstOrder(len(masters))
         granted = arbiter.o.payload
+        # A writer moves its beats by ``aw.ready``: a register, and not whose turn it is.
+        offers = []
+        for index, master in enumerate(masters):
+            m.submodules[f"aw_spare_{index}"] = spare = Spare(master.aw.payload.shape())
+            connect(m, flipped(master.aw), spare.i)
+            offers.append(spare.o)
         m.d.comb += [
             bus.aw.payload.addr.eq(granted.payload.addr),
             bus.aw.payload.len.eq(granted.payload.len),
             bus.aw.payload.id.eq(self._id_of(granted.payload, granted.source)),
             bus.aw.valid.eq(arbiter.o.valid),
             arbiter.o.ready.eq(bus.aw.ready),
-            order.enters.eq(Cat(master.aw.valid & master.aw.ready for master in masters)),
+            order.enters.eq(Cat(offer.valid & offer.ready for offer in offers)),
             order.leaves.eq(bus.w.valid & bus.w.ready & bus.w.payload.last),
             bus.b.ready.eq(1),
         ]
-        for index, (master, sends) in enumerate(zip(masters, order.first)):
+        for index, (master, offer, sends) in enumerate(zip(masters, offers, order.first)):
             mine = self._source_of(bus.b.payload.id) == index
             m.d.comb += [
-                arbiter.i[index].payload.eq(master.aw.payload),
-                arbiter.i[index].valid.eq(master.aw.valid & order.room),
-                master.aw.ready.eq(arbiter.i[index].ready & order.room),
+                arbiter.i[index].payload.eq(offer.payload),
+                arbiter.i[index].valid.eq(offer.valid & order.room),
+                offer.ready.eq(arbiter.i[index].ready & order.room),
                 master.w.ready.eq(sends & bus.w.ready),
                 # A master's own ID is the lower bits.
                 master.b.payload.id.eq(bus.b.payload.id),

@@ -22,7 +22,8 @@ TINY = PRESETS["tiny"]
 @pytest.fixture
 def plan(monkeypatch):
     monkeypatch.setattr(pins, "BoardTop", StubTop)
-    return lambda board, mhz=None: flow.prepare(board_design(board, "core", TINY, mhz=mhz))
+    return lambda board, mhz=None, dram_mhz=None: flow.prepare(
+        board_design(board, "core", TINY, mhz=mhz, dram_mhz=dram_mhz))
 
 
 def test_ulx3s(plan):
@@ -55,6 +56,17 @@ def test_frequencies(plan):
     assert plan("ulx3s-85f", 50).design.baud == 2_000_000
     with pytest.raises(ValueError, match="cannot be made from 25 MHz"):
         plan("ulx3s-85f", 2)
+    slow, fast = (plan("ulx3s-85f", 50, dram_mhz).files["top.il"] for dram_mhz in (50, None))
+    assert slow != fast, "the PLL's second output"
+
+
+def test_a_memory_clock_that_nothing_has(plan):
+    with pytest.raises(ValueError, match="only unit core has a memory, not array"):
+        board_design("ulx3s-85f", "array", TINY, dram_mhz=50.0)
+    with pytest.raises(ValueError, match="the memory of ecpix5-85f is on the chip"):
+        plan("ecpix5-85f", None, 50)
+    with pytest.raises(ValueError, match="160 MHz is more than 4 times the memory's of 33 MHz"):
+        plan("ulx3s-85f", 160, 33)
 
 
 @pytest.mark.parametrize("mhz", [10, 25, 40, 50, 60, 62.5, 66.667, 75, 80, 100, 125])

@@ -22,6 +22,8 @@ BOARD_NAMES = ("ulx3s-85f", "ecpix5-85f")
                    "verilog --list` is built alone, between shift registers, to measure it.")
 @click.option("--freq", type=click.FloatRange(min=1, max=400), metavar="MHZ",
               help="Clock to reach; by default the board's own choice.")
+@click.option("--dram-freq", type=click.FloatRange(min=25, max=133), metavar="MHZ",
+              help="Clock of the board's memory; by default the board's own choice.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the placement.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="Where the bitstream, its summary and the logs go.  [default: build/bitstream/NAME]")
@@ -29,7 +31,7 @@ BOARD_NAMES = ("ulx3s-85f", "ecpix5-85f")
               help="How many of the slowest paths to show.")
 @click.option("--estimate", is_flag=True,
               help="Stop after synthesis, and show where the paths that are too slow are likely to be.")
-def command(board, preset, config_file, unit, freq, seed, out, paths, estimate):
+def command(board, preset, config_file, unit, freq, dram_freq, seed, out, paths, estimate):
     """Build a bitstream, and show what it takes of the part and how fast its clocks are.
 
     The exit status is 1 if a clock misses its target or the design does not fit; there is no bitstream then. Equal
@@ -48,7 +50,7 @@ def command(board, preset, config_file, unit, freq, seed, out, paths, estimate):
     view = FlowView()
     config = configuration(preset, config_file)
     with told():
-        design = board_design(board, unit, config, mhz=freq)
+        design = board_design(board, unit, config, mhz=freq, dram_mhz=dram_freq)
     try:
         with view.running(f"{design.name}: {design.board.part}"):
             synthesis = flow.synthesize(flow.prepare(design), view.progress)

@@ -134,7 +134,7 @@ def harnessed(name, component, board, preset, mhz=None):
     return BoardDesign(name, HarnessTop(component), board, preset, mhz, "harness.unit.")
 
 
-def board_design(board, unit, config, *, mhz=None):
+def board_design(board, unit, config, *, mhz=None, dram_mhz=None):
     """A unit on a board.
 
     Parameters
@@ -146,6 +146,8 @@ def board_design(board, unit, config, *, mhz=None):
     mhz : float or None
         Clock of the design: of ``core`` what its PLL makes, of others what the clock pin is constrained to; None for
         the board's own choice.
+    dram_mhz : float or None
+        Clock of the memory of ``core``; None for the board's own.
 
     Raises
     ------
@@ -160,9 +162,15 @@ def board_design(board, unit, config, *, mhz=None):
         board = BOARDS[board]
     name = f"{board.name}-{unit}-{config.name}"
     if unit == CORE:
-        return _core_design(name, board, config, mhz or board.core_mhz)
+        if dram_mhz is not None and board.dram is None:
+            raise ValueError(f"a memory's clock of {dram_mhz:g} MHz is asked for: the memory of {board.name} is on the "
+                             "chip and has the core's")
+        return _core_design(name, board, config, mhz or board.core_mhz, dram_mhz or board.dram_mhz)
     if unit not in UNITS:
         raise ValueError(f"unit is {unit!r}: allowed are {', '.join(unit_names())}")
+    if dram_mhz is not None:
+        raise ValueError(f"a memory's clock of {dram_mhz:g} MHz is asked for: only unit {CORE} has a memory, "
+                         f"not {unit}")
     return harnessed(name, UNITS[unit].build(config), board, config.name, mhz)
 
 
@@ -182,13 +190,16 @@ def board_baud(clock):
                      f"{', '.join(map(str, BAUDS))}: choose another --freq")
 
 
-def _core_design(name, board, config, mhz):
+def _core_design(name, board, config, mhz, dram_mhz):
     from olivine.board.clocks import plan_pll
     from olivine.board.pins import PinnedTop
-    from olivine.board.top import BUS_ID_BITS
+    from olivine.board.top import BUS_ID_BITS, MOST_RATIO
 
     from .litedram import sdr_core
-    pll = plan_pll(board.clock_mhz, mhz, board.dram_mhz if board.dram else None)
+    if board.dram and mhz > MOST_RATIO * dram_mhz:
+        raise ValueError(f"the core's clock of {mhz:g} MHz is more than {MOST_RATIO} times the memory's of "
+                         f"{dram_mhz:g} MHz, which their common reset does not allow")
+    pll = plan_pll(board.clock_mhz, mhz, dram_mhz if board.dram else None)
     clock = round(pll.core_mhz * 1e6)
     baud = board_baud(clock)
     if board.dram:

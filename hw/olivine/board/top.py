@@ -13,13 +13,16 @@ from ..memory.join import BusJoin, attach
 from .dram import BlockMemory, BoardMemory
 from .dram_pins import SdramPins
 
-__all__ = ["BUS_ID_BITS", "LEDS", "BoardTop"]
+__all__ = ["BUS_ID_BITS", "LEDS", "MOST_RATIO", "BoardTop"]
 
 BUS_ID_BITS = ID_BITS + 1
 """ID bits of the memory's port: the core's, and which of core and bridge."""
 
 LEDS = 4
 """Lights: alive (it blinks), memory is ready, a program runs, interrupt."""
+
+MOST_RATIO = 4
+"""Of the core's clock to the memory's: a reset of both lasts 16 cycles of the core's."""
 
 BLINK = 25
 """Bits of the counter that makes the light blink: about twice a second."""
@@ -40,7 +43,7 @@ class BoardTop(wiring.Component):
     that a queue's Gray-coded pointer must arrive within a period of either clock, as any placed wire does.
 
     **Resets.** ``link`` is reset while the PLL is not locked, ``sync`` and ``dram`` then and when the bridge asks for
-    it: for at least 16 cycles of the core's clock, which must be at most four times the memory's. The memory's
+    it: for at least 16 cycles of the core's clock, which must be at most `MOST_RATIO` times the memory's. The memory's
     controller initialises its chip again after each; the chip's contents stay, as it takes less than its refresh
     period.
 

@@ -22,8 +22,8 @@ class BusSplit(wiring.Component):
     What AXI4 promises for one ID holds: a burst that would overtake, because its ID still waits for answers from the
     other memory, waits.
 
-    Cycle budget: all channels pass without a register, a beat a cycle. W carries bursts in the order of their
-    addresses. Where both memories answer in one cycle, ``far`` goes first: nobody else may be kept waiting on its bus.
+    Cycle budget: R passes a register, all other channels pass without; a beat a cycle. W carries bursts in the order of
+    their addresses. Where both memories answer in one cycle, ``far`` goes first: nobody else may be kept waiting on its bus.
 
     Stalls: AW waits while 8 bursts or more have an address and none of their beats is due; AR and AW of an ID while it
     waits for the other memory, and of all while 124 bursts have no answer.
@@ -76,12 +76,15 @@ class BusSplit(wiring.Component):
             near.w.valid.eq(master.w.valid & near_turn), far.w.valid.eq(master.w.valid & far_turn),
             master.w.ready.eq(near_turn & near.w.ready | far_turn & far.w.ready),
         ]
-        for channel in ("r", "b"):
-            whole, first, second = (getattr(port, channel) for port in (master, far, near))
-            m.d.comb += [whole.valid.eq(first.valid | second.valid), first.ready.eq(whole.ready),
-                         second.ready.eq(whole.ready & ~first.valid), whole.payload.eq(second.payload)]
-            with m.If(first.valid):
-                m.d.comb += whole.payload.eq(first.payload)
+        m.d.comb += [
+            master.b.valid.eq(far.b.valid | near.b.valid), far.b.ready.eq(master.b.ready),
+            near.b.ready.eq(master.b.ready & ~far.b.valid),
+            master.b.payload.eq(Mux(far.b.valid, far.b.payload.as_value(), near.b.payload.as_value())),
+        ]
+        # Both memories are slow to answer, and the master's readers are many: a register between.
+        m.d.comb += [far.r.ready.eq(1), near.r.ready.eq(~far.r.valid)]
+        m.d.sync += [master.r.valid.eq(far.r.valid | near.r.valid),
+                     master.r.payload.eq(Mux(far.r.valid, far.r.payload.as_value(), near.r.payload.as_value()))]
         return m
 
     def _addresses(self, m, channel, done, done_id, room, clears):

@@ -23,6 +23,9 @@ MULTIPLIER_BITS = 18
 MULTIPLY_CYCLES = 2
 """Cycles from the operands of `multiply` to the product."""
 
+LEFT = 6
+"""Of so many blocks of multipliers the array takes one less, where it has the choice."""
+
 ADD_OR_LOAD = 0xC6CC
 """Table of a CCU2C of `add_or_load`: inputs A total, B factor, C load, D constant 1.
 
@@ -49,8 +52,8 @@ def multiplier_sites(platform):
     die is not known.
 
     Four stand together in a block; 13 blocks make a row across the die, and there are three rows. The order begins at
-    the die's middle and winds through the rows, so that the next element is a neighbour, and the end, which is left to
-    others, is in the middle again.
+    the die's middle and winds through the rows, so that the next element is a neighbour. Every `LEFT`th block comes
+    last: the array leaves it to others, which so find one wherever they are.
     """
     if getattr(platform, "device", None) != "LFE5U-85F":
         return []
@@ -58,6 +61,8 @@ def multiplier_sites(platform):
     upper, middle, lower = 58, 34, 10
     order = [*((x, upper) for x in reversed(blocks[:6])), *((x, middle) for x in blocks),
              *((x, lower) for x in reversed(blocks)), *((x, upper) for x in reversed(blocks[6:]))]
+    left = order[LEFT - 1::LEFT]
+    order = [block for block in order if block not in left] + left
     return [f"X{x + offset}/Y{y}/MULT18_{offset}" for x, y in order for offset in (0, 1, 4, 5)]
 
 

@@ -37,7 +37,7 @@ class Counters(wiring.Component):
     Members
     -------
     clear : In(1)
-        All are 0 from the next cycle on.
+        All are 0 before what happens in this cycle.
     running : In(1), counts : In(counts_layout)
         Looked at while ``running``. After ``job`` there is none for `ROUND` cycles.
     ask : In(1), index : In(range(len(NAMES)))
@@ -105,7 +105,6 @@ class Counters(wiring.Component):
                 m.d.sync += fresh.eq(0)
             return kept, ~fresh
         recent = Signal(range(ROUND + 1), name=f"recent_{name}")
-        m.d.sync += recent.eq(Mux(taken, 0, recent) + (self.running & (1 if name == "cycles" else counts[name])))
-        with m.If(self.clear):
-            m.d.sync += recent.eq(0)
+        m.d.sync += recent.eq(Mux(taken | self.clear, 0, recent)
+                              + (self.running & (1 if name == "cycles" else counts[name])))
         return recent, 0

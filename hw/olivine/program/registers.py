@@ -109,7 +109,7 @@ class Registers(wiring.Component):
         values = {**self._constants(), **stored, **self._state(m, stored, commands)}
         kept = Signal(DATA_BITS)
         m.submodules.counters = counters = Counters()
-        m.d.comb += [counters.clear.eq(commands[0]), counters.running.eq(self.running), counters.counts.eq(self.counts)]
+        m.d.comb += [counters.clear.eq(self.start), counters.running.eq(self.running), counters.counts.eq(self.counts)]
         counted = {name.upper() + ("_LO" if name in PROGRAM_COUNTERS else ""): index
                    for index, name in enumerate(NAMES)}
 

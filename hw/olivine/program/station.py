@@ -47,7 +47,7 @@ class Station(wiring.Component):
     i : In(stream(fetched_layout))
     job : Out(stream(bits))
     may : In(1)
-        A job may begin in this cycle. It stays while ``job.valid`` is high, or the job begins later.
+        A job may begin in the next cycle. It stays while ``job.valid`` is high, or the job begins later.
     finished : In(1)
         The unit's job has ended, for one cycle.
     completed : In(counts_layout), units_at_work : In(5), doom : In(doom_layout)
@@ -105,8 +105,9 @@ class Station(wiring.Component):
         unready = (missing & ~last).any()
         given_up = Signal()
         m.d.comb += self.expects.eq(missing & self.at_work.replicate(len(Unit)))
-        # What ``rows_ready`` tells once the unit has the instruction.
-        known = Signal()
+        # What ``rows_ready`` tells once the unit has the instruction. Whether it may begin is found out far away.
+        known, may = Signal(), Signal()
+        m.d.sync += may.eq(self.may)
         with m.FSM() as fsm:
             with m.State("FREE"):
                 m.d.comb += leaves[0].eq(held[0])
@@ -118,10 +119,10 @@ class Station(wiring.Component):
                 m.d.sync += known.eq(~Mux(holds, missing.any(), unready))
                 with m.If(doomed):
                     m.next = "FREE"
-                with m.Elif(self.may & (~holds | known)):
+                with m.Elif(may & (~holds | known)):
                     m.next = "OFFER"
             with m.State("OFFER"):
-                m.d.comb += self.job.valid.eq(self.may)
+                m.d.comb += self.job.valid.eq(may)
                 m.d.sync += known.eq(~Mux(holds, missing.any(), unready))
                 with m.If(self.job.valid & self.job.ready):
                     m.d.sync += self.rows_ready.eq(~Mux(holds, missing.any(), unready))

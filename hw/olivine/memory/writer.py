@@ -58,8 +58,8 @@ class BurstWriter(wiring.Component):
     AW to W is 1 for a burst of one beat that finds the queue empty.
 
     Throughput: one word a cycle on ``i`` and one beat a cycle on W, without a bubble between bursts or
-    commands of two beats or more, as long as ``max_outstanding`` bursts cover latency + 4 + a burst. An unaligned command can
-    have one beat more than it has words; ``i`` waits for that one cycle.
+    commands of two beats or more, as long as ``max_outstanding`` bursts cover latency + 4 + a burst. An unaligned
+    command can have one beat more than it has words; ``i`` waits for that one cycle.
 
     Stalls: ``i`` waits while the queue or the list of waiting bursts is full, as they were a cycle before; AW waits
     while ``max_outstanding`` bursts have no response yet.

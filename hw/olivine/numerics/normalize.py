@@ -61,7 +61,8 @@ def _shift(value, steps):
     """``value`` shifted left by the powers of two ``steps``, falling by 1, where that loses no 1; and for each whether
     it was not. All are found at once, from which groups of as many bits as the last step has hold a 1."""
     width, size = len(value), 1 << steps[-1]
-    groups = Cat(value[width - size * (index + 1):width - size * index].any() for index in range(2 << steps[0] - steps[-1]))
+    groups = Cat(value[width - size * (index + 1):width - size * index].any()
+                 for index in range(2 << steps[0] - steps[-1]))
     kept = []
     for step in steps:
         high, low = groups[:len(groups) // 2], groups[len(groups) // 2:]

@@ -56,7 +56,7 @@ class Skid(wiring.Component):
         with m.Elif(self.i.valid):
             m.d.sync += spare_valid.eq(1)
         # Whether what comes has to stay there is known late, so it enters in any case. ``valid`` follows from
-        # ``spare_valid``; but without it synthesis takes this for the choice above, and keeps registers of constant bits.
+        # ``spare_valid``; without it synthesis takes this for the choice above, and keeps registers of constant bits.
         with m.If(~(spare_valid & valid)):
             m.d.sync += spare.eq(self.i.payload)
         return m

@@ -312,7 +312,9 @@ class BurstWriter(wiring.Component):
                 first.strb.eq(Cat((index >= beat.low) & (index <= beat.high) for index in range(self.bus_bytes))),
             ]
         # That a burst is offered, and that one ends, is known late.
-        m.d.sync += [unsent.eq(unsent + opened - ends), sending.eq(opened | (unsent != 0) & ~((unsent == 1) & ends))]
+        m.d.sync += sending.eq(opened | (unsent != 0) & ~((unsent == 1) & ends))
+        with m.If(opened ^ ends):
+            m.d.sync += unsent.eq(unsent + Mux(opened, 1, -1))
 
     def _answer(self, m):
         """Responses, in the order of the bursts."""

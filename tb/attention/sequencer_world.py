@@ -213,6 +213,9 @@ class World:
             step = self.steps[self.next]
             causes = self.causes(self.next)
             self.missed |= {*causes, *([Stall.DONE] if step.first else [])}
+            if step.step == 0 and step.steps <= 2:
+                # So short a tile comes a cycle late, when what the step before gave back may count still.
+                self.missed |= {Stall.LANE, Stall.SOFTMAX, Stall.DRAIN}
             self.clear = 0 if causes else self.clear + 1
             assert not (issue and causes), f"{where}: issue in spite of {causes}: {step}"
             assert issue or self.clear <= LATE, f"{where}: {stall}, and nothing is missing: {step}"

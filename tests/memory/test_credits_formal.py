@@ -32,8 +32,13 @@ class CreditHarness(wiring.Component):
         arrives, leaves = self.arrives & (flying != 0), self.leaves & (queued != 0)
         enters = arrives & ~self.dropped
         take = self.want & credits.enough
+        # What is taken is counted a cycle later.
+        before, taken = Signal.like(self.len), Signal()
+        pending = Signal(range(self.most + 1))
+        m.d.sync += [before.eq(self.len), taken.eq(take)]
         m.d.comb += [
-            Assume(self.len < self.most),
+            Assume(self.len < self.most), Assume(~taken | (self.len == before)),
+            pending.eq(Mux(taken, self.len + 1, 0)),
             credits.len.eq(self.len), credits.take.eq(take),
             credits.give.eq((arrives & self.dropped) + leaves),
         ]
@@ -41,15 +46,15 @@ class CreditHarness(wiring.Component):
         m.d.comb += wanted.eq(Mux(take, self.len + 1, 0))
         m.d.sync += [flying.eq(flying + wanted - arrives), queued.eq(queued + enters - leaves)]
         m.d.comb += [
-            Assert(flying + queued + credits.free == self.depth),
+            Assert(flying + queued + credits.free == self.depth + pending),
             Assert(flying + queued <= self.depth),
             # A beat that arrives finds room.
             Assert(~enters | (queued < self.depth)),
             Assert(credits.full == ((flying == 0) & (queued == 0))),
         ]
         # What is enough stays enough until it is taken.
-        before, patient = Signal.like(self.len), Signal()
-        m.d.sync += [before.eq(self.len), patient.eq(credits.enough & ~take)]
+        patient = Signal()
+        m.d.sync += patient.eq(credits.enough & ~take)
         m.d.comb += Assert(~(patient & (before == self.len)) | credits.enough)
         return m
 
@@ -87,11 +92,13 @@ class ReaderHarness(wiring.Component):
                 m.d.sync += given.eq(0)
 
         # Credits out for beats that have not arrived: noted where bursts are issued.
-        flying = Signal(4)
+        flying, pending, taken = Signal(4), Signal(2), Signal()
         issued = reader.credits.take
-        m.d.sync += flying.eq(flying + Mux(issued, reader.credits.len + 1, 0) - r.valid)
+        m.d.sync += [flying.eq(flying + Mux(issued, reader.credits.len + 1, 0) - r.valid), taken.eq(issued)]
         m.d.comb += [
-            Assert(flying + reader.queue.level + reader.returned + reader.credits.free == reader.depth_beats),
+            pending.eq(Mux(taken, reader.credits.len + 1, 0)),
+            Assert(flying + reader.queue.level + reader.returned + reader.credits.free
+                   == reader.depth_beats + pending),
             Assert(~reader.queue.i.valid | reader.queue.i.ready),
             Assert(r.ready),
             Assert(~r.valid | reader.flight.o.valid),

@@ -163,9 +163,10 @@ class Datapath(wiring.Component):
         m.submodules.spare = spare = Spare(self.i_query.payload.shape())
         wiring.connect(m, wiring.flipped(self.i_query), spare.i)
         m.d.comb += [
-            queries.i.payload.eq(spare.o.payload), queries.i.valid.eq(spare.o.valid & ~plan.merge),
-            parts.i.payload.eq(spare.o.payload), parts.i.valid.eq(spare.o.valid & plan.merge),
-            spare.o.ready.eq(Mux(plan.merge, parts.i.ready, queries.i.ready)),
+            # Of the two only that takes words which was told of blocks or records, and the job has one kind.
+            queries.i.payload.eq(spare.o.payload), queries.i.valid.eq(spare.o.valid),
+            parts.i.payload.eq(spare.o.payload), parts.i.valid.eq(spare.o.valid),
+            spare.o.ready.eq(parts.i.ready | queries.i.ready),
         ]
 
         # Cycle 0: the sequencer has decided, and addresses.
@@ -280,19 +281,18 @@ class Datapath(wiring.Component):
         held, end = Signal(loaded_layout(self.config)), Signal(range(self.config.cells + self.config.lanes + 1))
         ahead = Signal(range(CHUNKS + 1))       # chunks whose steps are taken and whose words are not all added
         here, ready = Signal(), Signal()
-        # What is taken is known late. It is told a cycle later, and what was found out about others before is stale.
-        page_taken, chunk_taken, chunk_counted, stale, cells_done = (
-            Signal(name=name) for name in ("page_taken", "chunk_taken", "chunk_counted", "stale", "cells_done"))
+        # What is taken is known late. Behind a page there is none for a cycle, behind a chunk no step, so that what was
+        # found out about those taken is looked at by nobody; but a chunk is counted a cycle later.
+        chunk_counted, cells_done = Signal(name="chunk_counted"), Signal(name="cells_done")
         m.d.comb += [
             unit.ready.eq(~page.valid),
             held.eq(self.loaded[chunk.payload.group[0]]), end.eq(page.payload.position + page.payload.keys),
             here.eq(chunk.valid & page.valid & held.valid & (held.group == chunk.payload.group) & (held.cells >= end)
                     & (~plan.score | (self.lse_ready > ahead))),
-            page_taken.eq(page.valid & page.ready), chunk_taken.eq(chunk.valid & chunk.ready),
-            sequencer.cells_ready.eq(ready & ~stale),
+            sequencer.cells_ready.eq(ready),
         ]
         m.d.sync += [
-            ready.eq(here | ~plan.cells), stale.eq(plan.cells & (page_taken | chunk_taken | chunk_counted)),
-            chunk_counted.eq(chunk_taken), cells_done.eq(self.cells_done),
+            ready.eq(here & ~chunk_counted | ~plan.cells),
+            chunk_counted.eq(chunk.valid & chunk.ready), cells_done.eq(self.cells_done),
             ahead.eq(Mux(plan.score, ahead + chunk_counted - cells_done, 0)),
         ]

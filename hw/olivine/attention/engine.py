@@ -318,10 +318,11 @@ class AttentionEngine(wiring.Component):
         reported when all of it is on its way."""
         m.submodules.events = events = Queue(CacheEvent, EVENTS)
         wiring.connect(m, events.o, wiring.flipped(self.event))
-        was_running, fine, ended, failed = Signal(), Signal(), Signal(), Signal()
+        was_running, fine, ended, failed, told = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.sync += [was_running.eq(control.running),
-                     fine.eq(control.finished & ~control.fault.valid & ~control.expired)]
-        told = ~(was_running | ended | events.o.valid)
+                     fine.eq(control.finished & ~control.fault.valid & ~control.expired),
+                     # A register, as the job's end waits for it.
+                     told.eq(~(control.running | was_running | ended | events.o.valid))]
         m.d.comb += [self.done.payload.eq(control.done.payload), self.done.valid.eq(control.done.valid & told),
                      control.done.ready.eq(self.done.ready & told)]
         with m.If(was_running & ~control.running):

@@ -42,7 +42,7 @@ class PageAddresses(wiring.Component):
 
     Of the last page only the sub-blocks of keys and the values that exist are read. Throughput: a tile in
     two cycles: in the second it is on offer, and of the next is found out what kind it is, where it lies and how
-    long it is. Latency: 2 cycles from a chunk, 3 from a page.
+    long it is. Latency: 2 cycles from a chunk, 3 from a page. Of a blank chunk the page goes the same way.
     """
 
     def __init__(self, config):
@@ -79,7 +79,7 @@ class PageAddresses(wiring.Component):
 
         # What the next tile is, in registers: of a chunk from its second cycle on, and from the second cycle after a
         # tile. Of a page, what its tile of keys takes: from the page's third cycle on.
-        known, counted, page_known, moves = Signal(), Signal(), Signal(), Signal()
+        known, blank, counted, page_known, moves = Signal(), Signal(), Signal(), Signal(), Signal()
         keys_next, all_keys, last_pass, page_end = Signal(), Signal(), Signal(), Signal()
         of, beats, blocks = Signal.like(page), Signal.like(plan.value_beats), Signal.like(page.keys)
         start, key_words, value_words = Signal(ADDRESS_BITS), Signal.like(words), Signal.like(words)
@@ -88,7 +88,8 @@ class PageAddresses(wiring.Component):
         page_waits = self.i_page.valid & ~self.i_page.ready
         m.d.comb += of.eq(Mux(ahead == 2, older, newer))
         m.d.sync += [
-            known.eq(self.i.valid & ~moves), counted.eq(page_waits), page_known.eq(counted & page_waits),
+            known.eq(self.i.valid & ~moves), blank.eq(chunk.blank), counted.eq(page_waits),
+            page_known.eq(counted & page_waits),
             keys_next.eq((passes == 0) & next_is_keys(keys_done != chunk.pages, ahead, chunk.lookahead, plan.score)),
             all_keys.eq(plan.score & (keys_done + 1 == chunk.pages)),
             last_pass.eq(at_last_pass), page_end.eq(at_last_pass & (keys_done == chunk.pages) & (ahead == 1)),
@@ -103,8 +104,8 @@ class PageAddresses(wiring.Component):
                 tile.last_pass.eq(last_pass),
             ]
         with m.If(known & ~active):
-            with m.If(chunk.blank):
-                m.d.comb += [self.i.ready.eq(self.i_page.valid), self.i_page.ready.eq(1), moves.eq(self.i_page.valid)]
+            with m.If(blank):
+                m.d.comb += [self.i.ready.eq(page_known), self.i_page.ready.eq(page_known), moves.eq(page_known)]
             with m.Elif(keys_next):
                 with m.If(page_known):
                     m.d.comb += [self.i_page.ready.eq(1), self.i.ready.eq(all_keys), moves.eq(1)]

@@ -149,9 +149,8 @@ class QueryLoader(wiring.Component):
         m.d.sync += self.i_block.ready.eq(coming.level < coming.depth - 1)
         m.d.comb += [coming.i.valid.eq(self.i_block.valid & self.i_block.ready),
                      coming.i.payload.eq(self.i_block.payload)]
-        for queue, held, valid in ((coming, ahead, known), (inside, block, at_work)):
-            with m.If(queue.o.ready):
-                m.d.sync += [held.eq(queue.o.payload), valid.eq(queue.o.valid)]
+        with m.If(inside.o.ready):
+            m.d.sync += [block.eq(inside.o.payload), at_work.eq(inside.o.valid)]
 
         # Into the gearbox. It knows one word size at a time: a block of another waits until it is empty, and a cycle.
         entered, enters, may_enter = Signal(), Signal(), Signal()   # entered: the current packet's first beat is in
@@ -165,14 +164,17 @@ class QueryLoader(wiring.Component):
             gearbox.i.valid.eq(self.i.valid & may_enter), self.i.ready.eq(gearbox.i.ready & may_enter),
             gearbox.take.eq(take),
             enters.eq(gearbox.i.valid & gearbox.i.ready & ~entered),
-            coming.o.ready.eq(~known | enters), inside.i.valid.eq(enters), inside.i.payload.eq(ahead),
+            coming.o.ready.eq(~known), inside.i.valid.eq(enters), inside.i.payload.eq(ahead),
         ]
+        # That a block enters is known late: its place is free a cycle later.
+        with m.If(~known):
+            m.d.sync += [ahead.eq(coming.o.payload), known.eq(coming.o.valid), same.eq(coming.o.payload.take == take)]
+        with m.Elif(enters):
+            m.d.sync += known.eq(0)
+        with m.If(known & ~same & empty & ~entered):
+            m.d.sync += [take.eq(ahead.take), same.eq(1)]
         with m.If(gearbox.i.valid & gearbox.i.ready):
             m.d.sync += entered.eq(~self.i.payload.last)
-        with m.If(coming.o.ready):
-            m.d.sync += same.eq(coming.o.payload.take == take)
-        with m.Elif(empty & ~entered):
-            m.d.sync += [take.eq(ahead.take), same.eq(1)]
 
         # Out of it, row by row to their lanes, into a register.
         word, moves, here = gearbox.o.payload, Signal(), gearbox.o.payload.data.as_value()

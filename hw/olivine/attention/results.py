@@ -78,6 +78,7 @@ class ResultBlocks(wiring.Component):
         context, passes = Signal(range(config.contexts)), Signal.like(plan.passes)
         group_addr, lse_addr = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
         before = Signal(12)                     # words of a row group before this pass
+        partly = Signal(len(before) + config.rows.bit_length())     # as many of the last row group's rows
         # A token's heads in a batch: its row h lies in words of its own.
         by_head, head, head_addr = Signal(), Signal(range(config.rows)), Signal(ADDRESS_BITS)
 
@@ -89,6 +90,7 @@ class ResultBlocks(wiring.Component):
         header = plan.partial & first_pass
         rows_here = Mux(last_context, chunk.last_rows, config.rows)
         m.d.sync += [
+            partly.eq(times(before, chunk.last_rows)),
             counted.eq(active), rows.eq(rows_here), by_head.eq(chunk.batch & (plan.heads != 1)),
             stored.eq(Mux(chunk.batch & ~lse, config.rows, rows_here)),
             here.eq(Mux(plan.partial, times(dims, Const(PARTIAL_PLANES)) + Mux(header, PARTIAL_HEADER, 0), dims)),
@@ -100,12 +102,14 @@ class ResultBlocks(wiring.Component):
         again = by_head & ~lse & (head + 1 != rows)
         follows = ~lse & plan.lse & first_pass & ~again
         told = Signal()                         # both know of the block: on to the next
+        # All rows of a group are a power of two, and what fewer take has been known for long.
+        skipped = Mux(stored[-1], before << config.rows.bit_length() - 1, partly)
         m.d.comb += self.i.ready.eq(told & block.last)
         with m.If(counted & ~offered):
             m.d.sync += [
                 offered.eq(1), more.eq(follows),
                 asked.addr.eq(Mux(lse, lse_addr, Mux(head != 0, head_addr, group_addr)
-                                  + (times(before, stored) << plan.o_wide))),
+                                  + (skipped << plan.o_wide))),
                 asked.bytes.eq(Mux(lse, rows << 2, times(here, stored) << plan.o_wide)),
                 block.lse.eq(lse), block.header.eq(header), block.rows.eq(stored), block.dims.eq(dims),
                 block.turn.eq(Mux(chunk.batch & ~lse, chunk.lane - head, 0)), block.again.eq(again),

@@ -141,6 +141,8 @@ class SegmentWalk(wiring.Component):
             # What most begin with; head and record begin otherwise.
             product.start.eq(head_base), product.size.eq(page_size), product.factor.eq(answer.block),
         ]
+        # Whether segments are read for their pages; else they are loaded or counted.
+        emitting, asks = Signal(), Signal()
         with m.If(heading & ~product.busy):
             m.d.sync += [head_base.eq(product.sum), heading.eq(0)]
 
@@ -179,7 +181,19 @@ class SegmentWalk(wiring.Component):
             end_page.eq((end + (config.lanes - 1)) >> log_lanes), last_keys.eq((end - 1)[:log_lanes] + 1),
             last_page.eq(following == end_page), early.eq(segment.fence & (page >= segment.fenced)),
         ]
-        emitting = Signal()
+
+        # A lookup is on offer from the first cycle of its state on, and follows from registers: much waits for it.
+        m.d.comb += [
+            self.lookup.valid.eq(asks), asked.slot.eq(Mux(emitting, segment.slot, raw.slot)),
+            asked.generation.eq(Mux(emitting, segment.generation, raw.generation)),
+            asked.index.eq(Mux(emitting, page, raw.first)),
+        ]
+        with m.If(self.lookup.ready):
+            m.d.sync += asks.eq(0)
+
+        def ask(state):
+            m.d.sync += asks.eq(1)
+            m.next = state
 
         bad, field, waits = self._judge(m, raw, answer, written, hope, self._under_way(m, raw))
         self._group(m, answer, product.sum, raw)
@@ -193,10 +207,10 @@ class SegmentWalk(wiring.Component):
             m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
             with m.State("IDLE"):
                 m.d.sync += [index.eq(0), part.eq(0)]
+                m.d.comb += [product.load.eq(self.load), product.start.eq(saturated(geometry.base, width)),
+                             product.size.eq(geometry.page_bytes), product.factor.eq(self.head)]
                 with m.If(self.load):
-                    m.d.comb += [product.load.eq(1), product.start.eq(saturated(geometry.base, width)),
-                                 product.size.eq(geometry.page_bytes), product.factor.eq(self.head)]
-                    m.d.sync += heading.eq(1)
+                    m.d.sync += [heading.eq(1), emitting.eq(0)]
                     m.next = "FETCH"
                 with m.If(self.survey):
                     m.d.sync += [pages.eq(0), emitting.eq(0)]
@@ -211,10 +225,8 @@ class SegmentWalk(wiring.Component):
                 with m.If(self.i.valid):
                     m.d.sync += [raw.eq(Cat(raw.as_value()[64:], self.i.payload)), part.eq(part + 1)]
                     with m.If(part == SEGMENT_BYTES // BASE_BYTES - 1):
-                        m.next = "LOOK"
+                        ask("LOOK")
             with m.State("LOOK"):
-                m.d.comb += [self.lookup.valid.eq(1), asked.slot.eq(raw.slot), asked.generation.eq(raw.generation),
-                             asked.index.eq(raw.first)]
                 with m.If(self.lookup.ready):
                     m.next = "ANSWER"
             with m.State("ANSWER"):
@@ -225,7 +237,7 @@ class SegmentWalk(wiring.Component):
                 m.next = "CHECK"
             with m.State("CHECK"):
                 with m.If(waits):
-                    m.next = "LOOK"
+                    ask("LOOK")
                 with m.Elif(bad):
                     m.d.sync += [self.fault.valid.eq(1), self.fault.field.eq(field)]
                     m.next = "STOP"
@@ -298,7 +310,7 @@ class SegmentWalk(wiring.Component):
                 m.d.sync += here_seen.eq(data.View(seen_by, read.data[:seen_by.size]).seen)
                 m.next = "PAGE"
             with m.State("PAGE"):
-                m.d.sync += page.eq(first_page)
+                m.d.sync += [page.eq(first_page), asks.eq(here_seen)]
                 m.next = "ASK"
                 with m.If(~here_seen):
                     m.d.sync += index.eq(index + 1)
@@ -306,8 +318,6 @@ class SegmentWalk(wiring.Component):
                     with m.If(last_segment):
                         m.next = "IDLE"
             with m.State("ASK"):
-                m.d.comb += [self.lookup.valid.eq(1), asked.slot.eq(segment.slot),
-                             asked.generation.eq(segment.generation), asked.index.eq(page)]
                 with m.If(self.lookup.ready):
                     m.next = "TOLD"
             with m.State("TOLD"):
@@ -324,14 +334,14 @@ class SegmentWalk(wiring.Component):
                         m.d.sync += self.fault.field.eq(SEGMENT_FIELDS.index("first"))
                     m.next = "STOP"
                 with m.Elif(early & ~written):
-                    m.next = "ASK"
+                    ask("ASK")
             with m.State("OFFER"):
                 m.d.comb += self.o_page.valid.eq(~product.busy)
                 with m.If(self.o_page.valid & self.o_page.ready):
                     m.d.sync += page.eq(following)
-                    m.next = "ASK"
+                    ask("ASK")
                     with m.If(last_page):
-                        m.d.sync += index.eq(index + 1)
+                        m.d.sync += [index.eq(index + 1), asks.eq(0)]
                         m.next = "READ"
                         with m.If(last_segment):
                             m.next = "IDLE"

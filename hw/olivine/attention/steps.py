@@ -138,8 +138,8 @@ class StepWalk(wiring.Component):
     stall : Out(Stall)
         Why there is no step: `Stall.DONE` if there is no chunk.
 
-    Throughput: a step a cycle, and a cycle between chunks. What comes next is decided while a tile goes on: that a
-    step is the last of its tile, a tile of its replay and so on are registers.
+    Throughput: a step a cycle, a cycle between chunks, and one before a tile of one or two steps. What comes next is
+    decided while a tile goes on: that a step is the last of its tile, a tile of its replay and so on are registers.
     """
 
     def __init__(self, config):
@@ -167,21 +167,28 @@ class StepWalk(wiring.Component):
         m.submodules.pages = pages = PageOrder(config)
 
         present, go = Signal(), Signal()
-        # Of what this step is the end, were it taken; that it is taken is known last.
-        closes_replay, closes_page, closes_chunk = (
-            Signal(name=name) for name in ("closes_replay", "closes_page", "closes_chunk"))
+        # Of what this step is the end, were it taken; that it is taken is known last. Of what the tile is the end is
+        # known from its second cycle on: so a tile of one or two steps begins a cycle later (``goes``).
+        closes_replay, closes_page, closes_chunk, ends_page, ends_chunk, goes = (Signal(name=name) for name in (
+            "closes_replay", "closes_page", "closes_chunk", "ends_page", "ends_chunk", "goes"))
         tile_end, replay_end, page_end, chunk_end = (
             Signal(name=name) for name in ("tile_end", "replay_end", "page_end", "chunk_end"))
         m.d.comb += [
-            present.eq(values | (self.i_page.valid & self.cells_ready)), self.o.valid.eq(active & present),
-            go.eq(self.o.valid & self.o.ready), closes_replay.eq(last & last_context),
-            closes_page.eq(closes_replay & (last_pass | ~values)),
-            closes_chunk.eq(closes_page & pages.final & (values | plan.score)),
+            present.eq(values | (self.i_page.valid & self.cells_ready)), self.o.valid.eq(goes & present),
+            go.eq(self.o.valid & self.o.ready),
             tile_end.eq(go & last), replay_end.eq(go & closes_replay), page_end.eq(go & closes_page),
             chunk_end.eq(go & closes_chunk),
             self.i.ready.eq(chunk_end), self.i_page.ready.eq(page_end & ~values),
             pages.plan.eq(plan), pages.chunk.eq(chunk), pages.page.eq(page), pages.values.eq(values),
             pages.page_end.eq(page_end), pages.start.eq(~active),
+        ]
+        closing = last_context & (last_pass | ~values)
+        closing_chunk = closing & pages.final & (values | plan.score)
+        m.d.sync += [
+            ends_page.eq(closing), ends_chunk.eq(closing_chunk), goes.eq(active),
+            *(closes.eq(Mux(go, (left == 1) & ends, active & last & here)) for closes, ends, here in (
+                (closes_replay, last_context, last_context), (closes_page, ends_page, closing),
+                (closes_chunk, ends_chunk, closing_chunk))),
         ]
         with m.If(~active):
             m.d.comb += self.stall.eq(Stall.DONE)
@@ -189,6 +196,8 @@ class StepWalk(wiring.Component):
             m.d.comb += self.stall.eq(Stall.LANE)
         with m.Elif(~present):
             m.d.comb += self.stall.eq(Stall.ROW)
+        with m.Elif(~goes):
+            m.d.comb += self.stall.eq(Stall.DRAIN)
 
         # The step.
         int8, word, dims = Signal(), Signal.like(step), Signal(range(config.lanes + 1))
@@ -228,8 +237,9 @@ class StepWalk(wiring.Component):
                          released.eq(o.release), probability_released.eq(o.probability_release)]
         with m.If(tile_end):
             # Of the next replay or pass the tile is as long; of the next page as that says.
-            after = Mux(last_context & (last_pass | ~values), pages.left_after, pages.left)
-            m.d.sync += [step.eq(0), first.eq(1), left.eq(after), last.eq(after == 0), context.eq(context + 1),
+            after = Mux(closing, pages.left_after, pages.left)
+            m.d.sync += [step.eq(0), first.eq(1), left.eq(after), last.eq(after == 0),
+                         goes.eq(after[1:].any()), context.eq(context + 1),
                          last_context.eq(context + 2 == chunk.contexts), row_base.eq(row_base + plan.head_dim)]
         with m.If(replay_end):
             m.d.sync += [context.eq(0), last_context.eq(single_context), row_base.eq(0), query.eq(base),
@@ -239,10 +249,10 @@ class StepWalk(wiring.Component):
         with m.If(page_end):
             m.d.sync += [passes.eq(0), last_pass.eq(single_pass), values.eq(pages.values_after)]
         with m.If(chunk_end):
-            m.d.sync += active.eq(0)
+            m.d.sync += [active.eq(0), goes.eq(0)]
         with m.If(~active):
-            m.d.sync += [active.eq(self.i.valid), values.eq(0), step.eq(0), first.eq(1), last.eq(0),
-                         left.eq(plan.head_dim - 1), query.eq(base), last_context.eq(single_context),
+            m.d.sync += [active.eq(self.i.valid), goes.eq(self.i.valid), values.eq(0), step.eq(0), first.eq(1),
+                         last.eq(0), left.eq(plan.head_dim - 1), query.eq(base), last_context.eq(single_context),
                          last_pass.eq(single_pass)]
         return m
 

@@ -56,11 +56,12 @@ class TreeMasks(wiring.Component):
                     m.next = "ROWS"
             with m.State("ROWS"):
                 m.d.comb += self.i.ready.eq(exists)
+                # A row's mask is what was there last: that it is there is known late.
+                for index in range(rows):
+                    with m.If(row == index):
+                        m.d.sync += masks[index].eq(self.i.payload & exists.replicate(TREE_PLACES))
                 with m.If(self.i.valid | ~exists):
                     m.d.sync += row.eq(row + 1)
-                    for index in range(rows):
-                        with m.If(row == index):
-                            m.d.sync += masks[index].eq(self.i.payload & exists.replicate(TREE_PLACES))
                     with m.If(row == rows - 1):
                         m.d.sync += row.eq(0)
                         m.next = "COLUMNS"

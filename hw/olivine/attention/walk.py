@@ -107,6 +107,7 @@ class TableWalk(wiring.Component):
             segments.chunk.last_rows.eq(chunk.last_rows),
             trees.bank.eq(chunk.bank), trees.contexts.eq(chunk.contexts), trees.last_rows.eq(chunk.last_rows),
             trees.addr.eq(self.tree_addr), self.tree_column.eq(trees.column),
+            segments.i.payload.eq(self.i.payload), trees.i.payload.eq(self.i.payload),
         ]
         for source, target in ((segments.lookup, self.lookup), (segments.o_group, self.o_group)):
             wiring.connect(m, source, wiring.flipped(target))
@@ -135,7 +136,11 @@ class TableWalk(wiring.Component):
         # Pages of the chunk.
         log_lanes = config.lanes.bit_length() - 1
         chunk_low, chunk_high = Signal.like(low), Signal.like(low)
-        begins, last_chunk = Signal(init=1), Signal()   # the chunk's first row
+        begins = Signal(init=1)                 # the chunk's first row
+        # Of counts what is looked at, a cycle after they change: of the group's rows and the job's groups later still;
+        # rows go down by one a cycle, and pages every other cycle.
+        last_chunk, last_group, few_rows, last_page = (
+            Signal(name=name) for name in ("last_chunk", "last_group", "few_rows", "last_page"))
         first_chunk = Signal()                  # of the group
         # Pages of a chunk are no more than those of all segments; the partial results of a merge job, than keys.
         counts = range(max(config.max_sequence, SEGMENTS * config.table_entries) + 1)
@@ -154,21 +159,23 @@ class TableWalk(wiring.Component):
         m.d.comb += seen_pages.eq((Cat(chunk_high[:log_lanes].any(), chunk_high[log_lanes:])
                                    + Cat(Const(1, 1), minus_low))[:len(minus_low) + 1])
 
-        crooked, crooked_addr = self._pages(m, entry, left, number, last_keys, segments)
+        crooked, crooked_addr = self._pages(m, entry, last_page, number, last_keys, segments)
         m.d.comb += [
-            last_chunk.eq(rows_left == 0),
             *(self.o_cells.payload[name].eq(chunk[name]) for name in ("bank", "contexts", "last_rows", "lse")),
             self.o_cells.payload.first.eq(first_chunk), self.o_cells.payload.last.eq(last_chunk),
         ]
 
+        m.d.sync += [last_chunk.eq(rows_left == 0), last_group.eq(groups == 1), few_rows.eq(rows_left <= 2),
+                     last_page.eq(left == 1)]
+
         # What is read lies at a base plus an offset, and so does what is at fault: registers, and their sum a cycle
-        # later.
+        # later. Which they are follows from the state alone, as every bit waits for it.
         base, asked, asking = Signal(address_bits(config)), self.o_command.payload, Signal()
         offset = Signal(23)                     # of rows or pages, 8 bytes each
         failed = Signal()
         m.d.comb += self.o_command.valid.eq(asking)
         m.d.sync += self.fault.valid.eq(failed)
-        with m.If(~asking):
+        with m.If(~asking & ~failed):
             m.d.sync += asked.addr.eq(base + offset)
         fault = self.fault
         m.d.comb += fault.address.eq(Mux(fault.code == StatusCode.BAD_BASE, crooked_addr, asked.addr))
@@ -185,8 +192,7 @@ class TableWalk(wiring.Component):
                 m.d.sync += asking.eq(0)
                 m.next = then
 
-        with m.If(segments.fault.valid):
-            m.d.sync += at(cached.segments, segments.fault.index << (SEGMENT_BYTES.bit_length() - 1))
+        at_segment = at(cached.segments, segments.fault.index << (SEGMENT_BYTES.bit_length() - 1))
         with m.If(segments.fault.valid & ~failed):
             m.d.sync += [failed.eq(1), fault.code.eq(StatusCode.BAD_SEGMENT), fault.field.eq(segments.fault.field)]
         # The parts are told to begin by registers.
@@ -209,21 +215,21 @@ class TableWalk(wiring.Component):
                 m.next = "CHECK"
             with m.State("CHECK"):
                 m.d.sync += [rows_left.eq(entry.rows), past.eq(entry.position + 1), head.eq(0), first_chunk.eq(1),
-                             q.eq(Mux(plan.merge, 0, entry.q)), o.eq(entry.o), rows_before.eq(0)]
+                             q.eq(Mux(plan.merge, 0, entry.q)), o.eq(entry.o), rows_before.eq(0),
+                             *at(cached.segments), fault.field.eq(check.field)]
                 m.next = "BANK"
                 with m.If(plan.cached):
-                    m.d.sync += at(cached.segments)
                     m.next = "SEGMENTS"
                 with m.If(check.bad):
-                    m.d.sync += [*at(entry_addr), failed.eq(1), fault.code.eq(StatusCode.BAD_ENTRY),
-                                 fault.field.eq(check.field)]
+                    # It lies where it was asked for.
+                    m.d.sync += [failed.eq(1), fault.code.eq(StatusCode.BAD_ENTRY)]
                     m.next = "STOP"
             with m.State("SEGMENTS"):
                 ask(cached.count << (SEGMENT_BYTES.bit_length() - 1), "LOAD")
                 m.d.sync += segments.load.eq(~asking)
             with m.State("LOAD"):
-                m.d.comb += [segments.i.payload.eq(self.i.payload), segments.i.valid.eq(self.i.valid),
-                             self.i.ready.eq(segments.i.ready)]
+                m.d.comb += [segments.i.valid.eq(self.i.valid), self.i.ready.eq(segments.i.ready)]
+                m.d.sync += at_segment
                 with m.If(~segments.busy):
                     m.next = "BANK"
             with m.State("BANK"):
@@ -248,7 +254,7 @@ class TableWalk(wiring.Component):
                 with m.If(last_row):
                     m.d.sync += [row.eq(0), context.eq(context + 1), chunk.contexts.eq(context + 1), q.eq(q + q_stride),
                                  o.eq(o + o_stride), rows_before.eq(rows_before + config.rows)]
-                    with m.If((rows_left <= 1) | (context + 1 == plan.contexts)):
+                    with m.If(few_rows | (context + 1 == plan.contexts)):
                         m.next = "PAGES"
                         with m.If(plan.cached):
                             m.d.sync += segments.survey.eq(1)
@@ -267,11 +273,10 @@ class TableWalk(wiring.Component):
                 m.next = "COUNT"
             with m.State("COUNT"):
                 m.d.sync += [chunk.blank.eq(segments.pages == 0), first_page.eq(0), last_keys.eq(1),
-                             pages.eq(Mux(segments.pages == 0, 1, segments.pages))]
+                             pages.eq(Mux(segments.pages == 0, 1, segments.pages)), *at(cached.tree, first_row << 3)]
                 with m.If(~segments.busy):
                     m.next = "OFFER"
                     with m.If(plan.tree):
-                        m.d.sync += at(cached.tree, first_row << 3)
                         m.next = "TREE"
                     with m.If(plan.cells):
                         m.next = "CELLS"
@@ -282,8 +287,7 @@ class TableWalk(wiring.Component):
                 m.d.sync += trees.load.eq(~asking)
                 ask(rows << 3, "MASKS")
             with m.State("MASKS"):
-                m.d.comb += [trees.i.payload.eq(self.i.payload), trees.i.valid.eq(self.i.valid),
-                             self.i.ready.eq(trees.i.ready)]
+                m.d.comb += [trees.i.valid.eq(self.i.valid), self.i.ready.eq(trees.i.ready)]
                 with m.If(~trees.busy):
                     m.next = "OFFER"
             with m.State("CELLS"):
@@ -292,12 +296,12 @@ class TableWalk(wiring.Component):
                     m.next = "OFFER"
             with m.State("OFFER"):
                 m.d.comb += [
-                    self.o_chunk.valid.eq(1), chunk.pages.eq(pages), chunk.last.eq((groups == 1) & last_chunk),
+                    self.o_chunk.valid.eq(1), chunk.pages.eq(pages), chunk.last.eq(last_group & last_chunk),
                     chunk.lookahead.eq((chunk.contexts << 1) <= config.contexts),
                 ]
+                m.d.sync += [left.eq(pages), number.eq(first_page), *at(entry.bases, first_page << 3)]
                 with m.If(self.o_chunk.ready):
-                    m.d.sync += [left.eq(pages), number.eq(first_page), first_chunk.eq(0),
-                                 *at(entry.bases, first_page << 3)]
+                    m.d.sync += first_chunk.eq(0)
                     m.next = "LIST"
                     with m.If(chunk.blank):
                         m.d.sync += self._listing.eq(1)
@@ -315,23 +319,23 @@ class TableWalk(wiring.Component):
                     m.next = "STOP"
                 with m.Elif(self.o_page.valid & self.o_page.ready):
                     m.d.sync += [left.eq(left - 1), number.eq(number + 1)]
-                    with m.If(left == 1):
+                    with m.If(last_page | chunk.blank):
                         m.d.sync += self._listing.eq(0)
                         m.next = "NEXT"
             with m.State("SEGMENT"):
                 m.next = "EMIT"
             with m.State("EMIT"):
+                m.d.sync += at_segment
                 with m.If(~segments.busy):
                     m.next = "NEXT"
             with m.State("NEXT"):
-                m.d.sync += chunk.bank.eq(chunk.bank + 1)
+                m.d.sync += [chunk.bank.eq(chunk.bank + 1), *at(entry_addr, ENTRY_BYTES)]
                 m.next = "BANK"
                 with m.If(last_chunk):
                     m.d.sync += [groups.eq(groups - 1), entry_addr.eq(entry_addr + ENTRY_BYTES),
-                                 *at(entry_addr, ENTRY_BYTES),
                                  chunk.group.eq(chunk.group + 1)]
                     m.next = "ASK"
-                    with m.If(groups == 1):
+                    with m.If(last_group):
                         m.next = "DONE"
             with m.State("DONE"):
                 m.d.comb += self.done.eq(1)
@@ -373,7 +377,7 @@ class TableWalk(wiring.Component):
         m.d.comb += write.data[-1].eq(seen)
         return {"past": past, "low_edge": low_edge, "head": head, "low": low, "high": high, "seen": seen}
 
-    def _pages(self, m, entry, left, number, last_keys, segments):
+    def _pages(self, m, entry, last_page, number, last_keys, segments):
         """Pages, from where they come: the list, the segments, or one that is not fetched. What the list offers is
         added up and judged in a cycle of its own, so a page comes in two. Returns whether that is illegal, and its
         address."""
@@ -393,7 +397,7 @@ class TableWalk(wiring.Component):
                 ]
             m.d.comb += [
                 page.addr.eq(Mux(chunk.blank, 0, kept)), page.position.eq(number << config.lanes.bit_length() - 1),
-                page.keys.eq(Mux(left == 1, last_keys, config.lanes)),
+                page.keys.eq(Mux(last_page | chunk.blank, last_keys, config.lanes)),
                 self.o_page.valid.eq(chunk.blank | held & ~wrong), self.i.ready.eq(~held & ~chunk.blank),
             ]
         with m.Else():

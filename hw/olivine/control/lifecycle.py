@@ -27,7 +27,9 @@ fault_layout = data.StructLayout({"valid": 1, "code": StatusCode, "detail": unsi
 def first_fault(m, faults, o):
     """Drive ``o``, a `fault_layout`, from a list of (condition, code, address[, detail]); the first that holds."""
     conditions, first = Cat(condition for condition, *_ in faults), Signal(len(faults))
-    m.d.comb += [o.valid.eq(conditions.any()), first.eq(conditions & (~conditions + 1))]
+    # In gates: they are too few for a carry chain.
+    m.d.comb += [o.valid.eq(conditions.any()),
+                 first.eq(Cat(bit & ~conditions[:index].any() for index, bit in enumerate(conditions)))]
     # At most one: an AND and an OR for each bit cost less than a chain of choices.
     for index, name in enumerate(("code", "address", "detail"), start=1):
         told = [Value.cast(fault[index] if index < len(fault) else 0) for fault in faults]

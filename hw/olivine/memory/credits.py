@@ -1,6 +1,6 @@
 """Credits: places of a queue that are promised before they are filled."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -23,15 +23,16 @@ class CreditCounter(wiring.Component):
     Members
     -------
     len : In(range(most))
-        Credits that are wanted, minus one.
+        Credits that are wanted, minus one. Holds in the cycle after they are taken.
     enough : Out(1)
-        So many credits are there. Stays high for a constant ``len`` until they are taken.
+        So many credits are there. Stays high for a constant ``len`` until they are taken, and is low in the cycle
+        after.
     take : In(1)
         Takes them; only while ``enough``.
     give : In(range(3))
         Credits that come back this cycle, at most those that are out.
     free : Out(range(depth + 1))
-        Credits that are here.
+        Credits that are here, those that were taken in the cycle before among them.
     full : Out(1)
         All credits are here.
     """
@@ -45,12 +46,14 @@ class CreditCounter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         free = Signal(range(self.depth + 1), init=self.depth)
-        left = Signal(signed(len(free) + 1))
+        # That some are taken is known late, so they are counted a cycle later.
+        pending = Signal()
         m.d.comb += [
             self.free.eq(free),
-            self.full.eq(free == self.depth),
-            # One subtraction says whether they are there, and what is left.
-            left.eq(free - self.len - 1), self.enough.eq(left >= 0),
+            self.full.eq((free == self.depth) & ~pending),
+            self.enough.eq((free > self.len) & ~pending),
         ]
-        m.d.sync += free.eq(Mux(self.take, left, free) + self.give)
+        m.d.sync += [
+            pending.eq(self.take), free.eq(free - Mux(pending, self.len + 1, 0) + self.give),
+        ]
         return m

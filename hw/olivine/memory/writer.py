@@ -49,6 +49,7 @@ class BurstWriter(wiring.Component):
 
     ====================================================  ======
     command on ``i_command`` to its second word on ``i``  3
+    command to command of one beat                        2
     a burst's last word on ``i`` to its AW                2
     a burst's AW to its first W, if W is free             0 or 1
     W to W, of any burst                                  1
@@ -57,8 +58,8 @@ class BurstWriter(wiring.Component):
     AW to W is 1 for a burst of one beat that finds the queue empty.
 
     Throughput: one word a cycle on ``i`` and one beat a cycle on W, without a bubble between bursts or
-    commands, as long as ``max_outstanding`` bursts cover latency + 4 + a burst. An unaligned command can
-    have one beat more than it has words; ``i`` waits for that one cycle.
+    commands of two beats or more, as long as ``max_outstanding`` bursts cover latency + 4 + a burst. An unaligned
+    command can have one beat more than it has words; ``i`` waits for that one cycle.
 
     Stalls: ``i`` waits while the queue or the list of waiting bursts is full, as they were a cycle before; AW waits
     while ``max_outstanding`` bursts have no response yet.
@@ -166,8 +167,9 @@ class BurstWriter(wiring.Component):
         with m.Elif(self.idle):
             m.d.sync += draining.eq(0)
 
+        # In an abort both forget what they get, and what passes them is forgotten behind them: nothing waits for it.
         for spare, port in ((commands, self.i_command), (content, self.i)):
-            m.d.comb += [spare.i.payload.eq(port.payload), spare.i.valid.eq(port.valid & ~drain),
+            m.d.comb += [spare.i.payload.eq(port.payload), spare.i.valid.eq(port.valid),
                          port.ready.eq(self.abort | spare.i.ready & ~drain)]
         self._place(m, drain, commands.o, content.o)
         opened = self._offer(m, drain)
@@ -205,12 +207,15 @@ class BurstWriter(wiring.Component):
         # One place of each may be taken in this cycle.
         m.d.sync += room.eq((self.queue.level < self.depth_beats - 1) & (self.waiting.level < self.max_outstanding - 1))
 
-        # The next command, and where it ends.
+        # The next command, and where it ends. That the one before begins is known late, so its place is free a cycle
+        # later.
         asked, begins = self.asked, Signal()
-        m.d.comb += [begins.eq(~self.busy | place & final), commands.ready.eq(~asked.valid | begins)]
-        with m.If(commands.ready):
+        m.d.comb += [begins.eq(~self.busy | place & final), commands.ready.eq(~asked.valid)]
+        with m.If(~asked.valid):
             m.d.sync += [asked.valid.eq(commands.valid), asked.command.eq(commands.payload),
                          asked.end.eq(commands.payload.addr + commands.payload.bytes)]
+        with m.Elif(begins):
+            m.d.sync += asked.valid.eq(0)
         with m.If(drain):
             m.d.sync += asked.valid.eq(0)
 
@@ -307,7 +312,9 @@ class BurstWriter(wiring.Component):
                 first.strb.eq(Cat((index >= beat.low) & (index <= beat.high) for index in range(self.bus_bytes))),
             ]
         # That a burst is offered, and that one ends, is known late.
-        m.d.sync += [unsent.eq(unsent + opened - ends), sending.eq(opened | (unsent != 0) & ~((unsent == 1) & ends))]
+        m.d.sync += sending.eq(opened | (unsent != 0) & ~((unsent == 1) & ends))
+        with m.If(opened ^ ends):
+            m.d.sync += unsent.eq(unsent + Mux(opened, 1, -1))
 
     def _answer(self, m):
         """Responses, in the order of the bursts."""

@@ -44,18 +44,30 @@ class Normalize(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        value, exponent = self.i, []
         steps = range((self.width - 1).bit_length())[::-1]
         middle = len(steps) // 2
-        for position, step in enumerate(steps):
-            if position == middle:
-                # Cycle 0 -> 1 did the long shifts, cycle 1 -> 2 does the short ones.
-                stage = Signal(self.width + middle)
-                m.d.sync += stage.eq(Cat(value, *exponent))
-                value, exponent = stage[:self.width], list(stage[self.width:])
-            stays = value[-1 << step:].any()
-            value = Mux(stays, value, value << (1 << step))[:self.width]
-            exponent.append(stays)
+        # Cycle 0 -> 1 does the long shifts, cycle 1 -> 2 the short ones.
+        value, exponent = _shift(self.i, steps[:middle])
+        stage = Signal(self.width + middle)
+        m.d.sync += stage.eq(Cat(value, *exponent))
+        value, of_rest = _shift(stage[:self.width], steps[middle:])
+        exponent = [*stage[self.width:], *of_rest]
         # Bits were found from the top; zero, which never stays, has exponent 0 by itself.
         m.d.sync += [self.o.mantissa.eq(value), self.o.exponent.eq(Cat(reversed(exponent)))]
         return EnableInserter(self.en)(m)
+
+
+def _shift(value, steps):
+    """``value`` shifted left by the powers of two ``steps``, falling by 1, where that loses no 1; and for each whether
+    it was not. All are found at once, from which groups of as many bits as the last step has hold a 1."""
+    width, size = len(value), 1 << steps[-1]
+    groups = Cat(value[width - size * (index + 1):width - size * index].any()
+                 for index in range(2 << steps[0] - steps[-1]))
+    kept = []
+    for step in steps:
+        high, low = groups[:len(groups) // 2], groups[len(groups) // 2:]
+        stays = high.any()
+        groups = Mux(stays, high, low)
+        value = Mux(stays, value, value << (1 << step))[:width]
+        kept.append(stays)
+    return value, kept

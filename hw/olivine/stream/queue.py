@@ -70,7 +70,9 @@ class Queue(wiring.Component):
             write.addr.eq(produce[:bits]), write.data.eq(self.i.payload), write.en.eq(enters),
             read.addr.eq(consume[:bits]),
         ]
-        m.d.sync += produce.eq(produce + enters)
+        # What moves is known late: it enables counters, and carries into none.
+        with m.If(enters):
+            m.d.sync += produce.eq(produce + 1)
         with m.If(leaves):
             m.d.sync += consume.eq(consume + 1)
         if not self.in_block_ram:

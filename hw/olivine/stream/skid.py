@@ -53,6 +53,10 @@ class Skid(wiring.Component):
             with m.Else():
                 m.d.sync += payload.eq(self.i.payload)
             m.d.sync += [valid.eq(spare_valid | self.i.valid), spare_valid.eq(0)]
-        with m.Elif(self.i.valid & self.i.ready):
-            m.d.sync += [spare.eq(self.i.payload), spare_valid.eq(1)]
+        with m.Elif(self.i.valid):
+            m.d.sync += spare_valid.eq(1)
+        # Whether what comes has to stay there is known late, so it enters in any case. ``valid`` follows from
+        # ``spare_valid``; without it synthesis takes this for the choice above, and keeps registers of constant bits.
+        with m.If(~(spare_valid & valid)):
+            m.d.sync += spare.eq(self.i.payload)
         return m

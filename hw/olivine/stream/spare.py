@@ -48,7 +48,11 @@ class Spare(wiring.Component):
             self.o.valid.eq(held | self.i.valid), self.o.payload.eq(Mux(held, spare, self.i.payload)),
         ]
         with m.If(~held):
-            m.d.sync += [spare.eq(self.i.payload), held.eq(self.i.valid & ~self.o.ready)]
+            m.d.sync += held.eq(self.i.valid & ~self.o.ready)
         with m.Elif(self.o.ready):
             m.d.sync += held.eq(0)
+        # ``held`` alone says the same; but synthesis takes that for the choice above, and keeps registers of constant
+        # bits.
+        with m.If(~(held & self.o.valid)):
+            m.d.sync += spare.eq(self.i.payload)
         return m

@@ -94,11 +94,12 @@ class Closer(wiring.Component):
         place = data.StructLayout({"valid": 1, "last": 1, "cell": range(config.cells)})
         stage = [Signal(place, name=f"stage_{cycle}") for cycle in range(3)]
         active, cell, count = Signal(), Signal(range(config.cells)), Signal(range(config.cells + 1))
+        final = Signal.like(cell)               # ``count`` - 1
         position, total, listed = Signal(16), Signal(SUM_BITS), Signal(range(config.cells))
         # Of the states below, flags: much depends on them.
         sweeping, searching, writing, move = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            stage[0].valid.eq(active), stage[0].cell.eq(cell), stage[0].last.eq(cell + 1 == count),
+            stage[0].valid.eq(active), stage[0].cell.eq(cell), stage[0].last.eq(cell == final),
             move.eq(~writing | ~stage[2].valid | elements.i.ready),
             self.scan.positions.eq(sweeping | searching | writing), self.scan.sums.eq(searching | writing),
             self.scan.enable.eq(move), self.scan.cell.eq(cell),
@@ -112,7 +113,7 @@ class Closer(wiring.Component):
                 sync += [cell.eq(cell + 1), active.eq(~stage[0].last)]
 
         def begin(cells):
-            return [active.eq(1), cell.eq(0), count.eq(cells)]
+            return [active.eq(1), cell.eq(0), count.eq(cells), final.eq(cells - 1)]
 
         # Who may be dropped: all before this position.
         limit, left, some_left, found = Signal(signed(18)), Signal.like(group.drop), Signal(), Signal()
@@ -124,7 +125,7 @@ class Closer(wiring.Component):
                             & (position != FREE_CELL) & (position < limit)),
         ]
         scanned = Signal()      # the last cell of a sweep or a search is through
-        m.d.comb += scanned.eq(Mux(sweeping, self.added.valid & (self.added.cell + 1 == count),
+        m.d.comb += scanned.eq(Mux(sweeping, self.added.valid & (self.added.cell == final),
                                    stage[2].valid & stage[2].last))
 
         # What is written: sums, positions, free cells.

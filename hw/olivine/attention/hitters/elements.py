@@ -47,10 +47,11 @@ class ElementReader(wiring.Component):
         ]
         with m.If(taken):
             m.d.sync += [place.eq(place + size), left.eq(left - size)]
-        with m.If(self.i.valid & self.i.ready):
+        with m.If(self.i.ready):
             m.d.sync += [held.eq(self.i.payload.data), *(
                 half.eq(self.i.payload.data.as_value().word_select(index, 16).all())
-                for index, half in enumerate(all_ones)), place.eq(0), left.eq(self.i.payload.count >> 1)]
+                for index, half in enumerate(all_ones)), place.eq(0),
+                left.eq(Mux(self.i.valid, self.i.payload.count >> 1, 0))]
         return m
 
 

@@ -55,7 +55,7 @@ class Loader(wiring.Component):
     idle : Out(1)
         Nothing is being loaded.
 
-    Throughput: a cell a cycle, twice with ``hitters``: ``2 * filled`` cycles, the read latency and 4 a group. A chunk
+    Throughput: a cell a cycle, twice with ``hitters``: ``2 * filled`` cycles, the read latency and 5 a group. A chunk
     with log-sum-exp takes a cycle a row, the read latency and one.
     """
 
@@ -148,17 +148,23 @@ class Loader(wiring.Component):
         with m.If(chunk_end & chunks.i.payload.last):
             sync += number.eq(number + 1)
 
+        # That a group may come is a register, and whether there is one is known late: what is looked at of one only
+        # enters in any case.
+        taken, some = self.i_group.payload, self.i_group.payload.before != 0
+        with m.If(self.i_group.ready):
+            sync += [group.eq(taken), self.loaded[bank].group.eq(number), self.loaded[bank].cells.eq(0),
+                     tokens.eq(taken.tokens), waiting.eq(taken.tokens != 0),
+                     position.eq(taken.length), *first_cell(taken)]
+        sync += self.i_group.ready.eq(0)
         with m.FSM():
             with m.State("GROUP"):
-                m.d.comb += [self.i_group.ready.eq(~self.loaded[bank].valid & ~self.o_group.valid), self.idle.eq(1)]
+                m.d.comb += self.idle.eq(1)
+                sync += self.i_group.ready.eq(~self.loaded[bank].valid & ~self.o_group.valid)
                 with m.If(self.i_group.valid & self.i_group.ready):
-                    taken, some = self.i_group.payload, self.i_group.payload.before != 0
-                    sync += [group.eq(taken), self.o_group.valid.eq(1),
-                             self.loaded[bank].group.eq(number), self.loaded[bank].valid.eq(1),
-                             self.loaded[bank].cells.eq(0), self.summed.bit_select(bank, 1).eq(0),
-                             ask_positions.eq(some), ask_sums.eq(some & self.hitters), touched.eq(self.hitters),
-                             tokens.eq(taken.tokens), waiting.eq(taken.tokens != 0),
-                             position.eq(taken.length), *first_cell(taken)]
+                    sync += self.i_group.ready.eq(0)
+                    sync += [self.o_group.valid.eq(1), self.loaded[bank].valid.eq(1),
+                             self.summed.bit_select(bank, 1).eq(0),
+                             ask_positions.eq(some), ask_sums.eq(some & self.hitters), touched.eq(self.hitters)]
                     m.next = "POSITIONS"
             with m.State("POSITIONS"):
                 m.d.comb += [element.ready.eq(stored), self.position.valid.eq(step)]

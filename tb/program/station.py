@@ -51,7 +51,7 @@ class Bench:
         waiting, job = deque(), None
         doom, offered, begun, rows, aborted, due, left = None, False, [], False, False, False, 0
         times = {}
-        quiet = others = 0
+        quiet, others, may = 0, 0, int(dut.may.value)
         most = 60 * count + 2_000
         for now in range(most):
             if now == doom_at:
@@ -72,7 +72,8 @@ class Bench:
                 dut.i__payload.value = pack(fetched_layout(), ahead[0])
             ready = job is None and self.maybe()
             dut.job__ready.value = int(ready)
-            may = 1 if steady else int(self.maybe())
+            # Looked at a cycle later.
+            could, may = may, 1 if steady else int(self.maybe())
             dut.may.value = may
             finishes = job is not None and (rows and not self._late(job, completed) or aborted) and left == 0 and (
                 rng.random() < 0.3 or steady)
@@ -99,7 +100,8 @@ class Bench:
                 assert not rows or ready_rows, "rows are lost"
                 rows = bool(ready_rows)
                 if abort:
-                    assert doomed and (doom["everything"] or missing), "given up without need"
+                    # Decided a cycle before, for good.
+                    assert doomed and (doom["everything"] or due or aborted), "given up without need"
                 else:
                     assert not (doomed and doom["everything"]) and not due, "is not given up"
                 assert abort or not aborted
@@ -109,7 +111,7 @@ class Bench:
             if finishes:
                 job = None
             if valid:
-                assert may, "begins when it may not"
+                assert could, "begins when it may not"
             if valid and ready:
                 while waiting and waiting[0]["payload"] & (1 << SHORT_BITS) - 1 != int(dut.job__payload.value):
                     dropped = waiting.popleft()

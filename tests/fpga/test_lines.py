@@ -61,6 +61,36 @@ def test_the_widest_of_many():
     assert lines.resets_on_lines(made) == [5 + bit for bit in reversed(range(13, 13 + lines.LINES))]
 
 
+def engine(table, regset="RESET", own=2):
+    """A reset, net 10, made by a LUT of everything's (net 2) and a register ``running`` (net 3), which ``own`` resets."""
+    lut = cell("LUT4", A="0", B="0", C=2, D=3, Z=10)
+    lut["parameters"] = {"INIT": f"{table:016b}"}
+    running = cell("TRELLIS_FF", CLK=4, DI=5, LSR=own, Q=3)
+    running["parameters"] = {"LSRMUX": "LSR", "REGSET": regset}
+    made = netlist({10: 6}, lut=lut, running=running)
+    lines.resets_on_lines(made)
+    return lut["connections"]["C"]
+
+
+RESET_OR_IDLE = 0xF0FF
+"""C | ~D"""
+
+
+def test_a_reset_that_its_register_keeps_up():
+    assert engine(RESET_OR_IDLE) == ["0"]
+
+
+@pytest.mark.parametrize("table, regset, own", [
+    (RESET_OR_IDLE, "SET", 2),      # the register runs after a reset
+    (RESET_OR_IDLE, "RESET", 6),    # another reset holds it
+    (0x00FF, "RESET", 2),           # the gate does not ask for the reset
+    (0x00F0, "RESET", 2),           # of both at once
+    (0xFFF0, "RESET", 2),           # C | D
+], ids=["set", "other", "without", "and", "or"])
+def test_a_reset_that_is_needed(table, regset, own):
+    assert engine(table, regset, own) == [2]
+
+
 class Held(wiring.Component):
     """Registers under a reset of their own."""
 

@@ -2,9 +2,13 @@
 
 Yosys and nextpnr give a global line to clocks only. The reset of an engine, which ends with each job, goes to
 thousands of flip-flops: as ordinary wires it takes room from everything else and is the slowest net of the design.
+
+Such a reset is ``everything's reset | ~running``. As ``running`` is 0 while everything is reset and a cycle longer, the
+first half only says the same a cycle earlier, over a wire across the die: it is left out.
 """
 
 from collections import defaultdict
+from itertools import product
 
 __all__ = ["FEWEST", "LINES", "BUFFER", "resets_on_lines"]
 
@@ -20,6 +24,8 @@ BUFFER = "DCCA"
 
 def resets_on_lines(netlist, top="top"):
     """Put a `BUFFER` between a wide reset and its flip-flops. What else reads the net, reads it as before.
+
+    A reset of everything must last at least two cycles.
 
     Parameters
     ----------
@@ -40,6 +46,7 @@ def resets_on_lines(netlist, top="top"):
                 readers[bits[0]].append(cell)
     wide = sorted((bit for bit, cells in readers.items() if len(cells) >= FEWEST),
                   key=lambda bit: (-len(readers[bit]), bit))[:LINES]
+    _drop_what_follows(module, set(wide))
     for line, bit in enumerate(wide, last + 1):
         name = f"reset_line_{line - last - 1}"
         module["cells"][name] = {
@@ -50,3 +57,40 @@ def resets_on_lines(netlist, top="top"):
         for cell in readers[bit]:
             cell["connections"]["LSR"] = [line]
     return [len(readers[bit]) for bit in wide]
+
+
+def _drop_what_follows(module, wide):
+    """Take a reset out of the LUTs of ``wide`` nets whose other inputs, registers, it holds where they reset too."""
+    drivers = {bits[0]: cell for cell in module["cells"].values() for port, bits in cell["connections"].items()
+               if bits and cell["port_directions"][port] == "output" and (cell["type"], port) in (
+                   ("LUT4", "Z"), ("TRELLIS_FF", "Q"))}
+    for gate in (drivers[bit] for bit in wide if drivers.get(bit, {}).get("type") == "LUT4"):
+        pins = {pin: gate["connections"][pin][0] for pin in "ABCD"}
+        for pin, reset in pins.items():
+            if isinstance(reset, int) and _holds(gate, pins, reset, drivers):
+                gate["connections"][pin] = ["0"]
+
+
+def _holds(gate, pins, reset, drivers):
+    """Whether a LUT is 1 while ``reset`` is, and also with ``reset`` 0 as long as its other inputs are as that left
+    them."""
+    table = int(gate["parameters"]["INIT"], 2)
+    held = {}
+    for pin, bit in pins.items():
+        if isinstance(bit, int) and bit != reset:
+            source = drivers.get(bit, {})
+            if source.get("type") != "TRELLIS_FF" or source["connections"].get("LSR") != [reset] \
+                    or source["parameters"].get("LSRMUX", "LSR") != "LSR":
+                return False
+            held[pin] = source["parameters"].get("REGSET") == "SET"
+    if not held:
+        return False
+    choices = [dict(zip(held, values)) for values in product((False, True), repeat=len(held))]
+    return all(_look_up(table, pins, values, reset, True) for values in choices) \
+        and _look_up(table, pins, held, reset, False)
+
+
+def _look_up(table, pins, values, reset, level):
+    """A LUT's output."""
+    at = {pin: level if bit == reset else values.get(pin, bit == "1") for pin, bit in pins.items()}
+    return table >> sum(at[pin] << index for index, pin in enumerate("ABCD")) & 1

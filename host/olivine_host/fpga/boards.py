@@ -43,7 +43,7 @@ class Board:
     scan_in, scan_out : str
         Pins for a unit alone: a button or the serial port.
     core_mhz : float
-        Clock of the core, unless another is asked for.
+        Clock of the core, unless another is asked for: one that preset ``ecp5`` reaches.
     dram : str or None
         Memory of the core: a part of `SDRAM_PARTS`. None: `words` of the FPGA's own.
     dram_mhz : float
@@ -85,7 +85,7 @@ class Board:
 
 BOARDS = {
     "ulx3s-85f": Board("ulx3s-85f", "Radiona ULX3S with LFE5U-85F", "amaranth_boards.ulx3s:ULX3S_85F_Platform",
-                       "LFE5U-85F-6BG381", "LFE5U-85F", 25.0, "R1", "B2", 75.0, dram="sdr-32m",
+                       "LFE5U-85F-6BG381", "LFE5U-85F", 25.0, "R1", "B2", 500 / 12, dram="sdr-32m", dram_mhz=62.5,
                        lights=(("led", None),) * 4),
     "ecpix5-85f": Board("ecpix5-85f", "LambdaConcept ECPIX-5 with LFE5UM5G-85F",
                         "amaranth_boards.ecpix5:ECPIX585Platform", "LFE5UM5G-85F-8BG554", "LFE5UM5G-85F", 100.0,

@@ -115,7 +115,6 @@ class CacheController(wiring.Component):
         self._new_state(m)
         self._move_payload(m)
         tree = (job.op == CacheOp.COMMIT) & job.tree
-        opening = job.op == CacheOp.OPEN
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.command.ready.eq(slots.clear)
@@ -123,7 +122,7 @@ class CacheController(wiring.Component):
                     m.d.sync += job.eq(self.command.payload)
                     m.next = "READ"
             with m.State("READ"):
-                self._read(m, Mux(opening, slots.free_slot, self.slot), 0)
+                self._read(m)
                 m.d.sync += [self.new_slot.eq(slots.free_slot), self.path.eq(job.path), stray.eq(0),
                              self.keep.eq(Mux(tree, 0, clip_count(config, job.count))), self.place.eq(0),
                              self.shared.eq(0), self.unwritten.eq(0)]
@@ -163,9 +162,9 @@ class CacheController(wiring.Component):
 
     # Parts of operations
 
-    def _read(self, m, slot, entry):
-        """Read a slot's state and an entry: there after the next cycle."""
-        m.d.comb += [self.slots.read.eq(1), self.slots.slot.eq(slot), self.slots.entry.eq(entry)]
+    def _read(self, m, **of):
+        """Read a slot's state and an entry, those of the operation or others: there after the next cycle."""
+        m.d.comb += [self.slots.read.eq(1), *(getattr(self.slots, name).eq(value) for name, value in of.items())]
 
     def _wait(self, m, name, then):
         """A state that takes a cycle."""
@@ -267,7 +266,7 @@ class CacheController(wiring.Component):
         state, after = self.state, self.check.after
         last = (state.entries - 1)[:entry_bits(self.config)]
         with m.State("LAST"):
-            self._read(m, self.slot, last)
+            self._read(m)
             m.next = "LAST_WAIT"
         self._wait(m, "LAST_WAIT", "LAST_LOAD")
         with m.State("LAST_LOAD"):
@@ -309,7 +308,7 @@ class CacheController(wiring.Component):
         onward = self.place.eq(self.place + 1)
         with m.State("PATH"):
             # Perhaps for nothing: that is known late, and nobody else reads much while a path is walked.
-            self._read(m, self.slot, (self.place >> self._log_lanes)[:entry])
+            self._read(m, entry=(self.place >> self._log_lanes)[:entry])
             m.d.sync += self.path.eq(self.path >> 1)
             with m.If(self.path == 0):
                 m.next = "WRITE"
@@ -320,7 +319,7 @@ class CacheController(wiring.Component):
             with m.Else():
                 m.next = "PATH_SOURCE"
         with m.State("PATH_SOURCE"):
-            self._read(m, self.slot, (self.kept >> self._log_lanes)[:entry])
+            self._read(m, entry=(self.kept >> self._log_lanes)[:entry])
             m.next = "PATH_LOAD"
         with m.State("PATH_LOAD"):
             m.d.sync += self.source.eq(self.slots.block)
@@ -338,14 +337,14 @@ class CacheController(wiring.Component):
     def _fork(self, m):
         """Copy the table, one more user for each of its blocks."""
         with m.State("FORK"):
-            self._read(m, self.new_slot, 0)
+            self._read(m, slot=self.new_slot)
             m.next = "FORK_WAIT"
         self._wait(m, "FORK_WAIT", "FORK_LOAD")
         with m.State("FORK_LOAD"):
             m.d.sync += self.state.generation.eq(self.slots.state.generation)
             m.next = "SHARE"
         with m.State("SHARE"):
-            self._read(m, self.slot, self.index)
+            self._read(m)
             m.next = "SHARE_WAIT"
             with m.If(self.index == self.stop):
                 m.next = "WRITE"
@@ -362,7 +361,7 @@ class CacheController(wiring.Component):
     def _swap_out(self, m):
         """Copy all blocks to host memory."""
         with m.State("OUT"):
-            self._read(m, self.slot, self.index)
+            self._read(m)
             m.next = "OUT_WAIT"
             with m.If(self.index == self.stop):
                 m.next = "WRITE"
@@ -396,6 +395,9 @@ class CacheController(wiring.Component):
             slots.to.eq(Mux(opens | forks, self.new_slot, self.slot)), slots.to_entry.eq(self.index),
             slots.new_block.eq(Mux(forks, slots.block, Mux(self.writes, self.target, self.pool.o.payload.block))),
             self.pool.i.payload.block.eq(self.source),
+            # Of OPEN and APPEND what DROP reads does not matter, as there is nothing to release.
+            slots.slot.eq(Mux(opens, slots.free_slot, self.slot)),
+            slots.entry.eq(Mux(job.op == CacheOp.APPEND, state.entries - 1, self.index)),
         ]
         with m.Switch(job.op):
             with m.Case(CacheOp.OPEN):
@@ -443,7 +445,7 @@ class CacheController(wiring.Component):
     def _drop(self, m):
         """Release the blocks of a walk, and of the next one."""
         with m.State("DROP"):
-            self._read(m, self.slot, self.index)
+            self._read(m)
             m.next = "DROP_WAIT"
             with m.If(self.index == self.stop):
                 m.d.sync += [self.index.eq(self.next_index), self.stop.eq(self.next_stop),

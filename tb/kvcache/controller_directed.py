@@ -251,30 +251,30 @@ async def cycles(dut):
 
     for n in (1, 2, 4):
         a = await opened(machine)
-        assert machine.cycles[-1][2] == 9
-        await timed(command(CacheOp.APPEND, a, count=n * LANES - 1), 11 + 4 * n)
-        await timed(command(CacheOp.COMMIT, a, count=0), 10 + 5 * n)
+        assert machine.cycles[-1][2] == 11
+        await timed(command(CacheOp.APPEND, a, count=n * LANES - 1), 13 + 4 * n)
+        await timed(command(CacheOp.COMMIT, a, count=0), 12 + 6 * n)
         await step(machine, a, n * LANES - 1)
-        await timed(command(CacheOp.FORK, a), 12 + 5 * n)
+        await timed(command(CacheOp.FORK, a), 15 + 6 * n)
         b = Handle(a.slot + 1, machine.golden.generations[a.slot + 1])
-        await timed(command(CacheOp.APPEND, b, count=LANES + 1), 11 + 8 + 4 * 1, each_move=6)
+        await timed(command(CacheOp.APPEND, b, count=LANES + 1), 13 + 9 + 4 * 1, each_move=6)
         assert machine.contents.moves
-        await timed(command(CacheOp.COMMIT, b, count=0), 10 + 5)
-        await timed(command(CacheOp.APPEND, b, count=1), 11 + 8)
-        await timed(command(CacheOp.COMMIT, b, count=0), 9)
-        await timed(command(CacheOp.CLOSE, b), 9 + 5 * n)
-        await timed(command(CacheOp.SWAP_OUT, a, host=HOST, count=9), 10 + 5 * n, each_move=2)
-        await timed(command(CacheOp.SWAP_IN, a), 10, each_move=4)
+        await timed(command(CacheOp.COMMIT, b, count=0), 12 + 6)
+        await timed(command(CacheOp.APPEND, b, count=1), 13 + 9)
+        await timed(command(CacheOp.COMMIT, b, count=0), 11)
+        await timed(command(CacheOp.CLOSE, b), 11 + 6 * n)
+        await timed(command(CacheOp.SWAP_OUT, a, host=HOST, count=9), 12 + 6 * n, each_move=3)
+        await timed(command(CacheOp.SWAP_IN, a), 12, each_move=4)
         await step(machine, a, 9, commit=False)
-        await timed(command(CacheOp.COMMIT, a, tree=1, path=0b1_0010_0001), 9 + 2 + 2 * 9, each_move=2)
+        await timed(command(CacheOp.COMMIT, a, tree=1, path=0b1_0010_0001), 11 + 2 + 2 * 9, each_move=3)
         assert len(machine.contents.moves) == 2
-        await timed(command(CacheOp.TRUNCATE, a, count=0), 10 + 5 * (n + 1))
-        await timed(command(CacheOp.CLOSE, a), 9)
+        await timed(command(CacheOp.TRUNCATE, a, count=0), 12 + 6 * (n + 1))
+        await timed(command(CacheOp.CLOSE, a), 11)
     assert await machine.do(command(CacheOp.CLOSE, a)) is S.STALE_HANDLE
-    assert machine.cycles[-1][2] == 7
+    assert machine.cycles[-1][2] == 8
     w = await opened(machine, CachePolicy.WINDOW, 1)
     await step(machine, w, 3 * LANES)
-    assert machine.cycles[-1][2] == 9 + 5 * 3
+    assert machine.cycles[-1][2] == 11 + 6 * 3
 
 
 @cocotb.test

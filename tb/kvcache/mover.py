@@ -23,7 +23,7 @@ from tb.streams import PATTERNS, StreamChecker, StreamSink, StreamSource, pack, 
 CONFIG = AcceleratorConfig(**json.loads(os.environ["OLIVINE_CONFIG"]))
 TRIALS = int(os.environ["OLIVINE_TRIALS"])
 L, B = CONFIG.lanes, CONFIG.bus_bytes
-OVERHEAD = 13
+OVERHEAD = 14
 """Cycles of a move but for its beats and the memory's latency, see the docstring."""
 
 CHANNELS = ("ar", "r", "aw", "w", "b")

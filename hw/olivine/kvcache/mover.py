@@ -52,7 +52,7 @@ class BlockMover(wiring.Component):
 
     Cycle budget, from the transfer of a command to ``o.valid`` without stalls: beats written + beats of the longest
     burst (it is gathered before it is sent; 1 to 16) + cycles from AR to R + cycles from the last W to its response
-    + 13; one more in PLACE, and if COPY has fewer than B ``places``; without the read's cycles if it has none.
+    + 14; one more in PLACE, and if COPY has fewer than B ``places``; without the read's cycles if it has none.
 
     * COPY writes ``ceil(places / B) * k + places * v`` beats of a page, with ``zero`` all its ``L / B * k + L * v``: k
       beats of a sub-block of keys, v of one place's values, over all dims. A page takes no less than 4 cycles for its
@@ -60,7 +60,7 @@ class BlockMover(wiring.Component):
     * PLACE writes ``k + v`` beats of a page, in no less than 3 cycles for its keys, and for each L dims of its values.
 
     Measured: a block of 12 layers, 12 heads, 64 dims in 8 bit (144 pages of 512 beats; L = 64, B = 16) on a
-    bus of 30 cycles each way: 73,815 cycles, 20 of its places 30,039, one place 9,879.
+    bus of 30 cycles each way: 73,816 cycles, 20 of its places 30,040, one place 9,880.
 
     Throughput: a beat a cycle on R and on W, without a bubble between runs or pages, as long as a read takes less than
     about 80 cycles and 16 runs have more beats than that.
@@ -136,7 +136,7 @@ class BlockMover(wiring.Component):
                                 for field in ("first", "last", "readable", "writable")]
         self._ask(path, runs, read_guard, reader, ahead)
         self._tell(path, move, ahead, write_guard, writer, words)
-        self._transform(path, move, words, reader, writer)
+        busy = self._transform(path, move, words, reader, writer)
 
         m.submodules.monitor = monitor = BusMonitor()
         m.submodules.watchdog = watchdog = Watchdog(TIMEOUT_BITS)
@@ -146,7 +146,7 @@ class BlockMover(wiring.Component):
             watchdog.progress.eq(monitor.progress), self.idle.eq(reader.idle & writer.idle),
             reader.abort.eq(~running), writer.abort.eq(~running),
         ]
-        finished = runs.done & (ahead.level == 0) & (words.level == 0) & writer.idle
+        finished = runs.done & (ahead.level == 0) & (words.level == 0) & ~busy & writer.idle
         self._control(m, move, running, finished, watchdog.expired,
                       (read_guard.fault, write_guard.fault, reader.error, writer.error))
         return m
@@ -186,30 +186,37 @@ class BlockMover(wiring.Component):
         ]
 
     def _transform(self, m, move, words, reader, writer):
-        """Words that were read, or zeros, to words that are written."""
+        """Words that were read, or zeros, to words that are written. Returns whether there are some to come."""
         run = words.o.payload
         size = self.config.bus_bytes
         log_bus = size.bit_length() - 1
-        zero, column = run.kind == RunKind.ZERO, run.kind == RunKind.COLUMN
-        given = Signal.like(run.beats)          # words of the run
-        taken, final = Signal(), Signal()
+        # The run at work: words that are left, that the next is the last, and what becomes of them. In registers, as
+        # every bit of a word waits for them.
+        busy, left, final = Signal(), Signal.like(run.beats), Signal()
+        zero, column, part = Signal(), Signal(), Signal()
+        taken = Signal()
         byte = Signal(8)
         bytes_in = reader.o.payload.data.as_value()
         m.d.comb += byte.eq(bytes_in.word_select(move.source_place[:log_bus], 8))
         for lane in range(size):
-            kept = ~zero & ((run.kind != RunKind.PART) | (lane < move.places[:log_bus]))
+            kept = ~zero & (~part | (lane < move.places[:log_bus]))
             m.d.comb += writer.i.payload.data[lane].eq(
                 Mux(column, byte, bytes_in.word_select(lane, 8) & kept.replicate(8)))
         m.d.comb += [
             writer.i.payload.count.eq(size), writer.i.payload.last.eq(final),
-            writer.i.valid.eq(words.o.valid & (zero | reader.o.valid)),
-            reader.o.ready.eq(words.o.valid & ~zero & writer.i.ready),
+            writer.i.valid.eq(busy & (zero | reader.o.valid)),
+            reader.o.ready.eq(busy & ~zero & writer.i.ready),
             taken.eq(writer.i.valid & writer.i.ready),
-            final.eq(given + 1 == run.beats),
-            words.o.ready.eq(taken & final),
+            words.o.ready.eq(~busy | taken & final),
         ]
-        with m.If(taken):
-            m.d.sync += given.eq(Mux(final, 0, given + 1))
+        with m.If(words.o.ready):
+            m.d.sync += [
+                busy.eq(words.o.valid), left.eq(run.beats), final.eq(run.beats == 1), zero.eq(run.kind == RunKind.ZERO),
+                column.eq(run.kind == RunKind.COLUMN), part.eq(run.kind == RunKind.PART),
+            ]
+        with m.Elif(taken):
+            m.d.sync += [left.eq(left - 1), final.eq(left == 2)]
+        return busy
 
     def _control(self, m, move, running, finished, expired, faults):
         """From a command to its answer. ``faults``: ``{valid, addr}`` of what may fail, reads first."""

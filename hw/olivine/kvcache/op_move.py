@@ -52,17 +52,17 @@ class MoveAddresses(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.i.ready.eq(1)
+                m.d.sync += [
+                    source.eq(move.source), target.eq(move.target), stride.eq(self.geometry.block_units),
+                    out.kind.eq(move.kind), out.zero.eq(move.zero), out.places.eq(move.places),
+                    out.source_place.eq(move.source_place), out.target_place.eq(move.target_place),
+                    source_at.eq(base), target_at.eq(base),
+                ]
+                with m.If(move.from_host):
+                    m.d.sync += [source_at.eq(move.host), source.eq(0)]
+                with m.If(move.to_host):
+                    m.d.sync += [target_at.eq(move.host), target.eq(0)]
                 with m.If(self.i.valid):
-                    m.d.sync += [
-                        source.eq(move.source), target.eq(move.target), stride.eq(self.geometry.block_units),
-                        out.kind.eq(move.kind), out.zero.eq(move.zero), out.places.eq(move.places),
-                        out.source_place.eq(move.source_place), out.target_place.eq(move.target_place),
-                        source_at.eq(base), target_at.eq(base),
-                    ]
-                    with m.If(move.from_host):
-                        m.d.sync += [source_at.eq(move.host), source.eq(0)]
-                    with m.If(move.to_host):
-                        m.d.sync += [target_at.eq(move.host), target.eq(0)]
                     m.next = "MULTIPLY"
             with m.State("MULTIPLY"):
                 m.d.sync += [source.eq(source >> 1), target.eq(target >> 1), stride.eq(address_double(stride))]

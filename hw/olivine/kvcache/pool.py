@@ -24,6 +24,8 @@ class BlockPool(wiring.Component):
                1  answer decided; count, list and ``free`` written at the next edge
                2  answer offered, next command taken
 
+    An answer waits for the one before to leave.
+
     The free list is a ring as large as the pool. Nothing is filled after a reset: in the head's first round a
     place of the list stands for its own number, and a block that the head has not passed has no users, whatever
     the memories hold.
@@ -77,27 +79,26 @@ class BlockPool(wiring.Component):
 
         # The ring of free blocks, ``free`` of them from ``head`` on.
         head, tail, first_round = Signal(number), Signal(number), Signal(init=1)
-        held = Signal.like(self.free)
+        held, final = Signal.like(self.free), Signal(number)
         comb += self.free.eq(self.size - held)
+        sync += final.eq(self.size - 1)
         m.submodules.list = ring = Memory(shape=unsigned(len(head)), depth=blocks, init=[])
         oldest, freed = ring.read_port(), ring.write_port()
         # Whole powers of two: a number out of range reads something, and not X.
         m.submodules.counts = counts = Memory(shape=unsigned(self.counts_bits), depth=1 << len(head), init=[])
         read, write = counts.read_port(), counts.write_port()
 
-        # Cycle 0. What is read stays until the next command, for as long as the answer before is not taken.
-        take = Signal()
+        # Cycle 0. What is read stays for as long as the answer before is not taken.
         comb += [
-            self.i.ready.eq(~busy), take.eq(self.i.valid & ~busy),
-            oldest.addr.eq(head), oldest.en.eq(take),
-            read.addr.eq(self.i.payload.block), read.en.eq(take),
+            self.i.ready.eq(~busy), oldest.addr.eq(head), oldest.en.eq(~busy),
+            read.addr.eq(self.i.payload.block), read.en.eq(~busy),
         ]
-        with m.If(take):
-            sync += [command.eq(self.i.payload), busy.eq(1)]
+        with m.If(~busy):
+            sync += [command.eq(self.i.payload), busy.eq(self.i.valid)]
 
         # Cycle 1.
         step = Signal()
-        comb += step.eq(busy & (~self.o.valid | self.o.ready))
+        comb += step.eq(busy & ~self.o.valid)
         count, answer = Signal(self.counts_bits), Signal(PoolAnswer)
         with m.If(~(first_round & (command.block >= head))):
             comb += count.eq(read.data)
@@ -132,9 +133,9 @@ class BlockPool(wiring.Component):
         with m.If(step):
             sync += [busy.eq(0), self.o.valid.eq(1), self.o.payload.eq(answer), self.users.eq(count)]
             with m.If(answer.freed):
-                sync += [tail.eq(Mux(tail == self.size - 1, 0, tail + 1)), held.eq(held - 1)]
+                sync += [tail.eq(Mux(tail == final, 0, tail + 1)), held.eq(held - 1)]
             with m.If((command.op == PoolOp.ALLOC) & (answer.status == PoolStatus.OK)):
                 sync += [head.eq(head + 1), held.eq(held + 1)]
-                with m.If(head == self.size - 1):
+                with m.If(head == final):
                     sync += [head.eq(0), first_round.eq(0)]
         return m

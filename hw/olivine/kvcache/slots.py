@@ -48,7 +48,7 @@ class SlotTables(wiring.Component):
 
     State, progress and one entry of the table are read together, and a write of a state may go with a write of an
     entry: a lookup sees both as they were before such a write, or both as they are after it. There is one read
-    port: the controller goes first, then an event, then a lookup.
+    port: the controller goes first, then an event, then a lookup, which waits while an event is offered.
 
     ::
 
@@ -68,7 +68,8 @@ class SlotTables(wiring.Component):
     clear : Out(1)
         All slots are cleared.
     read : In(1), slot : In, entry : In
-        Read a slot and one of its entries. The answer is there in the next cycle only:
+        Read a slot and one of its entries, in the next cycle: whether the controller reads is known late, and the
+        others' ``ready`` is made of it. The answer is there in the cycle after that only:
     state : Out(slot_layout), progress : Out(progress_layout), open, broken : Out(1), block : Out
     write : In(1), written : Out(1)
         Write ``new_state`` and ``new_open`` of slot ``to``, with ``restart`` also a progress of 0; whether that
@@ -111,17 +112,20 @@ class SlotTables(wiring.Component):
 
         # Who reads.
         asked, counting = Signal(), Signal()
+        reads, own_slot, own_entry = Signal(), Signal.like(self.slot), Signal.like(self.entry)
+        sync += [reads.eq(self.read), own_slot.eq(self.slot), own_entry.eq(self.entry)]
         event, request = self.event.payload, self.lookup.payload
         slot, entry = Signal(slot_bits(config)), Signal(log_entries)
         comb += [
-            self.event.ready.eq(self.clear & ~counting & ~self.read & ~self.write),
-            self.lookup.ready.eq(self.clear & ~asked & ~self.found.valid & ~self.read
-                                 & ~(self.event.valid & self.event.ready)),
+            self.event.ready.eq(self.clear & ~counting & ~reads & ~self.write),
+            self.lookup.ready.eq(self.clear & ~asked & ~self.found.valid & ~reads
+                                 & ~self.event.valid),
             slot.eq(request.slot), entry.eq(request.index),
         ]
-        with m.If(self.read):
-            comb += [slot.eq(self.slot), entry.eq(self.entry)]
-        with m.Elif(self.event.valid & self.event.ready):
+        with m.If(reads):
+            comb += [slot.eq(own_slot), entry.eq(own_entry)]
+        with m.Elif(self.event.valid):
+            # Taken or not: a lookup waits, and nobody's place depends on who is ready.
             comb += slot.eq(event.slot)
         comb += [state.addr.eq(slot), step.addr.eq(slot), block.addr.eq(entry | (slot << log_entries))]
         comb += [port.en.eq(1) for port in ports]

@@ -109,9 +109,9 @@ class AppendEngine(wiring.Component):
     row group the largest of the beats read, the d pairs of dims (half of them of keys), and the beats written: d in
     8 bit, d / 2 in 4 bit for each run of neighbouring places of a sub-block, and the values' for each row. With
     ``vector_cycles`` above 1, 2 d cycles for each row that the source stores stand for the pairs of dims. Whole jobs
-    measured on `edge`, d = 64, 12 heads, 30 cycles of latency: one row 1,063 cycles for 816 beats written; 64 rows of a
-    sequence 9,576 for 9,216, of int16 12,864 for 12,532 read, to 4 bit 6,673 for 6,144 pairs of dims; 8 sequences
-    6,932 for 6,528.
+    measured on `edge`, d = 64, 12 heads, 30 cycles of latency: one row 1,061 cycles for 816 beats written; 64 rows of a
+    sequence 9,641 for 9,216, of int16 12,834 for 12,436 read, to 4 bit 6,738 for 6,144 pairs of dims; 8 sequences
+    6,892 for 6,528.
 
     Cost on `ecp5` with ``vector_cycles`` 4: 8,100 LUTs, half of them the bus side and `JobControl`; a multiplier, three
     block RAMs. A page or a record beyond the address space is refused with what `addresses` keeps of its address.
@@ -189,7 +189,8 @@ class AppendEngine(wiring.Component):
         for source, first, second in ((items.o, check.i, walk.i_item), (lookup_port.o, check.i_answer, walk.i_answer)):
             m.d.comb += [first.payload.eq(source.payload), second.payload.eq(source.payload),
                          first.valid.eq(source.valid & ~check.done), second.valid.eq(source.valid & check.done),
-                         source.ready.eq(Mux(check.done, second.ready, first.ready))]
+                         # Who does not have its turn is not ready.
+                         source.ready.eq(first.ready | second.ready)]
         m.d.comb += [walk.i_valid.eq(check.o_valid), walk.i_index.eq(check.o_index), walk.i.eq(check.o),
                      walk.go.eq(check.done), walk.geometry.eq(self.geometry)]
         wiring.connect(m, lookup_port.lookup, wiring.flipped(self.lookup))

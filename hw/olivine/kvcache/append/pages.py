@@ -76,65 +76,68 @@ class PageWrites(wiring.Component):
         # Where values begin in a page, and of a row the next block's; in beats.
         page_beats = range(config.lanes * (2 * config.max_head_dim // config.bus_bytes + 2))
         values_at, block_at, at = Signal(page_beats), Signal(page_beats), Signal(page_beats)
-        placed = Signal()   # ``at`` is that of the write at hand.
+        keys = Signal()     # It is one of keys.
+        placed = Signal()   # ``at`` is that of the write at hand, which is on offer.
         row, block, first_word = (
             Signal(range(config.rows)), Signal(range(config.max_head_dim // config.lanes + 1)), Signal.like(piece.word))
         lane, page = Signal(range(config.lanes)), Signal.like(run.page)
-        full = block < plan.full_blocks
+        full = Signal()     # The block is.
         beats = Mux(full, plan.full_beats, plan.last_beats)
         size = Mux(full, plan.full_beats << log_bus, plan.last_bytes)
         last_block = block + 1 == plan.full_blocks + (plan.last_bytes != 0)
         last_row, last_of_step = row + 1 == run.count, Signal()
 
         # Bursts, and those of the last write, a cycle later.
-        bursts, offered = Signal(BURSTS_BITS), Signal()
+        bursts = Signal(BURSTS_BITS)
         total, more = Signal(BURSTS_BITS), Signal(range((1 << len(at) + log_bus - log_burst) + 2))
         m.d.comb += [total.eq(bursts + more), self.o_report.payload.slot.eq(run.slot),
                      self.o_report.payload.bursts.eq(total)]
-        sent = fork(m, offered, self.o_command, self.o_piece)
-        m.d.sync += [bursts.eq(total), more.eq(0), placed.eq((placed | self.i.valid) & ~sent)]
+        sent = fork(m, placed, self.o_command, self.o_piece)
+        m.d.sync += [bursts.eq(total), more.eq(0)]
         with m.If(sent):
             m.d.sync += more.eq(((asks.addr[:log_burst] + asks.bytes[:len(at) + log_bus] - 1) >> log_burst) + 1)
-        m.d.comb += [page.eq(run.page), asks.addr.eq(address_sum(page, at << log_bus))]
+        m.d.comb += [page.eq(Mux(keys, new.page, run.page)), asks.addr.eq(address_sum(page, at << log_bus)),
+                     self.i.ready.eq(sent & keys), write.en.eq(sent & keys)]
+        with m.If(keys):
+            m.d.comb += [
+                asks.bytes.eq(plan.key_beats << log_bus), asks.column.eq(1), asks.low.eq(new.lane),
+                asks.high.eq(new.lane + new.count - 1),
+                piece.column.eq(1), piece.row.eq(new.first), piece.low.eq(asks.low), piece.high.eq(asks.high),
+                piece.beats.eq(plan.key_beats), piece.last.eq(new.end),
+            ]
+        with m.Else():
+            m.d.comb += [
+                last_of_step.eq(last_block & last_row & (number == last_run)), asks.bytes.eq(size),
+                piece.row.eq(run.first + row), piece.word.eq(first_word), piece.beats.eq(beats),
+                piece.last.eq(last_of_step),
+            ]
 
         with m.FSM():
             with m.State("START"):
-                m.d.sync += [placed.eq(0), heads.eq(plan.heads), groups.eq(plan.groups),
+                m.d.sync += [keys.eq(1), heads.eq(plan.heads), groups.eq(plan.groups),
                              values_at.eq(plan.key_beats << log_lanes - log_bus)]
                 m.next = "KEYS"
             with m.State("KEYS"):
                 sub_block = new.lane[log_bus:]
-                m.d.sync += at.eq(times(plan.key_beats, sub_block))
-                m.d.comb += [
-                    offered.eq(placed), self.i.ready.eq(sent), write.en.eq(sent), page.eq(new.page),
-                    asks.bytes.eq(plan.key_beats << log_bus), asks.column.eq(1), asks.low.eq(new.lane),
-                    asks.high.eq(new.lane + new.count - 1),
-                    piece.column.eq(1), piece.row.eq(new.first), piece.low.eq(asks.low), piece.high.eq(asks.high),
-                    piece.beats.eq(plan.key_beats), piece.last.eq(new.end),
-                ]
+                m.d.sync += [at.eq(times(plan.key_beats, sub_block)), placed.eq((placed | self.i.valid) & ~sent)]
                 with m.If(sent):
                     m.d.sync += number.eq(number + 1)
                     with m.If(new.end):
-                        m.d.sync += [number.eq(0), last_run.eq(number)]
+                        m.d.sync += [number.eq(0), last_run.eq(number), keys.eq(0)]
                         m.next = "RUN"
             with m.State("RUN"):
-                m.d.sync += [placed.eq(0), row.eq(0), block.eq(0), lane.eq(run.lane), first_word.eq(0),
-                             block_at.eq(values_at)]
+                m.d.sync += [row.eq(0), block.eq(0), full.eq(plan.full_blocks != 0), lane.eq(run.lane),
+                             first_word.eq(0), block_at.eq(values_at)]
                 m.next = "VALUES"
             with m.State("VALUES"):
                 m.d.sync += [at.eq(block_at + times(lane, beats)), placed.eq(~sent)]
-                m.d.comb += [
-                    offered.eq(placed), last_of_step.eq(last_block & last_row & (number == last_run)),
-                    asks.bytes.eq(size),
-                    piece.row.eq(run.first + row), piece.word.eq(first_word), piece.beats.eq(beats),
-                    piece.last.eq(last_of_step),
-                ]
                 with m.If(sent):
-                    m.d.sync += [block.eq(block + 1), first_word.eq(first_word + beats),
+                    m.d.sync += [block.eq(block + 1), full.eq(block + 1 < plan.full_blocks),
+                                 first_word.eq(first_word + beats),
                                  block_at.eq(block_at + (plan.full_beats << log_lanes))]
                     with m.If(last_block):
-                        m.d.sync += [block.eq(0), first_word.eq(0), row.eq(row + 1), lane.eq(lane + 1),
-                                     block_at.eq(values_at)]
+                        m.d.sync += [block.eq(0), full.eq(plan.full_blocks != 0), first_word.eq(0), row.eq(row + 1),
+                                     lane.eq(lane + 1), block_at.eq(values_at)]
                         with m.If(last_row):
                             m.d.sync += number.eq(number + 1)
                             m.next = "RUN"
@@ -143,11 +146,10 @@ class PageWrites(wiring.Component):
                                 m.next = "REPORT"
             with m.State("REPORT"):
                 m.d.comb += self.o_report.valid.eq(run.last)
-                m.d.sync += placed.eq(0)
                 with m.If(~run.last | self.o_report.ready):
                     m.d.sync += number.eq(number + 1)
                     with m.If(number == last_run):
-                        m.d.sync += [number.eq(0), groups.eq(groups - 1)]
+                        m.d.sync += [number.eq(0), groups.eq(groups - 1), keys.eq(1)]
                         m.next = "KEYS"
                         with m.If(groups == 1):
                             m.d.sync += [groups.eq(plan.groups), heads.eq(heads - 1)]

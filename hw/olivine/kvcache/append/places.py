@@ -60,11 +60,11 @@ class PlaceWalk(wiring.Component):
     fault : Out(refusal_layout)
         A free cell that cannot be. It sticks, and the walk with it.
 
-    Cycles: 3 a row, and 1 and one for each bit of the block's number where that is another than the row's before; 5,
-    one for each bit of the slot's number, and the latency of a lookup where the cell is read; 4 a head. That is hidden
-    as long as a run has more beats. The first head's address and that of the first record take a cycle a bit before
-    the first row, while the check is at work. Cost: a memory of P * C rows, two adders of an address that multiply bit
-    by bit, and two that add.
+    Cycles: 3 a row, 1 where it begins another run, and 1 and one for each bit of the block's number where that is
+    another than the row's before; 5, one for each bit of the slot's number, and the latency of a lookup where the cell
+    is read; 4 a head. That is hidden as long as a run has more beats. The first head's address and that of the first
+    record take a cycle a bit before the first row, while the check is at work. Cost: a memory of P * C rows, two adders
+    of an address that multiply bit by bit, and two that add.
     """
 
     def __init__(self, config):
@@ -180,7 +180,11 @@ class PlaceWalk(wiring.Component):
         left, term, total = Signal(16), Signal(width), Signal(width)
         head_offset, begun, first_head = Signal(width), Signal(), Signal(init=1)
         request, answer = self.o_request, self.i_answer
+        # An item leaves in the cycle after it was used, by a register: nobody looks for one so soon.
+        used = Signal()
+        m.d.sync += used.eq(0)
         m.d.comb += [
+            self.i_item.ready.eq(used),
             *(self.o_scales.payload[name].eq(AppendScales(self.i_item.payload)[name]) for name, _ in scales_layout),
             request.payload.slot.eq(row.slot), request.payload.generation.eq(row.where),
             request.payload.index.eq(cell >> log_lanes), place.payload.cell.eq(cell),
@@ -211,18 +215,17 @@ class PlaceWalk(wiring.Component):
                     with m.Elif(row.free):
                         m.next = "CELL"
             with m.State("SCALES"):
-                m.d.comb += [self.o_scales.valid.eq(self.i_item.valid), self.i_item.ready.eq(self.o_scales.ready)]
+                m.d.comb += self.o_scales.valid.eq(self.i_item.valid)
                 with m.If(self.i_item.valid & self.o_scales.ready):
                     m.d.comb += asked.ready.eq(1)
                     # The first head's is there.
-                    m.d.sync += first_head.eq(0)
+                    m.d.sync += [used.eq(1), first_head.eq(0)]
                     with m.If(~first_head):
                         m.d.sync += head_offset.eq(address_sum(head_offset, geometry.page_bytes))
                     m.next = "NEXT"
             with m.State("CELL"):
-                m.d.comb += self.i_item.ready.eq(1)
                 with m.If(self.i_item.valid):
-                    m.d.sync += cell.eq(self.i_item.payload[:8 * FREE_CELL_BYTES])
+                    m.d.sync += [used.eq(1), cell.eq(self.i_item.payload[:8 * FREE_CELL_BYTES])]
                     m.next = "ASK"
             with m.State("ASK"):
                 m.d.comb += request.valid.eq(1)
@@ -265,13 +268,14 @@ class PlaceWalk(wiring.Component):
         leaves = self.o.valid & self.o.ready
         m.d.comb += [
             self.o.valid.eq(held & (run.end | (place.valid & ~joins))),
-            place.ready.eq(~held | leaves | joins),
+            # The next run begins in the cycle after one has left: so no place waits for who takes the runs.
+            place.ready.eq(~held | joins),
         ]
         with m.If(leaves):
             m.d.sync += held.eq(0)
         with m.If(place.valid & place.ready):
             m.d.sync += [held.eq(1), cell.eq(new.cell + 1), run.last.eq(new.last), run.end.eq(new.end)]
-            with m.If(held & ~leaves):
+            with m.If(held):
                 m.d.sync += run.count.eq(run.count + 1)
             with m.Else():
                 m.d.sync += [run.page.eq(new.page), run.lane.eq(new.cell), run.first.eq(new.row), run.count.eq(1),

@@ -51,12 +51,12 @@ class RowCheck(wiring.Component):
     o_valid : Out(1), o_index : Out, o : Out(row_layout)
         A row that may be appended.
     done : Out(1)
-        All may.
+        All may. A register.
     fault : Out(refusal_layout)
         The first entry that is not right. It sticks, and ``done`` stays low. What is said of rows in the cycle before
         it and from then on does not matter.
 
-    Cycles: a read, a cycle for each head, 2 for each row, 4 and the answer's latency for each lookup: two for each
+    Cycles: a read, a cycle for each head, 3 for each row, 5 and the answer's latency for each lookup: two for each
     sequence, and one more for each further block. Cost: a flag for each slot: a job names a sequence once, or its
     heads would count twice.
     """
@@ -82,21 +82,26 @@ class RowCheck(wiring.Component):
         # What the cache last said, and of whom.
         known, asked, answer = Signal(), Signal(LookupRequest), Signal(LookupAnswer)
         # Its first cell that is neither taken nor below ``before``, and the free cells that are below.
-        first, below, cell = Signal(place), Signal(place), Signal(place)
-        same = known & (asked.slot == entry.slot) & (asked.generation == entry.generation)
+        first, below = Signal(place), Signal(place)
+        # Of the row, in registers: its cell, that it is the sequence's last, and the job's; from the cycle in which it
+        # is looked at on. A cycle later: what else is judged.
+        cell, last, last_row = Signal(place), Signal(), Signal()
+        same, free, at_block = Signal(), Signal(), Signal()
 
         # The row that must come: a sequence's first, or the next of one that has begun. Of that the cache was asked for
         # the row before: if it must be asked for another sequence, the row does not follow.
         inside, left, offset, named = Signal(), Signal(), Signal(place), Signal(config.sequences)
         slot = entry.slot[:len(out.slot)]
-        m.d.comb += [
-            cell.eq(first + offset), self.o_index.eq(index),
-            out.slot.eq(slot), out.free.eq(offset < below), out.number.eq(Mux(out.free, offset, cell)),
-            out.where.eq(Mux(out.free, entry.generation, answer.block[:block_bits(config)])),
-            out.last.eq(offset + 1 == answer.reserved[:place]),
+        m.d.sync += [
+            cell.eq(first + offset), last.eq(offset + 1 == answer.reserved[:place]),
+            last_row.eq(index + 1 == plan.rows), free.eq(offset < below),
+            same.eq(known & (asked.slot == entry.slot) & (asked.generation == entry.generation)),
+            at_block.eq(asked.index[:max(place - log_lanes, 0)] == cell >> log_lanes),
         ]
-        at_block = asked.index[:max(place - log_lanes, 0)] == cell >> log_lanes
-        last_row = index + 1 == plan.rows
+        m.d.comb += [
+            self.o_index.eq(index), out.slot.eq(slot), out.free.eq(free), out.number.eq(Mux(free, offset, cell)),
+            out.where.eq(Mux(free, entry.generation, answer.block[:block_bits(config)])), out.last.eq(last),
+        ]
         # A row is at the offset that must come, which the answer's reserved places have, or refused.
         wrong = [
             ("slot", answer.status == CacheStatus.NO_SEQUENCE),
@@ -104,12 +109,16 @@ class RowCheck(wiring.Component):
             ("slot", (answer.appended != plan.first_head) | (~inside & named.bit_select(slot, 1))),
             ("offset", (inside & left) | (entry.offset != offset) | (offset >= answer.reserved)),
             ("reserved", entry.reserved != 0),
-            ("offset", last_row & ~out.last),
-            ("offset", ~out.free & at_block & ~answer.present),
+            ("offset", last_row & ~last),
+            ("offset", (offset >= below) & (asked.index[:max(place - log_lanes, 0)] == cell >> log_lanes)
+             & ~answer.present),
         ]
         bad = Signal(len(wrong))
+        m.d.sync += bad.eq(Cat(condition for _, condition in wrong))
+        # An entry is taken.
+        takes = Signal()
         m.d.comb += [
-            bad.eq(Cat(condition for _, condition in wrong)),
+            self.i.ready.eq(takes),
             self.o_request.payload.slot.eq(entry.slot), self.o_request.payload.generation.eq(entry.generation),
             self.o_request.payload.index.eq(Mux(same, cell >> log_lanes, 0)),
         ]
@@ -126,9 +135,9 @@ class RowCheck(wiring.Component):
                 m.d.comb += [self.o_command.valid.eq(1), self.o_command.payload.addr.eq(plan.table),
                              self.o_command.payload.bytes.eq(plan.rows * ROW_BYTES)]
                 with m.If(self.o_command.ready):
+                    m.d.sync += takes.eq(1)
                     m.next = "SCALES"
             with m.State("SCALES"):
-                m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
                     m.d.sync += [entry_addr.eq(entry_addr + SCALES_BYTES), heads.eq(heads - 1)]
                     with m.If(heads == 1):
@@ -136,17 +145,18 @@ class RowCheck(wiring.Component):
                         m.next = "ROW"
                     with m.If((scales.zero_key != 0) | (scales.zero_value != 0)):
                         m.d.sync += [
-                            self.fault.valid.eq(1), self.fault.code.eq(StatusCode.BAD_ENTRY),
+                            takes.eq(0), self.fault.valid.eq(1), self.fault.code.eq(StatusCode.BAD_ENTRY),
                             self.fault.address.eq(entry_addr),
                             self.fault.field.eq(Mux(scales.zero_key != 0, SCALES_FIELDS.index("zero_key"),
                                                     SCALES_FIELDS.index("zero_value"))),
                         ]
                         m.next = "STUCK"
             with m.State("ROW"):
-                m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
-                    m.d.sync += entry.eq(self.i.payload)
-                    m.next = "JUDGE"
+                    m.d.sync += [takes.eq(0), entry.eq(self.i.payload)]
+                    m.next = "LOOK"
+            with m.State("LOOK"):
+                m.next = "JUDGE"
             with m.State("JUDGE"):
                 # The check goes on, whatever is found: it is told a cycle later.
                 with m.If(same & ~self.fault.valid):
@@ -158,12 +168,12 @@ class RowCheck(wiring.Component):
                 with m.If(~same):
                     m.d.sync += left.eq(1)
                     m.next = "ASK"
-                with m.Elif(out.free | at_block):
+                with m.Elif(free | at_block):
                     m.d.comb += self.o_valid.eq(1)
                     m.d.sync += [
                         named.bit_select(slot, 1).eq(1), index.eq(index + 1),
-                        entry_addr.eq(entry_addr + ROW_BYTES), inside.eq(~out.last), left.eq(0),
-                        offset.eq(Mux(out.last, 0, offset + 1)),
+                        entry_addr.eq(entry_addr + ROW_BYTES), inside.eq(~last), left.eq(0),
+                        offset.eq(Mux(last, 0, offset + 1)), takes.eq(~last_row),
                     ]
                     m.next = "ROW"
                     with m.If(last_row):
@@ -189,9 +199,9 @@ class RowCheck(wiring.Component):
                 m.next = "BELOW"
             with m.State("BELOW"):
                 m.d.sync += below.eq(Mux(heavy, answer.before[:place] - first, 0))
-                m.next = "JUDGE"
+                m.next = "LOOK"
             with m.State("DONE"):
-                m.d.comb += self.done.eq(~self.fault.valid)
+                m.d.sync += self.done.eq(~self.fault.valid)
             with m.State("STUCK"):
                 pass
         return m

@@ -9,7 +9,7 @@ from ...memory.realign import words
 from ...numerics.narrow import shift_right
 from ...olive.encoder import SerialPairEncoder
 from ...olive.formats import LaneFormat
-from ...stream import Queue
+from ...stream import Queue, Skid, Spare
 from .plan import plan_layout, scales_layout
 from .source import ELEMENT_BITS, block_layout
 from .store import piece_layout
@@ -92,8 +92,13 @@ class SerialLoader(wiring.Component):
         """Walk through the words: the element in 16 bits, and what there is to know of it."""
         config, plan, size = self.config, self.plan, self.config.bus_bytes
         m.submodules.coming = coming = Queue(block_layout(config), 8)
+        m.submodules.at_work = at_work = Skid(block_layout(config))
         wiring.connect(m, wiring.flipped(self.i_block), coming.i)
-        block, scales = coming.o.payload, self.i_scales.payload
+        wiring.connect(m, coming.o, at_work.i)
+        # Whether a word is done is known late, and its reader's ``ready`` goes far.
+        m.submodules.words = taken = Spare(self.i.payload.shape())
+        wiring.connect(m, wiring.flipped(self.i), taken.i)
+        block, scales = at_work.o.payload, self.i_scales.payload
         halves, begun, moves = Signal(range(HALVES + 1), init=HALVES), Signal(), Signal()
         at, row, second = Signal(range(size)), Signal(range(config.rows)), Signal()
         pair = Signal(range(config.max_head_dim // 2))
@@ -102,10 +107,10 @@ class SerialLoader(wiring.Component):
         last_pair = Signal()
         m.d.sync += last_pair.eq(pair + 1 == plan.pairs)
         m.d.comb += [
-            moves.eq(self.i.valid & coming.o.valid & self.i_scales.valid & (begun | (halves != 0))),
+            moves.eq(taken.o.valid & at_work.o.valid & self.i_scales.valid & (begun | (halves != 0))),
             last_row.eq(row + 1 == block.stored), last_of_word.eq(at[1:].all() & (plan.wide | at[0])),
             end.eq(last_row & second & last_pair),
-            self.i.ready.eq(moves & (last_of_word | end)), coming.o.ready.eq(moves & end),
+            taken.o.ready.eq(moves & (last_of_word | end)), at_work.o.ready.eq(moves & end),
             self.i_scales.ready.eq(moves & end & block.value & block.last),
         ]
         m.d.sync += halves.eq(halves - (moves & ~begun) + self.release)
@@ -117,7 +122,7 @@ class SerialLoader(wiring.Component):
                     m.d.sync += pair.eq(0)
 
         container, byte = Signal(16), Signal(8)
-        whole = self.i.payload.data.as_value()
+        whole = taken.o.payload.data.as_value()
         m.d.comb += [
             container.eq(whole.word_select(at[1:], 16)), byte.eq(Mux(at[0], container[8:], container[:8])),
             tag.valid.eq(moves), tag.row.eq(row), tag.second.eq(second), tag.pair.eq(pair), tag.final.eq(end),
@@ -195,22 +200,26 @@ class SerialStore(wiring.Component):
         piece = self.i_piece.payload
         row, lane, beats, word = (Signal.like(piece.row), Signal(range(size)), Signal.like(piece.beats),
                                   Signal(log_dims))
+        # The piece at work, as it was before its first byte.
+        held, last_beat = Signal(piece.shape()), Signal()
         begun, reads, last_lane, moves = Signal(), Signal(), Signal(), Signal()
         arrives, arriving_lane, arriving_last = Signal(), Signal.like(lane), Signal()
         m.d.comb += [
             moves.eq(~self.o.valid | self.o.ready), reads.eq(begun & moves),
-            last_lane.eq(lane == Mux(piece.column, piece.high, size - 1)),
-            read.en.eq(moves), read.addr.eq(Cat(Mux(piece.column, word, Cat(lane, word)[:log_dims]), row, half)),
-            self.i_piece.ready.eq(reads & last_lane & (beats == 1)), self.release.eq(self.i_piece.ready & piece.last),
+            last_lane.eq(lane == Mux(held.column, held.high, size - 1)),
+            read.en.eq(moves), read.addr.eq(Cat(Mux(held.column, word, Cat(lane, word)[:log_dims]), row, half)),
+            self.i_piece.ready.eq(~begun & (complete != 0)),
+            self.release.eq(reads & last_lane & last_beat & held.last),
         ]
         with m.If(~begun):
-            m.d.sync += [begun.eq(self.i_piece.valid & (complete != 0)), beats.eq(piece.beats), word.eq(piece.word)]
+            m.d.sync += [begun.eq(self.i_piece.valid & (complete != 0)), beats.eq(piece.beats), word.eq(piece.word),
+                         lane.eq(Mux(piece.column, piece.low, 0)), row.eq(piece.row), held.eq(piece),
+                         last_beat.eq(piece.beats == 1)]
         with m.If(reads):
-            m.d.sync += [lane.eq(lane + 1), row.eq(row + piece.column)]
-        with m.If(~begun | reads & last_lane):
-            m.d.sync += [lane.eq(Mux(piece.column, piece.low, 0)), row.eq(piece.row)]
+            m.d.sync += [lane.eq(lane + 1), row.eq(row + held.column)]
         with m.If(reads & last_lane):
-            m.d.sync += [word.eq(word + 1), beats.eq(beats - 1), begun.eq(beats != 1)]
+            m.d.sync += [lane.eq(Mux(held.column, held.low, 0)), row.eq(held.row), word.eq(word + 1),
+                         beats.eq(beats - 1), last_beat.eq(beats == 2), begun.eq(~last_beat)]
         with m.If(self.release):
             m.d.sync += half.eq(~half)
 

@@ -43,7 +43,7 @@ class SourceAddresses(wiring.Component):
     plan : In
     o_command : Out(stream(command)), o_block : Out(stream(block_layout))
 
-    Throughput: two blocks in five cycles. Starts by itself after reset: the first block is offered after 4 cycles and
+    Throughput: two blocks in seven cycles. Starts by itself after reset: the first block is offered after 4 cycles and
     one for each bit of the number of heads. Cost: an adder of an address, five smaller ones; no multiplier.
     """
 
@@ -98,20 +98,21 @@ class SourceAddresses(wiring.Component):
             with m.State("ASK"):
                 m.d.comb += offered.eq(1)
                 with m.If(sent):
-                    m.d.sync += value.eq(~value)
-                    m.next = "ADDRESS"
-                    with m.If(value):
-                        m.d.sync += [group.eq(group + 1), group_at.eq(group_at + stride)]
-                        m.next = "OFFSET"
-                        with m.If(last_group):
-                            m.d.sync += [
-                                group.eq(0), group_at.eq(0), heads.eq(heads - 1),
-                                into.eq(into + (plan.dims << log_rows)),
-                                into_last.eq(into_last + Mux(plan.wide, plan.last_head_bytes >> 1,
-                                                             plan.last_head_bytes)),
-                            ]
-                            with m.If(heads == 1):
-                                m.next = "DONE"
+                    m.next = "NEXT"
+            with m.State("NEXT"):
+                # In a cycle of its own, as it is known late that both were taken.
+                m.d.sync += value.eq(~value)
+                m.next = "ADDRESS"
+                with m.If(value):
+                    m.d.sync += [group.eq(group + 1), group_at.eq(group_at + stride)]
+                    m.next = "OFFSET"
+                    with m.If(last_group):
+                        m.d.sync += [
+                            group.eq(0), group_at.eq(0), heads.eq(heads - 1), into.eq(into + (plan.dims << log_rows)),
+                            into_last.eq(into_last + Mux(plan.wide, plan.last_head_bytes >> 1, plan.last_head_bytes)),
+                        ]
+                        with m.If(heads == 1):
+                            m.next = "DONE"
             with m.State("DONE"):
                 pass
         return m

@@ -16,11 +16,12 @@ __all__ = ["AxiCrossing"]
 class AxiCrossing(wiring.Component):
     """All five channels between a master and a slave whose clocks have nothing to do with each other.
 
-    Each channel is a queue with Gray-coded pointers, whose output is a register (`amaranth.lib.fifo.AsyncFIFOBuffered`):
-    behind it lie the units of a whole core. Channels stay in order; between channels nothing is promised, as AXI4 has it.
+    Each channel is a queue with Gray-coded pointers, whose output is a register
+    (`amaranth.lib.fifo.AsyncFIFOBuffered`): behind it lie the units of a whole core. Channels stay in order; between
+    channels nothing is promised, as AXI4 has it.
 
-    Latency: a payload moves at the fourth edge of its receiver after the sender's edge that took it, of W
-    one edge of the sender later.
+    Latency: a payload moves at the fourth edge of its receiver after the sender's edge that took it, of W one edge of
+    the sender later.
     Throughput: one beat a cycle of the slower clock on each channel, bursts back to back, from ``depth`` 8 on.
     Stalls: a full queue stalls its sender alone.
 
@@ -43,7 +44,8 @@ class AxiCrossing(wiring.Component):
     slave : Out(AXI4)
         The slave's side, in ``slave_domain``.
 
-    Cost: a memory of ``depth`` payloads a channel (LUT RAM on ECP5 at 16), 6 counters of log2(depth) + 1 bits each.
+    Cost: a memory of ``depth`` payloads a channel (LUT RAM on ECP5 at 16) and a register of one, two
+    more of W, 6 counters of log2(depth) + 1 bits each.
     """
 
     def __init__(self, addr_width, bus_bits, id_width=1, depth=16, *, master_domain="sync", slave_domain="dram"):

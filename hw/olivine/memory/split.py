@@ -23,7 +23,8 @@ class BusSplit(wiring.Component):
     other memory, waits.
 
     Cycle budget: R passes a register, all other channels pass without; a beat a cycle. W carries bursts in the order of
-    their addresses. Where both memories answer in one cycle, ``far`` goes first: nobody else may be kept waiting on its bus.
+    their addresses. Where both memories answer in one cycle, ``far`` goes first: nobody else may be kept waiting on its
+    bus.
 
     Stalls: AW waits while 8 bursts or more have an address and none of their beats is due; AR and AW of an ID while it
     waits for the other memory, and of all while 124 bursts have no answer.
@@ -45,7 +46,7 @@ class BusSplit(wiring.Component):
     After reset no address passes for as many cycles as there are IDs: the counts are cleared.
 
     Cost: for AR and AW each three memories of a count for each ID (LUT RAM); a choice of one of two for each bit of R
-    and B. 402 LUTs of ECP5 with 8 bytes, 32 address bits and 4 ID bits.
+    and B, a register of R. 402 LUTs of ECP5 with 8 bytes, 32 address bits and 4 ID bits.
     """
 
     def __init__(self, addr_width, bus_bits, window_bytes, id_width=1):

@@ -62,7 +62,7 @@ def test_the_widest_of_many():
 
 
 def engine(table, regset="RESET", own=2):
-    """What a LUT that makes a reset reads of net 2, everything's reset; it reads ``running`` too, which ``own`` resets."""
+    """What a LUT that makes a reset reads of net 2, everything's; it reads ``running`` too, which ``own`` resets."""
     lut = cell("LUT4", A="0", B="0", C=2, D=3, Z=10)
     lut["parameters"] = {"INIT": f"{table:016b}"}
     running = cell("TRELLIS_FF", CLK=4, DI=5, LSR=own, Q=3)

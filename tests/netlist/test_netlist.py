@@ -6,6 +6,7 @@ import pytest
 from olivine.config import CHANNEL_RUN, PRESETS
 from olivine.core.accelerator import Accelerator
 from olivine.linear.core import LinearCore
+from olivine.numerics.quotient import Quotient
 from olivine.olive.array import OliveArray
 from olivine.olive.ecp5 import TARGET
 from olivine.verilog import design
@@ -34,6 +35,14 @@ def test_array():
     simulate.run(made, "tb.olive.array", expected=6, parameters={
         "rows": 2, "lanes": 8, "element": "folded", "columns": 1, "tag_bits": 9, "steps": CHANNEL_RUN,
         "latency": array.ecp5_latency})
+
+
+def test_quotient():
+    """Two multipliers with an enable and a reset, whose input registers they take."""
+    made, _ = netlist(Quotient(), "quotient")
+    registers = [line for line in made.text.split("module ")[1].splitlines() if ".REG_INPUTA_CLK(" in line]
+    assert len(registers) == 2
+    simulate.run(made, "tb.numerics.quotient", expected=2, parameters={"latency": Quotient.latency})
 
 
 @pytest.mark.slow

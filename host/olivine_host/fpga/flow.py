@@ -3,7 +3,7 @@
 Amaranth's platform writes the RTLIL, the constraints and the script; the tools are run here, so that each tells its
 stage, logs and reports are kept, and each result is kept by what it was made from::
 
-    build/fpga/<name>-synth-<digest>/   top.il, top.ys, top.json (wide resets on global lines), cells.json, log
+    build/fpga/<name>-synth-<digest>/   top.il, top.ys, top.json, cells.json, log
     build/fpga/<name>-pnr-<digest>/     top.config, report.json, log
     build/fpga/<name>-bit-<digest>/     top.bit, top.svf
 
@@ -24,7 +24,9 @@ import amaranth
 import olivine
 
 from ..simulation.build import build_root, cached, digest
-from . import lines, tools
+from . import tools
+from .lines import FEWEST, LINES, resets_on_lines
+from .multipliers import registers_into_multipliers
 from .progress import NextpnrStages, Stage, YosysStages
 from .report import Report, overflows, read_report
 from .synthesis import THE_WHOLE, by_module, cells_of, logic
@@ -195,12 +197,13 @@ def synthesize(plan, progress=None):
         if run(tools.yosys_command(tool, "top.ys")) or not (folder / "cells.json").exists():
             raise run.error(name, tool)
         netlist = json.loads((folder / "top.json").read_text())
-        lines.resets_on_lines(netlist)
+        registers_into_multipliers(netlist)
+        resets_on_lines(netlist)
         (folder / "top.json").write_text(json.dumps(netlist))
         _timed(folder, start)
 
-    key = digest(*(part for pair in sorted(files.items()) for part in pair), tools.version(tool), lines.FEWEST,
-                 lines.LINES)
+    key = digest(*(part for pair in sorted(files.items()) for part in pair), tools.version(tool), FEWEST, LINES,
+                 "registers in multipliers")
     folder = cached(f"{name}-synth-{key}", make, kind=KIND)
     return Synthesis(plan, folder, cells_of((folder / "cells.json").read_text()), _seconds(folder))
 

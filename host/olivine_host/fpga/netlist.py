@@ -5,6 +5,7 @@ itself, keep the behaviour. There is no timing in it.
 """
 
 import importlib.util
+import json
 import re
 import subprocess
 import time
@@ -15,6 +16,7 @@ from olivine.verilog import Design
 from ..simulation.build import cached, digest, log_tail
 from . import tools
 from .flow import KIND, FlowError
+from .multipliers import registers_into_multipliers
 from .synthesis import script_of
 
 __all__ = ["MODELS", "netlist", "cell_models"]
@@ -25,7 +27,7 @@ MODELS = {"common_sim.vh": ("LUT4", "LUT2", "PFUMX", "L6MUX21", "TRELLIS_FF", "T
 
 
 def netlist(made, options=""):
-    """A design's cells, or the result of the time before.
+    """A design's cells, registers moved into multipliers as `flow.synthesize` does; or the result of the time before.
 
     Parameters
     ----------
@@ -47,20 +49,28 @@ def netlist(made, options=""):
     """
     tool = tools.yosys()
     script = (script_of("top.il", made.name, options)
-              + "delete t:$scopeinfo\ntee -q -o cells.json stat -json\nwrite_verilog -noattr top.v\n")
+              + "delete t:$scopeinfo\ntee -q -o cells.json stat -json\nwrite_json top.json\n")
+    texts = {"top.ys": script, "write.ys": "read_json moved.json\nwrite_verilog -noattr top.v\n"}
+
+    def run(folder, script, result):
+        with open(folder / "log", "a") as log:
+            done = subprocess.run(tools.yosys_command(tool, script), cwd=folder, stdout=log,
+                                  stderr=subprocess.STDOUT, check=False)
+        if done.returncode or not (folder / result).exists():
+            raise FlowError(f"{tool} failed on {made.name}\n{log_tail(folder / 'log', 20)}\nlog: {folder / 'log'}")
 
     def make(folder):
         start = time.perf_counter()
-        (folder / "top.il").write_text(made.text)
-        (folder / "top.ys").write_text(script)
-        with open(folder / "log", "w") as log:
-            done = subprocess.run(tools.yosys_command(tool, "top.ys"), cwd=folder, stdout=log,
-                                  stderr=subprocess.STDOUT, check=False)
-        if done.returncode or not (folder / "top.v").exists():
-            raise FlowError(f"{tool} failed on {made.name}\n{log_tail(folder / 'log', 20)}\nlog: {folder / 'log'}")
+        for name, text in {"top.il": made.text, **texts}.items():
+            (folder / name).write_text(text)
+        run(folder, "top.ys", "top.json")
+        cells = json.loads((folder / "top.json").read_text())
+        registers_into_multipliers(cells, made.name)
+        (folder / "moved.json").write_text(json.dumps(cells))
+        run(folder, "write.ys", "top.v")
         (folder / "seconds").write_text(str(round(time.perf_counter() - start, 1)))
 
-    folder = cached(f"{made.name}-netlist-{digest(made.text, script, tools.version(tool))}", make, kind=KIND)
+    folder = cached(f"{made.name}-netlist-{digest(made.text, *texts.values(), tools.version(tool))}", make, kind=KIND)
     return Design(made.name, (folder / "top.v").read_text(), made.ports), (folder / "cells.json").read_text()
 
 

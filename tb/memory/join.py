@@ -11,7 +11,6 @@ from tb.axi_memory import SLVERR, AxiMemory
 from tb.streams import PATTERNS, StreamChecker, StreamSink, StreamSource, pack, start, unpack
 
 MASTERS, ID_WIDTH = int(os.environ["OLIVINE_MASTERS"]), int(os.environ["OLIVINE_ID_WIDTH"])
-LATE = int(os.environ["OLIVINE_LATE"])
 REGION = 0x4000
 """Each master writes in a region of its own, so that the order between masters does not matter."""
 
@@ -165,12 +164,7 @@ async def full_speed(dut, beats):
     assert beats > 1 or gaps(transfers["aw"]) == 0
     for kind in (setup.memory.reads, setup.memory.writes):
         order = [burst.id >> ID_WIDTH for burst in kind]
-        turns = list(range(MASTERS)) * bursts
-        if LATE:
-            # The last has every second turn until it has no more, and the others theirs by turns.
-            others = [index for index in turns if index != MASTERS - 1]
-            turns = [index for pair in zip(others, [MASTERS - 1] * bursts) for index in pair] + others[bursts:]
-        assert order == turns, "masters do not take turns"
+        assert order == list(range(MASTERS)) * bursts, "masters do not take turns"
 
 
 @cocotb.test

@@ -9,14 +9,14 @@ from tests.simulate import run
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 
 
-def _run(masters, id_width, bus_bits=32, simulator="icarus", late=False):
-    run(BusJoin(20, bus_bits, masters, id_width, late=late), "tb.memory.join", simulator=simulator, expected=7,
-        parameters={"masters": masters, "id_width": id_width, "late": int(late)})
+def _run(masters, id_width, bus_bits=32, simulator="icarus"):
+    run(BusJoin(20, bus_bits, masters, id_width), "tb.memory.join", simulator=simulator, expected=7,
+        parameters={"masters": masters, "id_width": id_width})
 
 
-@pytest.mark.parametrize("masters, id_width, late", [(2, 1, False), (3, 2, False), (3, 1, True)])
-def test_join(masters, id_width, late):
-    _run(masters, id_width, late=late)
+@pytest.mark.parametrize("masters, id_width", [(2, 1), (3, 2)])
+def test_join(masters, id_width):
+    _run(masters, id_width)
 
 
 @pytest.mark.slow

@@ -143,17 +143,18 @@ class ArbiterHarness(wiring.Component):
             m.d.sync += older.eq(came)
         with m.If(unit.o.valid):
             m.d.comb += [Assert(unit.o.payload.payload == older.payload), Assert(unit.o.payload.source == older.source)]
-        # While an input waits, no other is served twice; one that comes late is not served twice running.
+        # While an input waits, no other is served twice.
         for waiting, port in enumerate(unit.i):
             for other, rival in enumerate(unit.i):
                 if other != waiting:
                     served = Signal()
-                    late = unit.late and other == unit.inputs - 1
-                    with m.If(~port.valid | port.ready | (entering.any() & ~taken(rival) if late else 0)):
+                    with m.If(~port.valid | port.ready):
                         m.d.sync += served.eq(0)
                     with m.Elif(taken(rival)):
                         m.d.comb += Assert(~served, "served twice")
                         m.d.sync += served.eq(1)
-        # Something is taken whenever there is something to take and room for it.
-        m.d.comb += Assert(entering.any() | ~self.valid.any() | (held == 2))
+        # Something is taken whenever there is something to take and room for it, or a cycle later.
+        idle, could = Signal(), self.valid.any() & (held != 2) & ~entering.any()
+        m.d.sync += idle.eq(could)
+        m.d.comb += Assert(~(could & idle))
         return m

@@ -32,11 +32,6 @@ def test_arbiter(inputs):
     prove(ArbiterHarness(Arbiter(2, inputs)), f"arbiter_{inputs}", mode="pdr")
 
 
-@pytest.mark.parametrize("inputs", [2, 3])
-def test_arbiter_with_one_that_comes_late(inputs):
-    prove(ArbiterHarness(Arbiter(2, inputs, late=True)), f"arbiter_late_{inputs}", mode="pdr")
-
-
 @pytest.mark.parametrize("inputs, outputs", [
     (1, 1), (1, 2),
     pytest.param(2, 2, marks=pytest.mark.slow),

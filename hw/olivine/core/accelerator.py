@@ -82,8 +82,7 @@ class Accelerator(wiring.Component):
         m.submodules.rows = rows = BusJoin(*sizes, ROW_MASTERS, ROW_ID_BITS, favoured=True)
         m.submodules.split = split = BusSplit(*sizes, config.scratchpad_bytes, rows.bus_id_width)
         m.submodules.scratchpad = scratchpad = Scratchpad(*sizes, config.scratchpad_words, rows.bus_id_width)
-        # Where rows go is known late in the cycle in which they are offered.
-        m.submodules.join = join = BusJoin(*sizes, MASTERS, rows.bus_id_width, late=True)
+        m.submodules.join = join = BusJoin(*sizes, MASTERS, rows.bus_id_width)
         m.submodules.monitor = monitor = ActivityMonitor(dispatch.status.shape())
 
         # Programs.

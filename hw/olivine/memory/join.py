@@ -5,11 +5,9 @@ from operator import or_
 
 from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, flipped
+from amaranth.lib.wiring import In, Out
 
 from ..stream.arbiter import Arbiter
-from ..stream.connect import connect
-from ..stream.spare import Spare
 from .axi import AXI4, address_channel
 from .checks import check_integer
 from .order import BurstOrder
@@ -39,8 +37,8 @@ class BusJoin(wiring.Component):
     follow: `BurstReader` and `BurstWriter` do, and what is built from them with `ReadMux`. One
     that does not keeps the others waiting.
 
-    Cycle budget: AR and AW each pass one register, one address a cycle, masters taking turns; an address offered on
-    the bus stays until taken. R, W and B pass without a register, a beat a cycle. W carries bursts in the order of
+    Cycle budget: AR and AW each pass one register, one address a cycle, masters taking turns, a change of turn where
+    nothing went before costs one; an address offered on the bus stays until taken. R, W and B pass without a register, a beat a cycle. W carries bursts in the order of
     their addresses, without a bubble.
 
     Stalls: AW waits while 8 bursts or more have an address and none of their beats is due.
@@ -54,8 +52,6 @@ class BusJoin(wiring.Component):
         ID bits of each master. The bus has ``ceil(log2(masters))`` more, at most 16 in all.
     favoured : bool
         Reads of the first master go before those of all others; else all take turns.
-    late : bool
-        The last master's addresses come late in the cycle, as `Arbiter` has it: they have every second turn.
 
     Attributes
     ----------
@@ -67,12 +63,11 @@ class BusJoin(wiring.Component):
     bus : Out(AXI4)
         What comes with a number that no master has is taken and dropped.
 
-    Cost: a `Skid` of an address for AR and for AW, a `Spare` of one for each master that writes; a choice of one of
-    ``masters`` for each bit of AR, AW and W.
+    Cost: a `Skid` of an address for AR and for AW; a choice of one of ``masters`` for each bit of AR, AW and W.
     """
 
-    def __init__(self, addr_width, bus_bits, masters, id_width=1, favoured=False, late=False):
-        self.favoured, self.late = favoured, late
+    def __init__(self, addr_width, bus_bits, masters, id_width=1, favoured=False):
+        self.favoured = favoured
         self.addr_width = check_integer("addr_width", addr_width, 13, 64)
         self.bus_bits = check_integer("bus_bits", bus_bits, 8, 1024)
         self.master_count = check_integer("masters", masters, 2, 16)
@@ -88,7 +83,7 @@ class BusJoin(wiring.Component):
         self._writes(m, masters, bus)
 
         m.submodules.ar_arbiter = arbiter = Arbiter(
-            address_channel(self.addr_width, self.id_width), len(masters), self.late)
+            address_channel(self.addr_width, self.id_width), len(masters))
         granted = arbiter.o.payload
         m.d.comb += [
             bus.ar.payload.addr.eq(granted.payload.addr),
@@ -117,32 +112,26 @@ class BusJoin(wiring.Component):
 
     def _writes(self, m, masters, bus):
         """AW, W and B."""
-        m.submodules.aw_arbiter = arbiter = Arbiter(masters[0].aw.payload.shape(), len(masters), self.late)
+        m.submodules.aw_arbiter = arbiter = Arbiter(masters[0].aw.payload.shape(), len(masters))
         # The masters of the granted addresses, in order.
         m.submodules.w_order = order = BurstOrder(len(masters))
         granted = arbiter.o.payload
-        # A writer moves its beats by ``aw.ready``: a register, and not whose turn it is.
-        offers = []
-        for index, master in enumerate(masters):
-            m.submodules[f"aw_spare_{index}"] = spare = Spare(master.aw.payload.shape())
-            connect(m, flipped(master.aw), spare.i)
-            offers.append(spare.o)
         m.d.comb += [
             bus.aw.payload.addr.eq(granted.payload.addr),
             bus.aw.payload.len.eq(granted.payload.len),
             bus.aw.payload.id.eq(self._id_of(granted.payload, granted.source)),
             bus.aw.valid.eq(arbiter.o.valid),
             arbiter.o.ready.eq(bus.aw.ready),
-            order.enters.eq(Cat(offer.valid & offer.ready for offer in offers)),
+            order.enters.eq(Cat(master.aw.valid & master.aw.ready for master in masters)),
             order.leaves.eq(bus.w.valid & bus.w.ready & bus.w.payload.last),
             bus.b.ready.eq(1),
         ]
-        for index, (master, offer, sends) in enumerate(zip(masters, offers, order.first)):
+        for index, (master, sends) in enumerate(zip(masters, order.first)):
             mine = self._source_of(bus.b.payload.id) == index
             m.d.comb += [
-                arbiter.i[index].payload.eq(offer.payload),
-                arbiter.i[index].valid.eq(offer.valid & order.room),
-                offer.ready.eq(arbiter.i[index].ready & order.room),
+                arbiter.i[index].payload.eq(master.aw.payload),
+                arbiter.i[index].valid.eq(master.aw.valid & order.room),
+                master.aw.ready.eq(arbiter.i[index].ready & order.room),
                 master.w.ready.eq(sends & bus.w.ready),
                 # A master's own ID is the lower bits.
                 master.b.payload.id.eq(bus.b.payload.id),

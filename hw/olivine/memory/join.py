@@ -37,9 +37,9 @@ class BusJoin(wiring.Component):
     follow: `BurstReader` and `BurstWriter` do, and what is built from them with `ReadMux`. One
     that does not keeps the others waiting.
 
-    Cycle budget: AR and AW each pass one register, one address a cycle, masters taking turns, a change of turn where
-    nothing went before costs one; an address offered on the bus stays until taken. R, W and B pass without a register, a beat a cycle. W carries bursts in the order of
-    their addresses, without a bubble.
+    Cycle budget: AR and AW each pass one register, one address a cycle, masters taking turns; a change of turn where
+    nothing went before costs one. An address offered on the bus stays until taken. R, W and B pass without a register,
+    a beat a cycle. W carries bursts in the order of their addresses, without a bubble.
 
     Stalls: AW waits while 8 bursts or more have an address and none of their beats is due.
 

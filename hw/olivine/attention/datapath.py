@@ -230,11 +230,12 @@ class Datapath(wiring.Component):
             state.slot.eq(merge.slot), merge.factors.eq(state.factors),
             parts.unit_ready.eq(state.ready), parts.credit_return.eq(packer.credit),
         ]
+        # Cycle 8 on: where the context keeps its O is added up before its memory is asked.
+        m.d.comb += state.i.eq(Mux(plan.merge, parts.o_state.as_value(), softmax.done.as_value()))
         with m.If(plan.merge):
-            m.d.comb += [state.i.eq(parts.o_state), merge.i.eq(parts.o)]
+            m.d.sync += merge.i.eq(parts.o)
         with m.Else():
-            m.d.comb += [
-                state.i.eq(softmax.done),
+            m.d.sync += [
                 merge.i.valid.eq(drained.valid & drained.tag.values & (drained.lane < drained.tag.dims)),
                 merge.i.addr.eq(drained.tag.address + drained.lane), merge.i.tag.eq(drained.tag.merge),
                 *(merge.i.value[index].eq(drained.data[0][index] << GUARD_BITS) for index in range(config.rows)),

@@ -349,11 +349,11 @@ async def timed(bench, command):
 
 
 def sent(bursts):
-    """Cycles from a first word for the writer to the last W, less the writer's own: a word a cycle comes, and a burst
-    is sent when all of it is there."""
+    """Cycles from a first word for the writer to the last W, less the writer's own: a word a cycle comes, but for
+    commands of one beat every second, and a burst is sent when all of it is there."""
     here = free = 0
     for beats in bursts:
-        here += beats
+        here += max(beats, 2)
         free = max(free, here) + beats
     return free
 

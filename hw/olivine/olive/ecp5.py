@@ -53,7 +53,8 @@ def multiplier_sites(platform):
 
     Four stand together in a block; 13 blocks make a row across the die, and there are three rows. The order begins at
     the die's middle and winds through the rows, so that the next element is a neighbour. Every `LEFT`th block comes
-    last: the array leaves it to others, which so find one wherever they are.
+    last: the array leaves it to others, which so find one wherever they are. Once it jumps, from the lower left to the
+    upper right.
     """
     if getattr(platform, "device", None) != "LFE5U-85F":
         return []

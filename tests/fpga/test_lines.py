@@ -61,12 +61,12 @@ def test_the_widest_of_many():
     assert lines.resets_on_lines(made) == [5 + bit for bit in reversed(range(13, 13 + lines.LINES))]
 
 
-def engine(table, regset="RESET", own=2):
+def engine(table, regset="RESET", own=2, mode="LSR_OVER_CE"):
     """What a LUT that makes a reset reads of net 2, everything's; it reads ``running`` too, which ``own`` resets."""
     lut = cell("LUT4", A="0", B="0", C=2, D=3, Z=10)
     lut["parameters"] = {"INIT": f"{table:016b}"}
     running = cell("TRELLIS_FF", CLK=4, DI=5, LSR=own, Q=3)
-    running["parameters"] = {"LSRMUX": "LSR", "REGSET": regset}
+    running["parameters"] = {"LSRMUX": "LSR", "REGSET": regset, "SRMODE": mode}
     made = netlist({10: 6}, lut=lut, running=running)
     lines.resets_on_lines(made)
     return lut["connections"]["C"]
@@ -89,6 +89,10 @@ def test_a_reset_that_its_register_keeps_up():
 ], ids=["set", "other", "without", "and", "or"])
 def test_a_reset_that_is_needed(table, regset, own):
     assert engine(table, regset, own) == [2]
+
+
+def test_a_register_whose_enable_goes_before_its_reset_keeps_nothing_up():
+    assert engine(RESET_OR_IDLE, mode="CE_OVER_LSR") == [2]
 
 
 class Held(wiring.Component):

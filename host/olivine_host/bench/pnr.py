@@ -30,7 +30,7 @@ class PnrEntry:
     mhz : float or None
         Constraint of the clock; None for the design's own.
     wanted_mhz : float or None
-        Target that the record tells, where it is not the constraint: a board's clock is one that closes today.
+        Target that the record tells, where it is not the constraint, such as a board's clock.
     clock : str
         How the name of the measured clock ends, if the design has several.
     board : str

@@ -43,7 +43,7 @@ class Board:
     scan_in, scan_out : str
         Pins for a unit alone: a button or the serial port.
     core_mhz : float
-        Clock of the core, unless another is asked for: one that preset ``ecp5`` reaches.
+        Clock of the core, unless another is asked for.
     dram : str or None
         Memory of the core: a part of `SDRAM_PARTS`. None: `words` of the FPGA's own.
     dram_mhz : float

@@ -18,6 +18,9 @@ FEWEST = 500
 LINES = 5
 """Resets that get one, the widest first: of the eight lines that reach what is no clock, clocks take three."""
 
+OBEYS = {"LSRMUX": "LSR", "SRMODE": "LSR_OVER_CE"}
+"""A flip-flop that a reset holds whatever its enable says."""
+
 BUFFER = "DCCA"
 """ECP5's cell that drives a global line."""
 
@@ -80,7 +83,7 @@ def _holds(gate, pins, reset, drivers):
         if isinstance(bit, int) and bit != reset:
             source = drivers.get(bit, {})
             if source.get("type") != "TRELLIS_FF" or source["connections"].get("LSR") != [reset] \
-                    or source["parameters"].get("LSRMUX", "LSR") != "LSR":
+                    or any(source["parameters"].get(name, value) != value for name, value in OBEYS.items()):
                 return False
             held[pin] = source["parameters"].get("REGSET") == "SET"
     if not held:

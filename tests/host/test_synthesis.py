@@ -45,6 +45,23 @@ class Unknown(wiring.Component):
         return m
 
 
+class Walk(wiring.Component):
+    """Five states, which wait for one of as many inputs each."""
+
+    go: In(5)
+    at: Out(5)
+
+    def elaborate(self, platform):
+        m = Module()
+        with m.FSM():
+            for state in range(5):
+                with m.State(f"AT_{state}"):
+                    m.d.comb += self.at[state].eq(1)
+                    with m.If(self.go[state]):
+                        m.next = f"AT_{(state + 2) % 5}"
+        return m
+
+
 MULTIPLY = SynthesisUnit("a multiplier", lambda config: Multiply())
 
 
@@ -61,6 +78,11 @@ def test_a_multiplier_is_a_dsp_or_luts():
     assert with_dsp["cells"]["TRELLIS_FF"] == 21
     assert (with_dsp["name"], with_dsp["preset"], with_dsp["target"]) == ("test-multiply", "tiny", "ecp5")
     assert (with_dsp["dsp"], without["dsp"]) == (True, False)
+
+
+def test_a_state_has_a_flip_flop():
+    made = synthesize("test-walk", SynthesisUnit("a state machine", lambda config: Walk()), TINY)
+    assert made["cells"]["TRELLIS_FF"] == 5
 
 
 def test_results_are_kept(fresh, monkeypatch):

@@ -11,13 +11,18 @@ THE_WHOLE = "-run map_ffs:"
 """Options of ``synth_ecp5`` behind `by_module`."""
 
 
+ONE_HOT = "setattr -unset init i:rst %m w:fsm_state %i"
+"""Yosys gives a state machine a flip-flop for each state, which shortens what waits for a state to one gate, but leaves
+those alone whose register has an initial value. Where there is a reset, that says where a machine begins."""
+
+
 def by_module(top, options=""):
     """First half of a script, up to gates.
 
     Yosys's general passes take hours on the whole core as one module, and minutes module by module: so they run first.
     What only the whole shows, constants and outputs that nobody reads, is left to the passes on gates.
     """
-    return "\n".join((f"hierarchy -top {top}",
+    return "\n".join((f"hierarchy -top {top}", ONE_HOT,
                       f"synth_lattice -family ecp5 -top {top} -noflatten -run begin:map_ffs {options}".rstrip(),
                       "flatten", "opt -fast"))
 

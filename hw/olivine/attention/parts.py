@@ -147,8 +147,10 @@ class PartLoader(wiring.Component):
         with m.If(taken):
             m.d.sync += [low.eq(Cat(low[16 * rows:], word)), index.eq(Mux(at_third, 0, index + 1))]
         m.d.sync += credits.eq(credits + self.credit_return - spend)
-        for row in range(rows):
-            exists = row < part.rows
+        # Rows that hold a token: a record is here for more than a cycle before its first word is whole.
+        tokens = Signal(rows)
+        m.d.sync += tokens.eq(Cat(row < part.rows for row in range(rows)))
+        for row, exists in enumerate(tokens):
             first, second, third = (low.word_select(row, 16), low.word_select(rows + row, 16),
                                     word.word_select(row, 16))
             # Words of the header: m, low and high half of l. A row that holds no token has seen nothing.

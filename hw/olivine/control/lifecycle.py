@@ -103,8 +103,9 @@ class JobControl(wiring.Component):
         with m.FSM() as fsm:
             with m.State("IDLE"):
                 m.d.comb += self.job.ready.eq(settled)
+                # Whether it is a job is known late, and matters to the state alone.
+                m.d.sync += [self.held.eq(self.job.payload), status.eq(0), status.cycles.eq(1)]
                 with m.If(self.job.valid & settled):
-                    m.d.sync += [self.held.eq(self.job.payload), status.eq(0), status.cycles.eq(1)]
                     m.next = "PLAN"
             with m.State("PLAN"):
                 m.next = "CHECK"

@@ -106,6 +106,9 @@ class CacheController(wiring.Component):
             check.any_free.eq(slots.any_free), check.free.eq(self.pool.free),
             self.answer.payload.status.eq(self.status), self.slot.eq(job.slot),
         ]
+        # Of the operation's last move, the one that failed if one did.
+        with m.If(self.i_moved.valid):
+            m.d.sync += self.address.eq(self.i_moved.payload.address)
         with m.If(self.status == CacheStatus.FAULT):
             m.d.comb += self.answer.payload.address.eq(self.address)
         with m.If((self.status == CacheStatus.OK) & ((job.op == CacheOp.OPEN) | (job.op == CacheOp.FORK))):
@@ -194,7 +197,7 @@ class CacheController(wiring.Component):
                 with m.If(self.i_moved.payload.ok):
                     then()
                 with m.Else():
-                    m.d.sync += [self.status.eq(CacheStatus.FAULT), self.address.eq(self.i_moved.payload.address)]
+                    m.d.sync += self.status.eq(CacheStatus.FAULT)
                     failed()
 
     def _move_payload(self, m):

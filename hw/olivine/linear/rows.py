@@ -10,7 +10,7 @@ from ..config import CHANNEL_RUN, GROUPS, ROW_BITS
 from ..control.job import command
 from ..numerics.popcount import popcount
 from ..numerics.rounding import sat, saturates
-from ..stream import Gearbox, Queue, SerialGearbox, fork
+from ..stream import Gearbox, Queue, SerialGearbox, Spare, fork
 from .plan import address_bits, plan_layout, times
 from .walk import BlockWalk
 
@@ -134,7 +134,10 @@ class RowLoader(wiring.Component):
         m.submodules.coming = coming = Queue(block_layout(config, self.depth), 4)
         m.submodules.inside = inside = Queue(block_layout(config, self.depth), 4)
         write, read = memory.write_port(), memory.read_port()
-        wiring.connect(m, wiring.flipped(self.i_block), coming.i)
+        # Whoever counts the blocks waits for a register, and not for the room here.
+        m.submodules.spare = spare = Spare(block_layout(config, self.depth))
+        wiring.connect(m, wiring.flipped(self.i_block), spare.i)
+        wiring.connect(m, spare.o, coming.i)
 
         # Into the gearbox. It knows one word size at a time: a block of another waits until it is empty.
         block = coming.o.payload

@@ -85,7 +85,9 @@ class AddressGuard(wiring.Component):
         m.d.comb += [after.eq(held.bytes - 1), end.eq(held.addr[:width] + after[:width])]
 
         final = self.window_count - 1
-        valid, added, refused, passes = Signal(), self.added, Signal(), Signal()
+        # Every bit of ``held`` waits for ``valid``. ``free`` says the opposite to those who wait for nothing else; of two
+        # registers that say the same synthesis would make one.
+        valid, free, added, refused, passes = Signal(), Signal(init=1), self.added, Signal(), Signal()
         current, tried, window = self.current, self.tried, self.window
         # The window that is looked at in the next cycle: this command's first, or the next.
         following = Signal.like(current)
@@ -95,24 +97,24 @@ class AddressGuard(wiring.Component):
                       & (held.addr[:width] >= window.first) & (last <= window.last)),
             self.o.payload.eq(held),
             self.o.valid.eq(passes),
-            self.busy.eq(valid),
+            self.busy.eq(~free),
             self.fault.valid.eq(refused),
             self.fault.addr.eq(held.addr),
-            self.i.ready.eq(~valid),
+            self.i.ready.eq(free),
         ]
         with m.If(~passes):
             m.d.sync += window.eq(self.windows[following])
         with m.If(~valid):
-            m.d.sync += [valid.eq(self.i.valid), held.eq(self.i.payload), tried.eq(0)]
+            m.d.sync += [valid.eq(self.i.valid), free.eq(~self.i.valid), held.eq(self.i.payload), tried.eq(0)]
         with m.Elif(~added):
             m.d.sync += [added.eq(1), last.eq(end),
                          sound.eq(~(held.addr[width:].any() | after[width:].any() | end[width]))]
         with m.Elif(refused):
             with m.If(self.clear):
-                m.d.sync += [valid.eq(0), added.eq(0), refused.eq(0)]
+                m.d.sync += [valid.eq(0), free.eq(1), added.eq(0), refused.eq(0)]
         with m.Elif(passes):
             with m.If(self.o.ready):
-                m.d.sync += [valid.eq(0), added.eq(0)]
+                m.d.sync += [valid.eq(0), free.eq(1), added.eq(0)]
         with m.Else():
             m.d.sync += [current.eq(following), tried.eq(tried + 1),
                          refused.eq(tried == final)]

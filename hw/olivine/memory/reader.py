@@ -238,11 +238,13 @@ class BurstReader(wiring.Component):
         ]
         with m.If(taken):
             m.d.sync += [start.eq(r.payload.last), later.eq(place + 1)]
+        # That a response is bad comes late, from far away: what it would be of is kept in any case.
+        with m.If(~error.valid):
+            m.d.sync += [error.resp.eq(r.payload.resp), error.addr.eq(Cat(within, place, current.beat[low:]))]
         with m.If(self.abort):
             m.d.sync += error.valid.eq(0)
-        with m.Elif(taken & bad & ~drain & ~error.valid):
-            m.d.sync += [error.valid.eq(1), error.resp.eq(r.payload.resp),
-                         error.addr.eq(Cat(within, place, current.beat[low:]))]
+        with m.Elif(taken & bad & ~drain):
+            m.d.sync += error.valid.eq(1)
         return dropped
 
     def _deliver(self, m, drain, dropped):

@@ -1,6 +1,6 @@
 """Memory on the chip that answers as AXI4 memory does."""
 
-from amaranth.hdl import Module, Signal, unsigned
+from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
@@ -55,19 +55,21 @@ class Scratchpad(wiring.Component):
         high = low + exact_log2(self.words)
         m.submodules.memory = memory = Memory(shape=unsigned(self.bus_bits), depth=self.words, init=[])
         write = memory.write_port(granularity=8)
-        self._read(m, memory, write, low, high)
-        self._write(m, write, low, high)
+        written = self._write(m, write, low, high)
+        self._read(m, memory, write, written, low, high)
         return m
 
-    def _read(self, m, memory, write, low, high):
+    def _read(self, m, memory, write, written, low, high):
         bus = self.bus
         tag = data.StructLayout({"id": self.id_width, "last": 1})
         m.submodules.answers = answers = Queue(
             data.StructLayout({"tag": tag, "data": self.bus_bits}), ANSWERS)
         active, addr, left, ident = Signal(), Signal.like(write.addr), Signal(8), Signal(self.id_width)
+        addr_after = Signal.like(addr)
         # Room for the beat that is asked for now, behind the one on its way. A beat that is written now waits: one of
-        # its other bytes may be wanted, and a block RAM does not say what it reads then.
-        on_way, asked = Signal(), Signal(tag)
+        # its other bytes may be wanted, and a block RAM does not say what it reads then. Whether they meet is found a
+        # cycle ahead, for each address that may come.
+        on_way, asked, meets = Signal(), Signal(tag), Signal()
         issue, last = Signal(), left == 0
         # An address is taken when the burst before is about to end, not before: the one behind it may go to memory.
         soon = Signal(init=1)
@@ -77,19 +79,24 @@ class Scratchpad(wiring.Component):
         with m.Else():
             m.d.sync += soon.eq(~active | (left <= 1))
         m.d.comb += [
-            issue.eq(active & (answers.level + on_way < ANSWERS) & ~(write.en.any() & (write.addr == addr))),
+            issue.eq(active & (answers.level + on_way < ANSWERS) & ~meets),
             asks.ready.eq(~active | issue & last),
-            answers.i.valid.eq(on_way), answers.i.payload.data.eq(read_later(m, memory, addr, write, issue)),
+            answers.i.valid.eq(on_way), answers.i.payload.data.eq(read_later(m, memory, addr, write, issue, meets)),
             answers.i.payload.tag.eq(asked),
             bus.r.valid.eq(answers.o.valid), answers.o.ready.eq(bus.r.ready),
             bus.r.payload.data.eq(answers.o.payload.data), bus.r.payload.id.eq(answers.o.payload.tag.id),
             bus.r.payload.last.eq(answers.o.payload.tag.last), bus.r.payload.resp.eq(Response.OKAY),
         ]
-        m.d.sync += [on_way.eq(issue), asked.id.eq(ident), asked.last.eq(last)]
+        taken, place = written
+        same, onward, other = place == addr, place == addr_after, place == asks.payload.addr
+        m.d.comb += addr_after.eq(addr + 1)
+        m.d.sync += [on_way.eq(issue), asked.id.eq(ident), asked.last.eq(last),
+                     meets.eq(taken & Mux(asks.ready, other, Mux(issue, onward, same)))]
         with m.If(issue):
-            m.d.sync += [addr.eq(addr + 1), left.eq(left - 1), active.eq(~last)]
-        with m.If(asks.valid & asks.ready):
-            m.d.sync += [active.eq(1), addr.eq(asks.payload.addr), left.eq(asks.payload.len),
+            m.d.sync += [addr.eq(addr_after), left.eq(left - 1)]
+        # Whether there is an address is known late, and only ``active`` waits for it.
+        with m.If(asks.ready):
+            m.d.sync += [active.eq(asks.valid), addr.eq(asks.payload.addr), left.eq(asks.payload.len),
                          ident.eq(asks.payload.id)]
 
     def _addresses(self, m, channel, low, high, may=1):
@@ -104,6 +111,7 @@ class Scratchpad(wiring.Component):
         return spare.o
 
     def _write(self, m, port, low, high):
+        """Returns whether a beat is written in the next cycle, and where."""
         bus = self.bus
         m.submodules.responses = responses = Queue(unsigned(self.id_width), 2)
         active, addr, ident = Signal(), Signal.like(port.addr), Signal(self.id_width)
@@ -120,6 +128,7 @@ class Scratchpad(wiring.Component):
         # Written a cycle later: what reads wait for is a register, and an AR after B still comes after it.
         m.d.sync += [port.addr.eq(addr), port.data.eq(bus.w.payload.data), port.en.eq(0)]
         with m.If(taken):
-            m.d.sync += [addr.eq(addr + 1), active.eq(~last), port.en.eq(bus.w.payload.strb)]
-        with m.If(asks.valid & asks.ready):
-            m.d.sync += [active.eq(1), addr.eq(asks.payload.addr), ident.eq(asks.payload.id)]
+            m.d.sync += [addr.eq(addr + 1), port.en.eq(bus.w.payload.strb)]
+        with m.If(asks.ready):
+            m.d.sync += [active.eq(asks.valid), addr.eq(asks.payload.addr), ident.eq(asks.payload.id)]
+        return taken, addr

@@ -327,7 +327,10 @@ class BurstWriter(wiring.Component):
             bad.eq((b.payload.resp == Response.SLVERR) | (b.payload.resp == Response.DECERR)),
             self.error.eq(error),
         ]
+        # That a response is bad comes late, from far away: what it would be of is kept in any case.
+        with m.If(~error.valid):
+            m.d.sync += [error.resp.eq(b.payload.resp), error.addr.eq(flight.o.payload)]
         with m.If(self.abort):
             m.d.sync += error.valid.eq(0)
-        with m.Elif(b.valid & flight.o.valid & bad & ~error.valid):
-            m.d.sync += [error.valid.eq(1), error.resp.eq(b.payload.resp), error.addr.eq(flight.o.payload)]
+        with m.Elif(b.valid & flight.o.valid & bad):
+            m.d.sync += error.valid.eq(1)

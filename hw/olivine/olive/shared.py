@@ -77,21 +77,23 @@ class SharedArray(wiring.Component):
         steps = max(CHANNEL_RUN, config.max_head_dim, config.lanes)
         array = OliveArray(config.rows, config.lanes, config.element, config.drain_columns, Shape.cast(tag).width,
                            steps)
-        held = Signal()
+        held, chosen = Signal(), Signal(len(users))
         m.submodules.array = ResetInserter(~held)(array)
         if len(users) == 1:
-            m.d.comb += [users[0].granted.eq(1), held.eq(users[0].busy)]
+            m.d.comb += [users[0].granted.eq(1), chosen.eq(1), held.eq(users[0].busy)]
         else:
-            granted = Signal(len(users))
-            m.d.comb += held.eq((granted & Cat(user.busy for user in users)).any())
+            # Every bit of the operands waits for ``chosen``. ``others`` says the opposite to whoever waits for nothing
+            # else; of two registers that say the same synthesis would make one.
+            following, others = Signal(len(users)), Signal(len(users), init=-1)
+            m.d.comb += held.eq((~others & Cat(user.busy for user in users)).any())
+            for index, user in reversed(list(enumerate(users))):
+                with m.If(user.busy & user.wanted):
+                    m.d.comb += following.eq(1 << index)
             with m.If(~held):
-                m.d.sync += granted.eq(0)
-                for index, user in reversed(list(enumerate(users))):
-                    with m.If(user.busy & user.wanted):
-                        m.d.sync += granted.eq(1 << index)
-            m.d.comb += [user.granted.eq(granted[index]) for index, user in enumerate(users)]
-        for user in users:
-            with m.If(user.granted):
+                m.d.sync += [chosen.eq(following), others.eq(~following)]
+            m.d.comb += [user.granted.eq(~others[index]) for index, user in enumerate(users)]
+        for index, user in enumerate(users):
+            with m.If(chosen[index]):
                 m.d.comb += [*(array.step[name].eq(user.step[name]) for name in ("valid", "first", "last", "pairs")),
                              array.step.tag.eq(user.step.tag), array.row.eq(user.row),
                              array.lane.eq(user.lane)]

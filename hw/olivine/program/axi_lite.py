@@ -76,9 +76,9 @@ class LiteSlave(wiring.Component):
             return held, payload
 
         def answer(channel, made, **fields):
-            """Offer what an access answers until it is taken."""
-            with m.If(made):
-                m.d.sync += [channel.valid.eq(1), *(channel.payload[name].eq(value) for name, value in fields.items())]
+            """Offer what an access answers until it is taken. None is made before; that one is made is known late."""
+            with m.If(~channel.valid):
+                m.d.sync += [channel.valid.eq(made), *(channel.payload[name].eq(value) for name, value in fields.items())]
             with m.Elif(channel.ready):
                 m.d.sync += channel.valid.eq(0)
 

@@ -173,7 +173,7 @@ class ProgramDispatch(wiring.Component):
     def _statuses(self, m, stations, failure, failed):
         """One in `ROUND` cycles, so that its counts are added up; of several that wait, that of the first unit."""
         pause = Signal(range(ROUND + 1))
-        taken = Signal(len(Unit))
+        chosen, taken = Signal(len(Unit)), Signal(len(Unit))
         # What is told and what failed is looked at a cycle later; who waits learns at once.
         told = data.StructLayout({"index": INDEX_BITS, "code": StatusCode, "detail": 8, "unit": 3})
         found, seen, status = Signal(told), Signal(told), Signal(status_layout)
@@ -182,8 +182,9 @@ class ProgramDispatch(wiring.Component):
             mine = taken[number]
             before = Cat(getattr(self, f"{other.name.lower()}_done").valid for other in Unit if other.value < number)
             m.d.comb += [done.ready.eq(~before.any() & (pause == 0)), mine.eq(done.valid & done.ready),
-                         station.finished.eq(mine)]
-            with m.If(mine):
+                         chosen[number].eq(done.valid & ~before.any()), station.finished.eq(mine)]
+            # Whether it is taken is known later, and matters to ``status_valid`` alone.
+            with m.If(chosen[number]):
                 m.d.comb += [*(status[name].eq(done.payload[name]) for name in ("address", "array_useful", *TALLIES)),
                              found.code.eq(done.payload.code), found.detail.eq(done.payload.detail),
                              found.index.eq(station.work.index), found.unit.eq(number)]

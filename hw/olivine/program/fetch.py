@@ -129,11 +129,12 @@ class InstructionFetch(wiring.Component):
         index, here, place, silent = Signal(INDEX_BITS), Signal(width), Signal(_PLACE), Signal()
         following, issued, wanted = Signal(INDEX_BITS), Signal(waits_layout), Signal()
         word, instruction = reader.o, self.o_instruction
-        unit, known, long = unit_of(held.payload[:8])
+        of_opcode, known, long = unit_of(held.payload[:8])
+        # Known a cycle after the instruction.
+        unit, last = Signal.like(of_opcode), Signal()
         out = instruction.payload
         m.d.comb += [
-            here.eq(lies(index)), following.eq(index + 1),
-            out.unit.eq(unit), out.last.eq(held.last | (following == self.length)),
+            here.eq(lies(index)), following.eq(index + 1), out.unit.eq(unit), out.last.eq(last),
             out.index.eq(index), out.address.eq(here), out.waits.eq(held.waits), out.payload.eq(held.payload),
             *(self.o_fault.payload[name].eq(value) for name, value in {
                 "code": fault.code, "unit": FETCH, "detail": fault.detail,
@@ -155,8 +156,9 @@ class InstructionFetch(wiring.Component):
             "opcode": ~known, "zero_payload": ~long & held.payload[SHORT_BITS:].any(),
         }
 
-        # Which of them, and whether any: told a cycle later.
+        # Which of them: told a cycle later.
         wrong, bad = Signal(len(illegal)), Signal()
+        m.d.comb += bad.eq(wrong.any())
 
         def give_up():
             with m.If(self.abort):
@@ -182,7 +184,8 @@ class InstructionFetch(wiring.Component):
                 give_up()
             with m.State("CHECK"):
                 m.d.comb += running.eq(1)
-                m.d.sync += [wrong.eq(Cat(illegal.values())), bad.eq(Cat(illegal.values()).any()),
+                m.d.sync += [wrong.eq(Cat(illegal.values())), unit.eq(of_opcode),
+                             last.eq(held.last | (following == self.length)),
                              fault.code.eq(StatusCode.BAD_FIELD), place.eq(0), silent.eq(0)]
                 m.next = "OFFER"
                 give_up()

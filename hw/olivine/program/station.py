@@ -88,9 +88,10 @@ class Station(wiring.Component):
             arrives.payload.eq(self.i.payload.payload), leaves[1:].eq(held[1:] & (~held | leaves)[:-1]),
         ]
         for index, (place, before) in enumerate(zip(places, (*places[1:], arrives))):
-            comes = self.i.valid & ~held[-1] if index == DEPTH - 1 else leaves[index + 1]
-            with m.If(comes):
-                m.d.sync += [place.eq(before), held[index].eq(1)]
+            # Whether something comes is known late: a place that is free is loaded in any case.
+            newest = index == DEPTH - 1
+            with m.If(~held[index] if newest else ~held[index] | leaves[index]):
+                m.d.sync += [place.eq(before), held[index].eq(self.i.valid if newest else held[index + 1])]
             with m.Elif(leaves[index]):
                 m.d.sync += held[index].eq(0)
         doomed = self.doom.everything | self.doom.valid & (work.index > self.doom.index)
@@ -111,9 +112,8 @@ class Station(wiring.Component):
         with m.FSM() as fsm:
             with m.State("FREE"):
                 m.d.comb += leaves[0].eq(held[0])
+                m.d.sync += [work.eq(head.work), self.job.payload.eq(head.payload), known.eq(0), given_up.eq(0)]
                 with m.If(held[0]):
-                    m.d.sync += [work.eq(head.work), self.job.payload.eq(head.payload), known.eq(0),
-                                 given_up.eq(0)]
                     m.next = "WAIT"
             with m.State("WAIT"):
                 m.d.sync += known.eq(~Mux(holds, missing.any(), unready))

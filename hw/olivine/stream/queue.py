@@ -70,15 +70,25 @@ class Queue(wiring.Component):
             write.addr.eq(produce[:bits]), write.data.eq(self.i.payload), write.en.eq(enters),
             read.addr.eq(consume[:bits]),
         ]
+        produce_after, consume_after = Signal.like(produce), Signal.like(consume)
+        m.d.comb += [produce_after.eq(produce + 1), consume_after.eq(consume + 1)]
         # What moves is known late: it enables counters, and carries into none.
         with m.If(enters):
-            m.d.sync += produce.eq(produce + 1)
+            m.d.sync += produce.eq(produce_after)
         with m.If(leaves):
-            m.d.sync += consume.eq(consume + 1)
+            m.d.sync += consume.eq(consume_after)
         if not self.in_block_ram:
-            full = (produce ^ consume) == 1 << bits if self.depth == 1 << bits else filled >= self.depth
-            m.d.comb += [self.o.valid.eq(produce != consume), leaves.eq(self.o.valid & self.o.ready),
-                         self.o.payload.eq(read.data), self.i.ready.eq(~full), self.level.eq(filled)]
+            # Both ends of a queue begin long paths, so what they say are registers.
+            some, full, only, fills = Signal(), Signal(), Signal(), Signal()
+            m.d.comb += [
+                only.eq(consume_after == produce),
+                fills.eq((produce_after ^ consume) == 1 << bits if self.depth == 1 << bits else
+                         filled == self.depth - 1),
+                self.o.valid.eq(some), leaves.eq(some & self.o.ready), self.o.payload.eq(read.data),
+                self.i.ready.eq(~full), self.level.eq(filled),
+            ]
+            # A gate each: what enters and leaves is known late.
+            m.d.sync += [some.eq(enters | some & ~(leaves & only)), full.eq(~leaves & (full | enters & fills))]
             return m
         # Written so that synthesis sees that a row is never read and written at once: what a block RAM would read then
         # is undefined, and to define it costs a LUT and more for each bit.

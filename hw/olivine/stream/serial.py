@@ -68,7 +68,9 @@ class SerialGearbox(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         out = self.o.payload
-        held, full = Signal(self.i.payload.shape(), reset_less=True), Signal()
+        # Every bit of ``held`` waits for ``full``. ``free`` says the opposite to those who wait for nothing else; of two
+        # registers that say the same synthesis would make one.
+        held, full, free = Signal(self.i.payload.shape(), reset_less=True), Signal(), Signal(init=1)
         place, filled = Signal(range(self.inputs)), Signal(range(self.outputs))     # of the next element, in both words
         place_after, filled_after = Signal.like(held.count), Signal.like(out.count)
         moves, pair, word_in, word_out = Signal(), Signal(), Signal(), Signal()
@@ -81,19 +83,21 @@ class SerialGearbox(wiring.Component):
             place_after.eq(_on(place, pair)), filled_after.eq(_on(filled, pair)),
             word_in.eq(one_left | two_left & room),
             word_out.eq((filled_after == self.take) | word_in & held.last),
-            self.i.ready.eq(~full | moves & word_in),
+            self.i.ready.eq(free | (~self.o.valid | self.o.ready) & word_in),
             self.idle.eq(~full & ~self.o.valid & (filled == 0)),
         ]
         def goes_on(place, count):
             m.d.sync += [one_left.eq(_one_more(place) == count),
                          two_left.eq((_one_more(place[1:]) == count[1:]) & ~place[0] & ~count[0])]
 
-        with m.If(self.i.ready):
-            m.d.sync += [full.eq(self.i.valid), held.eq(self.i.payload), place.eq(self.skip)]
+        with m.If(~full | moves & word_in):
+            m.d.sync += [held.eq(self.i.payload), place.eq(self.skip)]
             goes_on(self.skip, self.i.payload.count)
         with m.Elif(moves):
             m.d.sync += place.eq(place_after)
             goes_on(place_after, held.count)
+        with m.If(self.i.ready):
+            m.d.sync += [full.eq(self.i.valid), free.eq(~self.i.valid)]
         with m.If(moves):
             m.d.sync += [self.o.valid.eq(word_out), out.count.eq(filled_after), out.last.eq(word_in & held.last),
                          filled.eq(Mux(word_out, 0, filled_after))]

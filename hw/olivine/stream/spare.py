@@ -43,14 +43,17 @@ class Spare(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         spare, held = Signal(Shape.cast(self.shape).width, reset_less=True), Signal()
+        # Every bit of the payload waits for ``held``. ``free`` says the opposite to those who wait for nothing else;
+        # of two registers that say the same synthesis would make one.
+        free = Signal(init=1)
         m.d.comb += [
-            self.i.ready.eq(~held), self.held.eq(held),
-            self.o.valid.eq(held | self.i.valid), self.o.payload.eq(Mux(held, spare, self.i.payload)),
+            self.i.ready.eq(free), self.held.eq(~free),
+            self.o.valid.eq(~free | self.i.valid), self.o.payload.eq(Mux(held, spare, self.i.payload)),
         ]
-        with m.If(~held):
-            m.d.sync += held.eq(self.i.valid & ~self.o.ready)
+        with m.If(free):
+            m.d.sync += [held.eq(self.i.valid & ~self.o.ready), free.eq(~self.i.valid | self.o.ready)]
         with m.Elif(self.o.ready):
-            m.d.sync += held.eq(0)
+            m.d.sync += [held.eq(0), free.eq(1)]
         # ``held`` alone says the same; but synthesis takes that for the choice above, and keeps registers of constant
         # bits.
         with m.If(~(held & self.o.valid)):

@@ -25,6 +25,7 @@ import olivine
 
 from ..simulation.build import build_root, cached, digest
 from . import tools
+from .carries import constants_out_of_carries
 from .lines import FEWEST, LINES, resets_on_lines
 from .multipliers import registers_into_multipliers
 from .progress import NextpnrStages, Stage, YosysStages
@@ -36,6 +37,9 @@ __all__ = ["FlowError", "DoesNotFit", "Plan", "Synthesis", "Routed", "prepare", 
 
 KIND = "fpga"
 TAIL = 20
+
+PASSES = "registers in multipliers, constants out of carries"
+"""What is done to a netlist here, as a part of what a result is kept by: to be changed with the passes."""
 
 FABRIC = "LUT4"
 """Kind under which `overflows` counts all LUTs, of carries and memories too."""
@@ -198,12 +202,13 @@ def synthesize(plan, progress=None):
             raise run.error(name, tool)
         netlist = json.loads((folder / "top.json").read_text())
         registers_into_multipliers(netlist)
+        constants_out_of_carries(netlist)
         resets_on_lines(netlist)
         (folder / "top.json").write_text(json.dumps(netlist))
         _timed(folder, start)
 
     key = digest(*(part for pair in sorted(files.items()) for part in pair), tools.version(tool), FEWEST, LINES,
-                 "registers in multipliers")
+                 PASSES)
     folder = cached(f"{name}-synth-{key}", make, kind=KIND)
     return Synthesis(plan, folder, cells_of((folder / "cells.json").read_text()), _seconds(folder))
 

@@ -15,7 +15,8 @@ from olivine.verilog import Design
 
 from ..simulation.build import cached, digest, log_tail
 from . import tools
-from .flow import KIND, FlowError
+from .carries import constants_out_of_carries
+from .flow import KIND, PASSES, FlowError
 from .multipliers import registers_into_multipliers
 from .synthesis import script_of
 
@@ -27,7 +28,8 @@ MODELS = {"common_sim.vh": ("LUT4", "LUT2", "PFUMX", "L6MUX21", "TRELLIS_FF", "T
 
 
 def netlist(made, options=""):
-    """A design's cells, registers moved into multipliers as `flow.synthesize` does; or the result of the time before.
+    """A design's cells, registers moved into multipliers and constants out of carry chains as `flow.synthesize` does;
+    or the result of the time before.
 
     Parameters
     ----------
@@ -66,11 +68,17 @@ def netlist(made, options=""):
         run(folder, "top.ys", "top.json")
         cells = json.loads((folder / "top.json").read_text())
         registers_into_multipliers(cells, made.name)
+        constants_out_of_carries(cells, made.name)
+        for cell in cells["modules"][made.name]["cells"].values():
+            # nextpnr wants pins without a net, Verilog does not.
+            cell["connections"] = {port: bits for port, bits in cell["connections"].items()
+                                   if bits != ["x"] or cell["port_directions"][port] == "input"}
         (folder / "moved.json").write_text(json.dumps(cells))
         run(folder, "write.ys", "top.v")
         (folder / "seconds").write_text(str(round(time.perf_counter() - start, 1)))
 
-    folder = cached(f"{made.name}-netlist-{digest(made.text, *texts.values(), tools.version(tool))}", make, kind=KIND)
+    key = digest(made.text, *texts.values(), tools.version(tool), PASSES)
+    folder = cached(f"{made.name}-netlist-{key}", make, kind=KIND)
     return Design(made.name, (folder / "top.v").read_text(), made.ports), (folder / "cells.json").read_text()
 
 

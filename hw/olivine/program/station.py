@@ -109,15 +109,20 @@ class Station(wiring.Component):
         # What ``rows_ready`` tells once the unit has the instruction. Whether it may begin is found out far away.
         known, may = Signal(), Signal()
         m.d.sync += may.eq(self.may)
+        # Of FREE a register for the descriptor's bits, so that nobody else waits for its wire.
+        vacant = Signal(init=1)
+        with m.If(vacant):
+            m.d.sync += [work.eq(head.work), self.job.payload.eq(head.payload)]
         with m.FSM() as fsm:
             with m.State("FREE"):
                 m.d.comb += leaves[0].eq(held[0])
-                m.d.sync += [work.eq(head.work), self.job.payload.eq(head.payload), known.eq(0), given_up.eq(0)]
+                m.d.sync += [known.eq(0), given_up.eq(0), vacant.eq(~held[0])]
                 with m.If(held[0]):
                     m.next = "WAIT"
             with m.State("WAIT"):
                 m.d.sync += known.eq(~Mux(holds, missing.any(), unready))
                 with m.If(doomed):
+                    m.d.sync += vacant.eq(1)
                     m.next = "FREE"
                 with m.Elif(may & (~holds | known)):
                     m.next = "OFFER"
@@ -133,7 +138,7 @@ class Station(wiring.Component):
                 m.d.sync += [known.eq(known | ~unready & ~doomed), self.rows_ready.eq(known | ~unready & ~doomed),
                              given_up.eq(given_up | doomed & missing.any())]
                 with m.If(self.finished):
-                    m.d.sync += self.rows_ready.eq(0)
+                    m.d.sync += [self.rows_ready.eq(0), vacant.eq(1)]
                     m.next = "FREE"
         m.d.comb += self.empty.eq(fsm.ongoing("FREE") & ~held.any())
         return m

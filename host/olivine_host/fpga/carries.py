@@ -5,8 +5,8 @@ A CCU2C is two bits of a carry chain, each with four inputs A to D, a table of 1
     propagate = table[D C B A]      generate = table[0 0 B A]
     sum       = propagate ^ carry   carry's next = propagate ? carry : generate
 
-What a chain begins with is almost always a constant: 0 for a sum, 1 for a difference. nextpnr brings it in by a CCU2C of
-its own in front. Here the first bit makes its carry of its two operands alone (its table's upper part is 0, so that
+What a chain begins with is almost always a constant: 0 for a sum, 1 for a difference. nextpnr brings it in by a CCU2C
+of its own in front. Here the first bit makes its carry of its two operands alone (its table's upper part is 0, so that
 nobody looks at what comes in), and its sum is an ordinary LUT's. And of the inputs that are constant, nextpnr brings a
 wire to those that are 0, across the die, while those that are 1 take none: the tables are written for 1. What nobody
 reads, such as the last carry of a sum, loses its net, or nextpnr would bring it out by another CCU2C.

@@ -85,8 +85,8 @@ class AddressGuard(wiring.Component):
         m.d.comb += [after.eq(held.bytes - 1), end.eq(held.addr[:width] + after[:width])]
 
         final = self.window_count - 1
-        # Every bit of ``held`` waits for ``valid``. ``free`` says the opposite to those who wait for nothing else; of two
-        # registers that say the same synthesis would make one.
+        # Every bit of ``held`` waits for ``valid``. ``free`` says the opposite to those who wait for nothing else; of
+        # two registers that say the same synthesis would make one.
         valid, free, added, refused, passes = Signal(), Signal(init=1), self.added, Signal(), Signal()
         current, tried, window = self.current, self.tried, self.window
         # The window that is looked at in the next cycle: this command's first, or the next.

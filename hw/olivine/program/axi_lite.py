@@ -78,7 +78,8 @@ class LiteSlave(wiring.Component):
         def answer(channel, made, **fields):
             """Offer what an access answers until it is taken. None is made before; that one is made is known late."""
             with m.If(~channel.valid):
-                m.d.sync += [channel.valid.eq(made), *(channel.payload[name].eq(value) for name, value in fields.items())]
+                m.d.sync += [channel.valid.eq(made),
+                             *(channel.payload[name].eq(value) for name, value in fields.items())]
             with m.Elif(channel.ready):
                 m.d.sync += channel.valid.eq(0)
 

@@ -68,8 +68,8 @@ class SerialGearbox(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         out = self.o.payload
-        # Every bit of ``held`` waits for ``full``. ``free`` says the opposite to those who wait for nothing else; of two
-        # registers that say the same synthesis would make one.
+        # Every bit of ``held`` waits for ``full``. ``free`` says the opposite to those who wait for nothing else; of
+        # two registers that say the same synthesis would make one.
         held, full, free = Signal(self.i.payload.shape(), reset_less=True), Signal(), Signal(init=1)
         place, filled = Signal(range(self.inputs)), Signal(range(self.outputs))     # of the next element, in both words
         place_after, filled_after = Signal.like(held.count), Signal.like(out.count)

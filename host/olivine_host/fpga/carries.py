@@ -12,7 +12,7 @@ wire to those that are 0, across the die, while those that are 1 take none: the 
 reads, such as the last carry of a sum, loses its net, or nextpnr would bring it out by another CCU2C.
 """
 
-from collections import Counter
+from .nets import reads
 
 __all__ = ["constants_out_of_carries"]
 
@@ -35,9 +35,7 @@ def constants_out_of_carries(netlist, top="top"):
     """
     module = netlist["modules"][top]
     cells = module["cells"]
-    read = Counter(bit for cell in cells.values() for port, bits in cell["connections"].items()
-                   if cell["port_directions"][port] != "output" for bit in bits)
-    read.update(bit for port in module.get("ports", {}).values() for bit in port["bits"])
+    read = reads(module)
     begun, sums, inputs, outputs = 0, {}, 0, 0
     for name, cell in cells.items():
         if cell["type"] != CARRY:

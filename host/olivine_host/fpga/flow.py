@@ -25,9 +25,8 @@ import olivine
 
 from ..simulation.build import build_root, cached, digest
 from . import tools
-from .carries import constants_out_of_carries
 from .lines import FEWEST, LINES, resets_on_lines
-from .multipliers import registers_into_multipliers
+from .passes import PASSES, improve
 from .progress import NextpnrStages, Stage, YosysStages
 from .report import Report, overflows, read_report
 from .synthesis import THE_WHOLE, by_module, cells_of, logic
@@ -37,9 +36,6 @@ __all__ = ["FlowError", "DoesNotFit", "Plan", "Synthesis", "Routed", "prepare", 
 
 KIND = "fpga"
 TAIL = 20
-
-PASSES = "registers in multipliers, constants out of carries"
-"""What is done to a netlist here, as a part of what a result is kept by: to be changed with the passes."""
 
 FABRIC = "LUT4"
 """Kind under which `overflows` counts all LUTs, of carries and memories too."""
@@ -201,8 +197,7 @@ def synthesize(plan, progress=None):
         if run(tools.yosys_command(tool, "top.ys")) or not (folder / "cells.json").exists():
             raise run.error(name, tool)
         netlist = json.loads((folder / "top.json").read_text())
-        registers_into_multipliers(netlist)
-        constants_out_of_carries(netlist)
+        improve(netlist)
         resets_on_lines(netlist)
         (folder / "top.json").write_text(json.dumps(netlist))
         _timed(folder, start)

@@ -5,7 +5,7 @@ wire across the die, as multipliers stand in three rows. Where all bits of both 
 clocked, enabled and reset alike, the multiplier takes their place: the same cycle, without that wire.
 """
 
-from collections import Counter
+from .nets import reads
 
 __all__ = ["registers_into_multipliers"]
 
@@ -49,9 +49,7 @@ def registers_into_multipliers(netlist, top="top"):
             cell["connections"][port] = [bit]
             cell["port_directions"][port] = "input"
         moved += 1
-    read = Counter(bit for cell in cells.values() for port, bits in cell["connections"].items()
-                   if cell["port_directions"][port] != "output" for bit in bits)
-    read.update(bit for port in module.get("ports", {}).values() for bit in port["bits"])
+    read = reads(module)
     for bit in left & set(registers):
         if not read[bit]:
             del cells[registers[bit][0]]

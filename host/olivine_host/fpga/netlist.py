@@ -15,9 +15,8 @@ from olivine.verilog import Design
 
 from ..simulation.build import cached, digest, log_tail
 from . import tools
-from .carries import constants_out_of_carries
-from .flow import KIND, PASSES, FlowError
-from .multipliers import registers_into_multipliers
+from .flow import KIND, FlowError
+from .passes import PASSES, improve
 from .synthesis import script_of
 
 __all__ = ["MODELS", "netlist", "cell_models"]
@@ -67,8 +66,7 @@ def netlist(made, options=""):
             (folder / name).write_text(text)
         run(folder, "top.ys", "top.json")
         cells = json.loads((folder / "top.json").read_text())
-        registers_into_multipliers(cells, made.name)
-        constants_out_of_carries(cells, made.name)
+        improve(cells, made.name)
         for cell in cells["modules"][made.name]["cells"].values():
             # nextpnr wants pins without a net, Verilog does not.
             cell["connections"] = {port: bits for port, bits in cell["connections"].items()

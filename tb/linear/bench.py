@@ -15,16 +15,18 @@ from olivine_host.jobs import LinearJob, pack_rows
 from tb.axi_memory import AxiMemory
 from tb.streams import StreamChecker, StreamSink, StreamSource, pack, start, unpack
 
-__all__ = ["configuration", "random_weights", "random_job", "EngineBench", "fields_of"]
+__all__ = ["WINDOWS", "configuration", "random_weights", "random_job", "EngineBench", "fields_of"]
 
 MEMORY = 1 << 16
+WINDOWS = 4
+"""Windows of an engine on its own: a region outside of its window, or of the wrong kind, takes three."""
 
 
 def configuration():
     """The configuration that the pytest side built."""
     return replace(PRESETS[os.environ["OLIVINE_PRESET"]], element=os.environ["OLIVINE_ELEMENT"],
                    drain_columns=int(os.environ["OLIVINE_COLUMNS"]),
-                   vector_cycles=int(os.environ.get("OLIVINE_CYCLES", "1")))
+                   vector_cycles=int(os.environ.get("OLIVINE_CYCLES", "1")), windows=WINDOWS)
 
 
 def random_weights(rng, k, n, weight_format, group):

@@ -7,6 +7,7 @@ from olivine.attention.core import AttentionCore
 from olivine.config import PRESETS
 from olivine.verilog import design
 
+from tb.linear.bench import WINDOWS
 from tests.simulate import run
 
 _designs = {}
@@ -16,7 +17,7 @@ def engine(preset="tiny", controlled=False):
     """The engine's Verilog, made once for all tests of a process."""
     key = preset, controlled
     if key not in _designs:
-        _designs[key] = design(AttentionCore(PRESETS[preset], controlled), "attention")
+        _designs[key] = design(AttentionCore(replace(PRESETS[preset], windows=WINDOWS), controlled), "attention")
     return _designs[key]
 
 

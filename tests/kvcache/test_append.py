@@ -8,6 +8,7 @@ from olivine.config import PRESETS
 from olivine.kvcache.append.engine import AppendEngine
 from olivine.verilog import design
 
+from tb.linear.bench import WINDOWS
 from tests.simulate import run
 
 _designs = {}
@@ -17,7 +18,8 @@ def engine(preset="tiny", vector_cycles=1):
     """The engine's Verilog, made once for all tests of a process."""
     name = preset, vector_cycles
     if name not in _designs:
-        _designs[name] = design(AppendEngine(replace(PRESETS[preset], vector_cycles=vector_cycles)), "append")
+        config = replace(PRESETS[preset], vector_cycles=vector_cycles, windows=WINDOWS)
+        _designs[name] = design(AppendEngine(config), "append")
     return _designs[name]
 
 

@@ -7,6 +7,7 @@ from olivine.config import PRESETS
 from olivine.linear.core import LinearCore
 from olivine.verilog import design
 
+from tb.linear.bench import WINDOWS
 from tests.simulate import run
 
 _designs = {}
@@ -16,7 +17,8 @@ def engine(preset="tiny", element="folded", columns=1, cycles=1, controlled=Fals
     """The engine's Verilog, made once for all tests of a process."""
     key = preset, element, columns, cycles, controlled
     if key not in _designs:
-        config = replace(PRESETS[preset], element=element, drain_columns=columns, vector_cycles=cycles)
+        config = replace(PRESETS[preset], element=element, drain_columns=columns, vector_cycles=cycles,
+                         windows=WINDOWS)
         _designs[key] = design(LinearCore(config, controlled), "linear")
     return _designs[key]
 

@@ -7,6 +7,7 @@ from olivine.config import PRESETS
 from olivine.vector.engine import VectorEngine
 from olivine.verilog import design
 
+from tb.linear.bench import WINDOWS
 from tests.simulate import run
 
 _designs = {}
@@ -15,7 +16,8 @@ _designs = {}
 def engine(preset, cycles):
     """The engine's Verilog, made once for all tests of a process."""
     if (preset, cycles) not in _designs:
-        _designs[preset, cycles] = design(VectorEngine(replace(PRESETS[preset], vector_cycles=cycles)), "vector")
+        config = replace(PRESETS[preset], vector_cycles=cycles, windows=WINDOWS)
+        _designs[preset, cycles] = design(VectorEngine(config), "vector")
     return _designs[preset, cycles]
 
 

@@ -20,14 +20,15 @@ def test_other_lines_of_yosys():
 def test_nextpnr():
     stages = NextpnrStages()
     told = [stages.line(line) for line in (
-        "Info: Packing carries...", "Info: Creating initial analytic placement for 1747 cells, random placement",
-        "Info:     at iteration #3, type ALL: wirelen solved = 2177, spread = 19085, legal = 19842; time = 0.25s",
+        "Info: Packing carries...", "Info: Running Static placer...",
+        "Info: iter=3 steplen=1.454167 a=1.000000 penalty=[0.00, 0.00, 0.00, 0.00]",
+        "Info:    update_chains distance 535.81", "Info: Strict legalising 314 cells...",
         "Info: Running simulated annealing placer for refinement.",
         "Info:   at iteration #5: temp = 0.000000, timing cost = 362, wirelen = 14706",
         "Info: Routing globals...", "Info: Routing 8000 arcs.",
         "Info:       1000 |      119        880 |  119   880 |      6000|       5.39       5.39|",
         "Info: Routing complete.")]
     assert [stage and stage.name for stage in told] == [
-        "packing", "first placement", "placement, round 3", "refining the placement", None, "routing clocks",
-        "routing", "routing", "timing"]
+        "packing", "placement", "placement, round 3", None, "placement, cells to their sites",
+        "refining the placement", None, "routing clocks", "routing", "routing", "timing"]
     assert told[-3].fraction == 0 and told[-2].fraction == 0.25

@@ -233,7 +233,7 @@ def place_and_route(synthesis, *, seed=0, mhz=None, progress=None):
         raise DoesNotFit(f"{name} on {plan.design.board.part}", synthesis.overflows)
     tool = tools.nextpnr()
     options = [*plan.options, "--seed", str(seed), *(["--freq", f"{mhz:g}"] if mhz is not None else []),
-               "--timing-allow-fail"]
+               "--timing-allow-fail", "--placer", "static"]
 
     def make(folder):
         start = time.perf_counter()

@@ -35,7 +35,8 @@ class NextpnrStages:
 
     _MARKS = (
         (r"Packing (\w+)", "packing"),
-        (r"Creating initial analytic placement", "first placement"),
+        (r"Running Static placer", "placement"),
+        (r"Strict legalising", "placement, cells to their sites"),
         (r"Running simulated annealing placer", "refining the placement"),
         (r"Routing globals", "routing clocks"),
         (r"Routing complete", "timing"),
@@ -47,7 +48,7 @@ class NextpnrStages:
     def line(self, line):
         """The `Stage` that begins or goes on with this line, or None."""
         line = line.removeprefix("Info: ").strip()
-        if found := re.match(r"at iteration #(\d+), type", line):
+        if found := re.match(r"iter=(\d+) steplen", line):
             return Stage(f"placement, round {found.group(1)}")
         if found := re.match(r"Routing (\d+) arcs", line):
             self._arcs = int(found.group(1))

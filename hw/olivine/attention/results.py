@@ -265,24 +265,24 @@ class ResultPacker(wiring.Component):
             m.d.sync += in_header.eq(1)
         m.d.sync += [self.credit.eq(queue.o.valid & queue.o.ready & ~queue.keep), self.chunk_done.eq(ends & block.last)]
 
-        # The rows of this cycle, into a register, as the memory's output is slow.
+        # The word of this cycle, into a register before anything is chosen, as the memory's output is slow.
         picked_valid, picked = Signal(), Signal(data.StructLayout({
-            "lse": 1, "header": 1, "raw": 1, "part": part.shape(), "shift": normaliser.i.shift.shape(),
-            "value": data.ArrayLayout(signed(O_BITS), lanes), "record": data.ArrayLayout(record.shape().elem_shape,
-                                                                                        lanes)}), reset_less=True)
+            "lse": 1, "header": 1, "raw": 1, "part": part.shape(), "row": lane.shape(),
+            "shift": normaliser.i.shift.shape(), "word": word.shape(),
+            "record": data.ArrayLayout(record.shape().elem_shape, lanes)}), reset_less=True)
         row = (lane - block.turn)[:len(lane)]
         with m.If(moves):
             m.d.sync += [
                 picked_valid.eq(taken), picked.lse.eq(block.lse), picked.header.eq(header), picked.raw.eq(raw),
                 picked.part.eq(part), picked.shift.eq(self.params[block.place.bank].o_shift),
-                *(picked.value[index].eq(word[row if serial else index]) for index in range(lanes)),
+                picked.row.eq(row), picked.word.eq(word),
                 *(picked.record[index].eq(record[row if serial else index]) for index in range(lanes)),
             ]
         # Of each what is to be normalised, or passed on, into the next.
         entry = Signal.like(normaliser.i)
         part, record = picked.part, picked.record
         for index in range(lanes):
-            value, kept = picked.value[index], record[index]
+            value, kept = picked.word[picked.row if serial else index], record[index]
             of_lse = Signal(signed(LSE_BITS), name=f"lse_{index}")
             if serial:
                 m.d.comb += of_lse.eq(kept.whole.lse)

@@ -62,7 +62,7 @@ class Station(wiring.Component):
 
     Cycles: an instruction is offered to a free unit 4 after it came in; ``rows_ready`` follows ``completed`` by 1.
 
-    Cost: registers for `DEPTH` + 1 instructions, each loaded from the one before and so without a LUT; for each other
+    Cost: registers for `DEPTH` instructions, each loaded from the one before and so without a LUT; for each other
     unit a comparator of 16 bits, and one of the index.
     """
 
@@ -78,7 +78,8 @@ class Station(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         work = self.work
-        # Instructions move up as places become free. A place is loaded from one other only, so it needs no choice.
+        # Instructions move up as places become free. A place is loaded from one other only, so it needs no choice. The
+        # first keeps its descriptor until the unit has taken it; where it stands and what it waits for is kept longer.
         entry = data.StructLayout({"work": work_layout, "payload": self.bits})
         places = [Signal(entry, name=f"place_{index}", reset_less=True) for index in range(DEPTH)]
         held, leaves = Signal(DEPTH), Signal(DEPTH)
@@ -109,20 +110,19 @@ class Station(wiring.Component):
         # What ``rows_ready`` tells once the unit has the instruction. Whether it may begin is found out far away.
         known, may = Signal(), Signal()
         m.d.sync += may.eq(self.may)
-        # Of FREE a register for the descriptor's bits, so that nobody else waits for its wire.
-        vacant = Signal(init=1)
-        with m.If(vacant):
-            m.d.sync += [work.eq(head.work), self.job.payload.eq(head.payload)]
+        # That the unit has its descriptor, or never gets it, is known late: the places move on a cycle after that.
+        over = Signal()
+        m.d.comb += [self.job.payload.eq(head.payload), leaves[0].eq(over)]
+        m.d.sync += over.eq(0)
         with m.FSM() as fsm:
             with m.State("FREE"):
-                m.d.comb += leaves[0].eq(held[0])
-                m.d.sync += [known.eq(0), given_up.eq(0), vacant.eq(~held[0])]
-                with m.If(held[0]):
+                m.d.sync += [work.eq(head.work), known.eq(0), given_up.eq(0)]
+                with m.If(held[0] & ~over):
                     m.next = "WAIT"
             with m.State("WAIT"):
                 m.d.sync += known.eq(~Mux(holds, missing.any(), unready))
                 with m.If(doomed):
-                    m.d.sync += vacant.eq(1)
+                    m.d.sync += over.eq(1)
                     m.next = "FREE"
                 with m.Elif(may & (~holds | known)):
                     m.next = "OFFER"
@@ -130,7 +130,7 @@ class Station(wiring.Component):
                 m.d.comb += self.job.valid.eq(may)
                 m.d.sync += known.eq(~Mux(holds, missing.any(), unready))
                 with m.If(self.job.valid & self.job.ready):
-                    m.d.sync += self.rows_ready.eq(~Mux(holds, missing.any(), unready))
+                    m.d.sync += [over.eq(1), self.rows_ready.eq(~Mux(holds, missing.any(), unready))]
                     m.next = "WORK"
             with m.State("WORK"):
                 m.d.comb += [self.at_work.eq(1), self.abort.eq(self.doom.everything | given_up)]
@@ -138,7 +138,7 @@ class Station(wiring.Component):
                 m.d.sync += [known.eq(known | ~unready & ~doomed), self.rows_ready.eq(known | ~unready & ~doomed),
                              given_up.eq(given_up | doomed & missing.any())]
                 with m.If(self.finished):
-                    m.d.sync += [self.rows_ready.eq(0), vacant.eq(1)]
+                    m.d.sync += self.rows_ready.eq(0)
                     m.next = "FREE"
         m.d.comb += self.empty.eq(fsm.ongoing("FREE") & ~held.any())
         return m

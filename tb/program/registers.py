@@ -291,7 +291,7 @@ async def tallies_saturate(dut):
 
 @test
 async def timing(dut):
-    """A write in the cycle after its last transfer, its answer one later; the next after 2. A read takes one more."""
+    """A write in the cycle after its last transfer, its answer one later; the next after 2. A read takes two more."""
     host = await Host(dut).start()
     for channel in "br":
         host.pin(channel, "ready").value = 1
@@ -305,6 +305,6 @@ async def timing(dut):
         for channel, cycles in seen.items():
             if int(host.pin(channel, "valid").value) and int(host.pin(channel, "ready").value):
                 cycles.append(cycle())
-    assert seen["r"][0] - seen["ar"][0] == 3
+    assert seen["r"][0] - seen["ar"][0] == 4
     for channel, cycles in seen.items():
-        assert {b - a for a, b in zip(cycles[1:], cycles[2:])} == {2 if channel == "b" else 3}, seen
+        assert {b - a for a, b in zip(cycles[1:], cycles[2:])} == {2 if channel == "b" else 4}, seen

@@ -69,7 +69,7 @@ class Registers(wiring.Component):
     irq : Out(1)
 
     A write that is refused changes nothing. Where a clear of the interrupt meets the end of a program, the interrupt
-    stays. Cycles: those of `LiteSlave`, a read one more, of a counter's lower half or a tally up to `ROUND` + 4 more;
+    stays. Cycles: those of `LiteSlave`, a read two more, of a counter's lower half or a tally up to `ROUND` + 5 more;
     ``start`` and ``abort`` are in the cycle after the access, with its answer.
 
     Cost: `Counters`; registers of 5 words a window; a choice of one word of all registers.
@@ -127,19 +127,20 @@ class Registers(wiring.Component):
                             for field in register.fields:
                                 self._store(m, stored[name][field.name], field, write)
 
-        # Which register is read is found out in a cycle of its own; then it is one bit of many.
-        looked, hits = Signal(), Signal(len(table))
-        m.d.sync += [looked.eq(read.valid & ~(looked & slave.read_ready)),
-                     hits.eq(Cat(read.word == word for _, word, _ in table))]
-        m.d.comb += slave.read_resp.eq(Mux(hits.any(), Response.OKAY, Response.DECERR))
+        # Which register is read is found out in a cycle of its own; then it is one bit of many. What kind it is of, and
+        # whether there is one, is known a cycle after that.
+        looked, hits, known, waits, latches = Signal(), Signal(len(table)), Signal(), Signal(), Signal()
+        m.d.sync += [looked.eq(read.valid & ~slave.read_ready), known.eq(looked & ~slave.read_ready),
+                     hits.eq(Cat(read.word == word for _, word, _ in table)),
+                     slave.read_resp.eq(Mux(hits.any(), Response.OKAY, Response.DECERR))]
         # One at most: an AND and an OR for each bit, no choice behind a choice.
-        answers, partners, numbers, waits = [], [], [], Const(0)
+        answers, partners, numbers, kinds = [], [], [], [Const(0)]
         for hit, (name, _, register) in zip(hits, table):
             def only(value, hit=hit):
                 return value & hit.replicate(len(value))
 
             if name in counted:
-                waits = waits | hit
+                kinds.append(hit)
                 numbers.append(only(Const(counted[name], counters.index.shape())))
             own = (counters.value[:DATA_BITS] if name in counted
                    else kept if register.latched else _word(register, values.get(name)))
@@ -150,10 +151,12 @@ class Registers(wiring.Component):
                 partners.append((hit, only(counters.value[DATA_BITS:] if name in counted
                                            else _word(upper, values[partner]))))
         m.d.comb += [
-            slave.read_data.eq(reduce(or_, answers)), slave.read_ready.eq(looked & (~waits | counters.answered)),
-            counters.ask.eq(looked & waits), counters.index.eq(reduce(or_, numbers)),
+            slave.read_data.eq(reduce(or_, answers)), slave.read_ready.eq(known & (~waits | counters.answered)),
+            counters.ask.eq(known & waits),
         ]
-        with m.If(slave.read_ready & reduce(or_, (hit for hit, _ in partners))):
+        m.d.sync += [waits.eq(reduce(or_, kinds)), counters.index.eq(reduce(or_, numbers)),
+                     latches.eq(reduce(or_, (hit for hit, _ in partners)))]
+        with m.If(slave.read_ready & latches):
             m.d.sync += kept.eq(reduce(or_, (value for _, value in partners)))
         return m
 

@@ -124,13 +124,15 @@ class Datapath(wiring.Component):
 
     def _sources(self, m, operands, turner, op):
         """Streams to the operands, in ROTATE to the turner. Whether a word enters is known late in the cycle: each beat
-        has a place to wait in, so that the readers do not hear of it. A pass comes long before its first word."""
+        has a place to wait in, so that the readers do not hear of it. Where a word takes several cycles, every beat
+        waits a cycle there, and what is made of it begins at a register. A pass comes long before its first word."""
         m.d.comb += [operands.plan.eq(self.plan), turner.plan.eq(self.plan)]
         m.submodules.passes = passes = Skid(pass_layout(self.config))
         wiring.connect(m, wiring.flipped(self.i_pass), passes.i)
         spares = {"i_pass": passes.o}
         for name in ("i_x", "i_r", "i_t"):
-            m.submodules[f"spare_{name[2:]}"] = spare = Spare(words(self.config.bus_bytes))
+            m.submodules[f"spare_{name[2:]}"] = spare = (Skid if self.config.vector_cycles > 1 else Spare)(
+                words(self.config.bus_bytes))
             wiring.connect(m, wiring.flipped(getattr(self, name)), spare.i)
             spares[name] = spare.o
         wiring.connect(m, spares["i_t"], operands.i_t)

@@ -11,9 +11,12 @@ THE_WHOLE = "-run map_ffs:"
 """Options of ``synth_ecp5`` behind `by_module`."""
 
 
-ONE_HOT = "setattr -unset init i:rst %m w:fsm_state %i"
-"""Yosys gives a state machine a flip-flop for each state, which shortens what waits for a state to one gate, but leaves
-those alone whose register has an initial value. Where there is a reset, that says where a machine begins."""
+_MACHINES = "i:rst %m w:fsm_state %i"
+ONE_HOT = f"""setattr -unset init {_MACHINES}
+setattr -set fsm_encoding "one-hot" {_MACHINES}"""
+"""A state machine gets a flip-flop for each state, which shortens what waits for a state to one gate. Yosys leaves those
+alone whose register has an initial value, and counts in binary from 33 states on. Where there is a reset, that says
+where a machine begins."""
 
 
 def by_module(top, options=""):

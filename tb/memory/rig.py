@@ -4,7 +4,7 @@ import random
 
 import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
-from olivine.control.job import command
+from olivine.control.job import span
 from olivine.memory.reader import bus_error
 from olivine.memory.realign import words
 
@@ -116,7 +116,7 @@ class Rig:
     # Commands.
 
     def pack_command(self, addr, count):
-        return pack(command(self.addr_width), {"addr": addr, "bytes": count})
+        return pack(span(self.addr_width), {"addr": addr, "last": addr + count - 1})
 
     def push_read(self, addr, count, reader=0):
         self.pushed[reader].append((addr, count))

@@ -8,7 +8,7 @@ import os
 import cocotb
 from olivine.memory.axi import Response
 from olivine.memory.realign import words
-from olivine.memory.writer import column_command
+from olivine.memory.writer import column_span
 
 from tb.axi_memory import DECERR, SLVERR
 from tb.memory.rig import Rig
@@ -28,8 +28,9 @@ class Columns(Rig):
     def push_column(self, addr, beats, low, high, content=None):
         """Queue a column command with random words, or those of ``content``. Only enabled bytes are expected."""
         size = self.bus_bytes
-        shape = column_command(self.addr_width, size)
-        self.commands.push(pack(shape, {"addr": addr, "bytes": beats * size, "column": 1, "low": low, "high": high}))
+        shape = column_span(self.addr_width, size)
+        self.commands.push(pack(shape, {"addr": addr, "last": addr + beats * size - 1, "column": 1, "low": low,
+                                        "high": high}))
         content = self.random.randbytes(beats * size) if content is None else content
         for place in range(0, beats * size, size):
             word = content[place:place + size]
@@ -43,9 +44,9 @@ class Columns(Rig):
         content = self.random.randbytes(count)
         addr -= addr % self.bus_bytes if ALIGNED else 0
         self.expected[addr:addr + count] = content
-        shape = column_command(self.addr_width, self.bus_bytes)
+        shape = column_span(self.addr_width, self.bus_bytes)
         lanes = {name: self.random.randrange(self.bus_bytes) for name in ("low", "high")}
-        self.commands.push(pack(shape, {"addr": addr, "bytes": count, **lanes}))
+        self.commands.push(pack(shape, {"addr": addr, "last": addr + count - 1, **lanes}))
         self.push_words(content)
 
     def random_column(self, longest):

@@ -3,7 +3,7 @@
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from olivine.control.job import command
+from olivine.control.job import span
 from olivine.memory.axi import AXI4
 from olivine.memory.mux import ReadMux
 from olivine.memory.reader import BurstReader, bus_error
@@ -30,7 +30,7 @@ class MemoryBench(wiring.Component):
         self.bus_bytes, self.readers, self.addr_width = bus_bytes, readers, addr_width
         self.reader, self.writer = reader or {}, writer or {}
         self.id_width = max(1, (readers - 1).bit_length())
-        commands, data = stream.Signature(command(addr_width)), stream.Signature(words(bus_bytes))
+        commands, data = stream.Signature(span(addr_width)), stream.Signature(words(bus_bytes))
         super().__init__({
             "i_read": In(commands).array(readers), "o_read": Out(data).array(readers),
             "abort_read": In(1).array(readers), "idle_read": Out(1).array(readers),

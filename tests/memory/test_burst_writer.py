@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from olivine.memory.axi import AXI4
 from olivine.memory.reader import bus_error
 from olivine.memory.realign import words
-from olivine.memory.writer import BurstWriter, column_command
+from olivine.memory.writer import BurstWriter, column_span
 
 from tests.memory.bench import MemoryBench
 from tests.simulate import run
@@ -25,7 +25,7 @@ class ColumnBench(wiring.Component):
     def __init__(self, bus_bytes, options, addr_width=32):
         self.writer = BurstWriter(addr_width, bus_bytes, columns=True, **options)
         super().__init__({
-            "i_command": In(stream.Signature(column_command(addr_width, bus_bytes))),
+            "i_command": In(stream.Signature(column_span(addr_width, bus_bytes))),
             "i_write": In(stream.Signature(words(bus_bytes))),
             "abort_write": In(1), "idle_write": Out(1), "error_write": Out(bus_error(addr_width)),
             "bus": Out(AXI4(addr_width, 8 * bus_bytes)),

@@ -4,7 +4,7 @@ import pytest
 from amaranth.hdl import Assert, Assume, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from olivine.control.job import command
+from olivine.control.job import span
 from olivine.memory.credits import CreditCounter
 from olivine.memory.reader import BurstReader
 from olivine.memory.realign import words
@@ -64,7 +64,7 @@ class ReaderHarness(wiring.Component):
 
     def __init__(self):
         self.reader = BurstReader(13, 2, depth_beats=4, max_burst_beats=2, max_outstanding=4)
-        super().__init__({"i": In(stream.Signature(command(13))), "o": Out(stream.Signature(words(2))),
+        super().__init__({"i": In(stream.Signature(span(13))), "o": Out(stream.Signature(words(2))),
                           "ar_ready": In(1), "r_valid": In(1), "resp": In(2), "abort": In(1)})
 
     def elaborate(self, platform):
@@ -78,7 +78,7 @@ class ReaderHarness(wiring.Component):
         m.submodules.asked = asked = Queue(1, 4)
         given = Signal()
         m.d.comb += [
-            Assume(self.i.payload.bytes != 0), Assume(self.i.payload.bytes < 8),
+            Assume(self.i.payload.last - self.i.payload.addr < 7), Assume(self.i.payload.last >= self.i.payload.addr),
             ar.ready.eq(self.ar_ready),
             asked.i.payload.eq(ar.payload.len), asked.i.valid.eq(ar.valid & ar.ready),
             r.valid.eq(self.r_valid & asked.o.valid),

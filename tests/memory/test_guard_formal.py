@@ -52,14 +52,15 @@ class GuardHarness(wiring.Component):
         allowed = Cat(holds_it).any()
         m.d.comb += [
             check(guard.busy == inside),
-            check(~guard.o.valid | inside & allowed & (guard.o.payload == noted)),
+            check(~guard.o.valid | inside & allowed & (guard.o.payload.addr == noted.addr[:width])
+                  & (guard.o.payload.last == end[:width])),
             check(~guard.fault.valid | inside & ~allowed & (guard.fault.addr == noted.addr)),
             check(~(guard.o.valid & guard.fault.valid)),
             check(~inside | guard.o.valid | guard.fault.valid | (waited < guard.window_count)),
             # It never waits for room while it is empty.
             check(guard.i.ready | inside),
             # Inside: what is kept of the command, and that the windows looked at do not hold it.
-            check(~inside | (guard.o.payload == noted)),
+            check(~inside | (guard.held == noted)),
             check(~guard.added | inside & (guard.last == end[:width]) & (guard.sound == sound)),
             check(~inside | guard.added | entered),
             check(~guard.added | guard.fault.valid

@@ -226,8 +226,8 @@ class AttentionEngine(wiring.Component):
             for (source, target, may), i, o in zip(ways, gate.i, gate.o):
                 m.d.comb += [i.valid.eq(source.valid & may), source.ready.eq(i.ready & may),
                              target.valid.eq(o.valid), o.ready.eq(target.ready)]
-                for name in ("addr", "bytes"):
-                    m.d.comb += [i.payload[name].eq(source.payload[name]), target.payload[name].eq(o.payload[name])]
+                m.d.comb += [*(i.payload[name].eq(source.payload[name]) for name in ("addr", "bytes")),
+                             *(target.payload[name].eq(o.payload[name]) for name in ("addr", "last"))]
         results_wait, cells_wait = write_gate.held
         with m.If(write_gate.i[0].ready):
             # Beside the gate, what it does not look at.

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..control.job import Window, command
+from ..control.job import Window, command, span
 from ..memory.guard import AddressGuard
 
 __all__ = ["CommandGate"]
@@ -26,7 +26,7 @@ class CommandGate(wiring.Component):
 
     Members
     -------
-    i, o : In, Out(stream(command)), arrays of ``streams``
+    i : In(stream(command)), o : Out(stream(span)), arrays of ``streams``
         ``valid`` of an input may fall again.
     windows : In(ArrayLayout(Window)), fault : Out(struct ``valid``, ``addr``)
         As of `AddressGuard`.
@@ -40,9 +40,9 @@ class CommandGate(wiring.Component):
     def __init__(self, addr_width, windows, write, window_width, streams):
         self.streams = streams
         self.guard = AddressGuard(addr_width, windows, write, window_width)
-        commands = stream.Signature(command(addr_width))
+        commands, checked = stream.Signature(command(addr_width)), stream.Signature(span(window_width))
         super().__init__({
-            "i": In(commands).array(streams), "o": Out(commands).array(streams),
+            "i": In(commands).array(streams), "o": Out(checked).array(streams),
             "windows": In(data.ArrayLayout(Window(window_width), windows)),
             "fault": Out(self.guard.fault.shape()), "held": Out(streams),
         })

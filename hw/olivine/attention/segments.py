@@ -15,6 +15,7 @@ from ..kvcache.descriptor import (
     CacheStatus,
 )
 from ..kvcache.lookup import LookupAnswer, LookupRequest
+from ..stream import read_later
 from .descriptor import BASE_BYTES, SEGMENT_BYTES, SEGMENT_FIELDS, SEGMENTS, Segment
 from .hitters.layout import cell_group_layout
 from .layout import CHUNKS, GROUPS, mask_address, place_bits
@@ -114,10 +115,11 @@ class SegmentWalk(wiring.Component):
 
         seen_by, places = kept_layouts(config)
         m.submodules.segments = memory = Memory(shape=max(seen_by.size, places.size), depth=2 * SEGMENTS, init=[])
-        read, write = memory.read_port(), memory.write_port()
+        write = memory.write_port()
         index, half = Signal(range(SEGMENTS)), Signal()     # half: of a segment, its places
         rows, segment, looked_up = Signal(seen_by), Signal(places), Signal(places)
-        m.d.comb += [read.addr.eq(Cat(half, index)), read.en.eq(1), write.addr.eq(Cat(0, index)), write.data.eq(rows)]
+        m.d.comb += [write.addr.eq(Cat(0, index)), write.data.eq(rows)]
+        kept = read_later(m, memory, Cat(half, index), write, same=1)
         last_segment = index + 1 == self.count
 
         m.submodules.masks = masks = Memory(shape=config.rows, depth=1 << mask_address(config).size, init=[])
@@ -281,10 +283,10 @@ class SegmentWalk(wiring.Component):
                 m.d.sync += [context.eq(0), some.eq(0)]
                 m.next = "ROWS"
                 with m.If(emitting):
-                    m.d.sync += segment.eq(read.data)
+                    m.d.sync += segment.eq(kept)
                     m.next = "PAGES"
                 with m.Else():
-                    m.d.sync += rows.eq(read.data)
+                    m.d.sync += rows.eq(kept)
             with m.State("ROWS"):
                 m.d.comb += mask_write.en.eq(1)
                 m.d.sync += [
@@ -293,7 +295,7 @@ class SegmentWalk(wiring.Component):
                     rows.rows.eq(Cat(rows.rows[config.rows:], rows.rows[:config.rows])),
                 ]
                 with m.If(context == 0):
-                    m.d.sync += segment.eq(read.data)
+                    m.d.sync += segment.eq(kept)
                 with m.If(last_context):
                     m.next = "SURVEYED"
             with m.State("SURVEYED"):
@@ -307,7 +309,7 @@ class SegmentWalk(wiring.Component):
                 with m.If(last_segment):
                     m.next = "IDLE"
             with m.State("PAGES"):
-                m.d.sync += here_seen.eq(data.View(seen_by, read.data[:seen_by.size]).seen)
+                m.d.sync += here_seen.eq(data.View(seen_by, kept[:seen_by.size]).seen)
                 m.next = "PAGE"
             with m.State("PAGE"):
                 m.d.sync += [page.eq(first_page), asks.eq(here_seen)]

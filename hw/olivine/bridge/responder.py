@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..memory.axi import AXI4
 from ..program.axi_lite import AXI4Lite
+from ..stream import read_later
 from .cobs import CobsDecoder, CobsEncoder
 from .commands import Commands
 from .frames import MAX_PAYLOAD
@@ -108,12 +109,12 @@ class Responder(wiring.Component):
             wiring.connect(m, source, target)
 
         # One side at a time has the store: a request's bytes are in it before the access, the answer's behind.
-        write, read = store.write_port(), store.read_port()
+        write = store.write_port()
+        word = read_later(m, store, Mux(commands.o.valid, sender.index, access.index), write)
         written = Signal(receiver.store.shape())
         m.d.comb += [
             written.eq(Mux(access.store.valid, access.store, receiver.store)),
             write.en.eq(written.valid), write.addr.eq(written.index), write.data.eq(written.data),
-            read.en.eq(1), read.addr.eq(Mux(commands.o.valid, sender.index, access.index)),
-            sender.word.eq(read.data), access.word.eq(read.data),
+            sender.word.eq(word), access.word.eq(word),
         ]
         return m

@@ -113,3 +113,8 @@ def Window(addr_width):
 def command(addr_width):
     """A transfer of ``bytes`` >= 1 consecutive bytes from ``addr``."""
     return data.StructLayout({"addr": unsigned(addr_width), "bytes": unsigned(32)})
+
+
+def span(addr_width):
+    """A transfer of the bytes from ``addr`` to ``last``, both among them: a `command` that was checked."""
+    return data.StructLayout({"addr": unsigned(addr_width), "last": unsigned(addr_width)})

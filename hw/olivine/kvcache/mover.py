@@ -163,7 +163,7 @@ class BlockMover(wiring.Component):
             *(ahead.i.payload[name].eq(run[name]) for name in ("kind", "beats", "target")),
             guard.i.payload.addr.eq(run.source), guard.i.payload.bytes.eq(run.beats << log_bus),
             guard.i.valid.eq(read.valid & ~zero), read.ready.eq(guard.i.ready | zero),
-            reader.i.payload.addr.eq(guard.o.payload.addr), reader.i.payload.bytes.eq(guard.o.payload.bytes),
+            reader.i.payload.addr.eq(guard.o.payload.addr), reader.i.payload.last.eq(guard.o.payload.last),
             reader.i.valid.eq(guard.o.valid), guard.o.ready.eq(reader.i.ready),
         ]
 
@@ -181,7 +181,7 @@ class BlockMover(wiring.Component):
             words.i.payload.kind.eq(run.kind), words.i.payload.beats.eq(run.beats),
             guard.i.payload.addr.eq(run.target), guard.i.payload.bytes.eq(run.beats << log_bus),
             guard.i.valid.eq(asked.valid), asked.ready.eq(guard.i.ready),
-            target.payload.addr.eq(guard.o.payload.addr), target.payload.bytes.eq(guard.o.payload.bytes),
+            target.payload.addr.eq(guard.o.payload.addr), target.payload.last.eq(guard.o.payload.last),
             target.payload.column.eq(column), target.payload.low.eq(lane), target.payload.high.eq(lane),
             target.valid.eq(guard.o.valid), guard.o.ready.eq(target.ready),
         ]

@@ -121,7 +121,7 @@ class LinearEngine(wiring.Component):
                               (write_guard, writer.i_command)):
             may = self.rows_ready if guard is row_guard else 1
             m.d.comb += [target.valid.eq(guard.o.valid & may), guard.o.ready.eq(target.ready & may),
-                         target.payload.addr.eq(guard.o.payload.addr), target.payload.bytes.eq(guard.o.payload.bytes)]
+                         target.payload.addr.eq(guard.o.payload.addr), target.payload.last.eq(guard.o.payload.last)]
         wiring.connect(m, row_addresses.o_block, datapath.i_row_block)
         wiring.connect(m, result_blocks.o_block, datapath.i_result_block)
         wiring.connect(m, row_reader.o, datapath.i_row)

@@ -9,6 +9,7 @@ from ..config import PARTIAL_SUM_BITS, REQUANT_BITS
 from ..numerics.narrow import shift_right
 from ..numerics.popcount import popcount
 from ..numerics.rounding import sat, saturates
+from ..stream import read_later
 from .descriptor import RowFormat
 from .parts import SUM_BITS, DrainParts, part_layout
 from .plan import plan_layout
@@ -120,17 +121,18 @@ class Epilogue(wiring.Component):
         # Cycles 3 to 5: partial sum. What the shift leaves below the point rounds in the same addition.
         depth = config.contexts * lanes // columns * config.vector_cycles
         m.submodules.psums = psums = Memory(shape=unsigned(PARTIAL_SUM_BITS * rows * columns), depth=depth, init=[])
-        read, write = psums.read_port(), psums.write_port()
+        write = psums.write_port()
 
         def psum_addr(stage):
             return ((stage.tag.context * (lanes // columns) + stage.lane // columns) * config.vector_cycles
                     + stage.part)
 
         shifted, total = lanes_of(signed(SUM_BITS + 9), 4), lanes_of(signed(PARTIAL_SUM_BITS), 5)
-        m.d.comb += [read.addr.eq(psum_addr(stage[3])), read.en.eq(1), write.addr.eq(psum_addr(stage[5])),
-                     write.en.eq(stage[5].valid & ~stage[5].tag.last_run)]
+        m.d.comb += [write.addr.eq(psum_addr(stage[5])), write.en.eq(stage[5].valid & ~stage[5].tag.last_run)]
+        # Words behind one another are of other lanes or parts.
+        so_far = read_later(m, psums, psum_addr(stage[3]), write)
         for index, at in enumerate(each):
-            before = Mux(stage[4].tag.first_run, 0, read.data.word_select(index, PARTIAL_SUM_BITS))
+            before = Mux(stage[4].tag.first_run, 0, so_far.word_select(index, PARTIAL_SUM_BITS))
             m.d.sync += [shifted[at].eq(Cat(Const(0, 1), product[at]).as_signed() >> plan.group_shift),
                          # The lowest bit is added to itself: its carry is what rounds.
                          total[at].eq(shifted[at] + Cat(shifted[at][0], before).as_signed() >> 1)]

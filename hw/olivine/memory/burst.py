@@ -11,26 +11,16 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from ..control.job import command
+from ..control.job import span
 from .axi import BOUNDARY
 from .checks import check_integer, check_power_of_two
 
-__all__ = ["chunk_beats", "is_last", "burst", "BurstSplitter"]
+__all__ = ["chunk_beats", "burst", "BurstSplitter"]
 
 
 def chunk_beats(bus_bytes, max_burst_beats):
     """Beats of a chunk."""
     return min(max_burst_beats, BOUNDARY // bus_bytes)
-
-
-def is_last(number, end):
-    """Whether the byte before address ``end`` lies in block ``number`` (a beat, a chunk) of the memory. No carry runs
-    through it: a and b add up to 0 where a ^ b is what a | b would carry, each bit into the next."""
-    size = len(end) - len(number)
-    block = end[size:]
-    # Of ``end`` in the block after: block - number - 1 is 0.
-    follows = (~(block ^ number))[:len(number)] == ((block | ~number) << 1)[:len(number)]
-    return Mux(end[:size].any(), block == number, follows)
 
 
 def burst(addr_width, bus_bytes):
@@ -59,8 +49,7 @@ class BurstSplitter(wiring.Component):
 
     Members
     -------
-    i : In(stream(command))
-        Transfers of 1 byte or more. One that runs past the last address wraps around: refuse it before.
+    i : In(stream(span))
     o : Out(stream(burst))
         Holds until taken, except for ``flush``.
     flush : In(1)
@@ -72,7 +61,7 @@ class BurstSplitter(wiring.Component):
         self.max_burst_beats = check_power_of_two("max_burst_beats", max_burst_beats, 1, 256)
         self.addr_width = check_integer("addr_width", addr_width, 13, 64)
         super().__init__({
-            "i": In(stream.Signature(command(addr_width))),
+            "i": In(stream.Signature(span(addr_width))),
             "o": Out(stream.Signature(burst(addr_width, bus_bytes))),
             "flush": In(1),
         })
@@ -84,24 +73,23 @@ class BurstSplitter(wiring.Component):
 
         lane_bits = exact_log2(self.bus_bytes)
         beat = Signal(self.addr_width - lane_bits)
-        head, end = Signal(lane_bits), Signal(self.addr_width)      # ``end``: the byte after the last
+        head, last = Signal(lane_bits), Signal(self.addr_width)
         busy, started = Signal(), Signal()
         final = Signal()
         chunk_number, after = beat[low:], Signal(len(beat) - low)
-        # Beats of the last chunk from its start, minus one: the end's, less one if no byte of that beat is wanted.
         # Both lengths are there before it is known whether this is the last.
-        last_low, last_len = end[lane_bits:lane_bits + low], Signal(max(low, 1))
+        last_len = Signal(max(low, 1))
         m.d.comb += [
             after.eq(chunk_number + 1),
-            final.eq(is_last(chunk_number, end)),
-            last_len.eq(last_low + ~beat[:low] + end[:lane_bits].any() if low else 0),
+            final.eq(chunk_number == last[lane_bits + low:]),
+            last_len.eq(last[lane_bits:lane_bits + low] - beat[:low] if low else 0),
             self.o.valid.eq(busy),
             self.o.payload.beat.eq(beat),
             self.o.payload.len.eq(Mux(final, last_len, ~beat[:low]) if low else 0),
             self.o.payload.first.eq(~started),
             self.o.payload.last.eq(final),
             self.o.payload.head.eq(head),
-            self.o.payload.tail.eq(end[:lane_bits] - 1),
+            self.o.payload.tail.eq(last[:lane_bits]),
             self.i.ready.eq(~busy),
         ]
         with m.If(self.o.valid & self.o.ready):
@@ -109,7 +97,7 @@ class BurstSplitter(wiring.Component):
         with m.If(self.i.ready):
             asked = self.i.payload
             m.d.sync += [busy.eq(self.i.valid), started.eq(0), beat.eq(asked.addr[lane_bits:]),
-                         head.eq(asked.addr[:lane_bits]), end.eq(asked.addr + asked.bytes)]
+                         head.eq(asked.addr[:lane_bits]), last.eq(asked.last)]
         with m.If(self.flush):
             m.d.sync += busy.eq(0)
         return m

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..control.job import Window, command
+from ..control.job import Window, command, span
 from .checks import check_integer
 
 __all__ = ["AddressGuard"]
@@ -36,8 +36,8 @@ class AddressGuard(wiring.Component):
     Members
     -------
     i : In(stream(command))
-    o : Out(stream(command))
-        Commands that may go. Holds until taken.
+    o : Out(stream(span)), of ``window_width`` bits
+        What may go. Holds until taken.
     windows : In(ArrayLayout(Window))
         Constant while a command is held. A window whose ``last`` is below its ``first`` is closed.
     busy : Out(1)
@@ -63,14 +63,16 @@ class AddressGuard(wiring.Component):
                                           13, addr_width)
         super().__init__({
             "i": In(stream.Signature(command(addr_width))),
-            "o": Out(stream.Signature(command(addr_width))),
+            "o": Out(stream.Signature(span(self.window_width))),
             "windows": In(data.ArrayLayout(Window(self.window_width), windows)),
             "busy": Out(1),
             "fault": Out(data.StructLayout({"valid": unsigned(1), "addr": unsigned(addr_width)})),
             "clear": In(1),
         })
-        # Open to proofs: the command's last byte, and that it has bytes, all of them below 2**window_width, both known
-        # once ``added``; the window that is looked at, by number and, once ``added``, in a register, and how many were.
+        # Open to proofs: the command; its last byte, and that it has bytes, all of them below 2**window_width, both
+        # known once ``added``; the window that is looked at, by number and, once ``added``, in a register, and how many
+        # were.
+        self.held = Signal(command(self.addr_width))
         self.last, self.sound, self.added = Signal(self.window_width), Signal(), Signal()
         self.current, self.tried = Signal(range(windows), reset_less=True), Signal(range(windows))
         self.window = Signal(Window(self.window_width), reset_less=True)
@@ -78,7 +80,7 @@ class AddressGuard(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         width = self.window_width
-        held, last, sound = Signal(command(self.addr_width)), self.last, self.sound
+        held, last, sound = self.held, self.last, self.sound
         # The bytes after the first; -1 of none has all the upper bits set.
         after = Signal(max(width, 32) + 1)
         end = Signal(width + 1)
@@ -95,7 +97,8 @@ class AddressGuard(wiring.Component):
             following.eq(Mux(added, Mux(current == final, 0, current + 1), current)),
             passes.eq(added & sound & (window.writable if self.write else window.readable)
                       & (held.addr[:width] >= window.first) & (last <= window.last)),
-            self.o.payload.eq(held),
+            self.o.payload.addr.eq(held.addr),
+            self.o.payload.last.eq(last),
             self.o.valid.eq(passes),
             self.busy.eq(~free),
             self.fault.valid.eq(refused),

@@ -4,11 +4,10 @@ from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, unsigne
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..control.job import command
+from ..control.job import span
 from ..stream.queue import Queue
 from ..stream.serial import SerialGearbox
 from ..stream.skid import Skid
-from ..stream.spare import Spare
 from .axi import ReadPort, Response, address_channel
 from .burst import BurstSplitter, burst, chunk_beats
 from .checks import check_integer, check_power_of_two
@@ -38,7 +37,7 @@ class BurstReader(wiring.Component):
 
     ::
 
-        i -> spare -> splitter -> burst register -> AR register -> port.ar
+        i -> splitter -> burst register -> AR register -> port.ar
                                               | credits, one entry a burst
                                               v
         port.r -> rotate by the command's head -> queue -> packer -> o
@@ -84,8 +83,8 @@ class BurstReader(wiring.Component):
 
     Members
     -------
-    i : In(stream(command))
-        1 byte or more each. Whether it may be read is for `AddressGuard` to say.
+    i : In(stream(span))
+        Whether it may be read is for `AddressGuard` to say. One waits there while the one before is cut into bursts.
     o : Out(stream(words))
         ``{data, count, last}``: ``count`` bytes from element 0 on; ``last`` ends a command. Holds until
         taken, except for ``abort``. Bytes past ``count`` are undefined.
@@ -123,7 +122,7 @@ class BurstReader(wiring.Component):
             raise TypeError(f"serial must be True or False, not {serial!r}")
         self.realign, self.serial = realign, serial and realign
         super().__init__({
-            "i": In(stream.Signature(command(addr_width))),
+            "i": In(stream.Signature(span(addr_width))),
             "o": Out(stream.Signature(words(bus_bytes))),
             "port": Out(ReadPort(addr_width, 8 * bus_bytes, id_width)),
             "abort": In(1),
@@ -131,7 +130,6 @@ class BurstReader(wiring.Component):
             "error": Out(bus_error(addr_width)),
         })
         # Parts, open to proofs.
-        self.commands = Spare(command(addr_width))
         self.splitter = BurstSplitter(addr_width, bus_bytes, max_burst_beats)
         self.credits = CreditCounter(depth_beats, chunk_beats(bus_bytes, max_burst_beats))
         self.flight = Queue(_expected(addr_width, bus_bytes, realign), max_outstanding)
@@ -144,8 +142,6 @@ class BurstReader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # Whoever asks sees one register, and not the room in three places.
-        m.submodules.commands = ResetInserter(self.packer_flush)(self.commands)
         m.submodules.splitter = self.splitter
         m.submodules.credits = self.credits
         m.submodules.flight = self.flight
@@ -156,8 +152,8 @@ class BurstReader(wiring.Component):
         draining, drain = self.draining, Signal()
         m.d.comb += [
             drain.eq(self.abort | draining),
-            self.idle.eq(~self.commands.held & ~self.splitter.o.valid & ~self.ahead.valid & ~self.flight.o.valid
-                         & self.credits.full & (self.packer.idle if self.realign else ~self.packer.o.valid)),
+            self.idle.eq(~self.splitter.o.valid & ~self.ahead.valid & ~self.flight.o.valid & self.credits.full
+                         & (self.packer.idle if self.realign else ~self.packer.o.valid)),
         ]
         with m.If(self.abort):
             m.d.sync += draining.eq(1)
@@ -172,19 +168,16 @@ class BurstReader(wiring.Component):
     def _issue(self, m, drain):
         """Commands to bursts to the AR register; takes credits and notes the burst. A burst's length and the credits
         that it needs are a cycle each, and a burst moves on when the next register is empty, not when it will be."""
-        commands, splitter, credits, flight = self.commands, self.splitter, self.credits, self.flight
+        splitter, credits, flight = self.splitter, self.credits, self.flight
         offered = Signal()
         address = Signal(address_channel(self.addr_width, self.id_width), init={"id": self.id})
         ahead = self.ahead
         next_burst = ahead.burst
         issue = Signal()
         m.d.comb += [
-            commands.i.payload.eq(self.i.payload),
-            commands.i.valid.eq(self.i.valid & ~drain),
-            self.i.ready.eq(self.abort | commands.i.ready & ~drain),
-            splitter.i.payload.eq(commands.o.payload),
-            splitter.i.valid.eq(commands.o.valid & ~drain),
-            commands.o.ready.eq(splitter.i.ready & ~drain),
+            splitter.i.payload.eq(self.i.payload),
+            splitter.i.valid.eq(self.i.valid & ~drain),
+            self.i.ready.eq(self.abort | splitter.i.ready & ~drain),
             splitter.flush.eq(drain),
 
             credits.len.eq(next_burst.len),

@@ -5,16 +5,16 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from ..control.job import command
+from ..control.job import span
 from ..stream.queue import Queue
 from ..stream.spare import Spare
 from .axi import Response, WritePort, address_channel
-from .burst import chunk_beats, is_last
+from .burst import chunk_beats
 from .checks import check_integer, check_power_of_two
 from .reader import bus_error
 from .realign import rotate_up, words
 
-__all__ = ["BurstWriter", "column_command"]
+__all__ = ["BurstWriter", "column_command", "column_span"]
 
 
 def column_command(addr_width, bus_bytes):
@@ -23,9 +23,17 @@ def column_command(addr_width, bus_bytes):
     With ``column``, ``addr`` is a whole beat and ``bytes`` a whole number of beats, and of each beat only the bytes
     from ``low`` to ``high`` are written. Without, ``low`` and ``high`` are not looked at.
     """
+    return data.StructLayout({"addr": unsigned(addr_width), "bytes": unsigned(32), **_column(bus_bytes)})
+
+
+def column_span(addr_width, bus_bytes):
+    """A `column_command` that was checked: the bytes from ``addr`` to ``last``, as of `span`."""
+    return data.StructLayout({**span(addr_width).members, **_column(bus_bytes)})
+
+
+def _column(bus_bytes):
     lane = unsigned(exact_log2(bus_bytes))
-    return data.StructLayout({"addr": unsigned(addr_width), "bytes": unsigned(32), "column": unsigned(1),
-                              "low": lane, "high": lane})
+    return {"column": unsigned(1), "low": lane, "high": lane}
 
 
 class BurstWriter(wiring.Component):
@@ -38,7 +46,7 @@ class BurstWriter(wiring.Component):
 
     ::
 
-        i_command -> spare -> end -> span --+
+        i_command -> next -> at work -------+
                                             v
         i -> spare -> rotate by head, merge with the previous word -> queue -> register --> port.w
                                      |                                   ^ as many bursts as AW has offered
@@ -81,13 +89,13 @@ class BurstWriter(wiring.Component):
     realign : bool
         Commands may start anywhere. If False they start at multiples of ``bus_bytes``, and the shifter is left out.
     columns : bool
-        Commands are `column_command`. One with ``column`` set takes a whole word for each of its beats and writes
+        Commands are `column_span`. One with ``column`` set takes a whole word for each of its beats and writes
         the same bytes of every one of them; everything else, speed too, is as in a plain command.
 
     Members
     -------
-    i_command : In(stream(command)), with ``columns`` In(stream(column_command))
-        1 byte or more each. Whether it may be written is for `AddressGuard` to say.
+    i_command : In(stream(span)), with ``columns`` In(stream(column_span))
+        Whether it may be written is for `AddressGuard` to say.
     i : In(stream(words))
         The command's bytes, packed from element 0; all words full but the last. The first may be taken before its
         command.
@@ -122,7 +130,7 @@ class BurstWriter(wiring.Component):
         if not isinstance(realign, bool):
             raise TypeError(f"realign must be True or False, not {realign!r}")
         self.columns, self.realign = columns, realign
-        asked = column_command(addr_width, bus_bytes) if columns else command(addr_width)
+        asked = column_span(addr_width, bus_bytes) if columns else span(addr_width)
         super().__init__({
             "i_command": In(stream.Signature(asked)),
             "i": In(stream.Signature(words(bus_bytes))),
@@ -151,15 +159,14 @@ class BurstWriter(wiring.Component):
         drain = Signal()
         self.filled = Signal()      # A beat is in W's register.
         # The command behind the one at work.
-        self.asked = Signal(data.StructLayout({
-            "valid": 1, "command": self.i_command.payload.shape(), "end": self.addr_width}))
-        # Whoever has commands and words sees a register each, and not the room in three places.
-        commands, content = Spare(self.i_command.payload.shape()), Spare(self.i.payload.shape())
-        m.submodules.commands, m.submodules.content = ResetInserter(drain)(commands), ResetInserter(drain)(content)
+        self.asked = Signal(data.StructLayout({"valid": 1, "command": self.i_command.payload.shape()}))
+        # Whoever has words sees one register, and not the room in three places.
+        content = Spare(self.i.payload.shape())
+        m.submodules.content = ResetInserter(drain)(content)
         m.d.comb += [
             drain.eq(self.abort | draining),
             # A beat that cannot be seen at the queue's end came in the cycle before, when a command was at work.
-            self.idle.eq(~commands.held & ~content.held & ~self.asked.valid & ~self.busy & ~self.queue.o.valid
+            self.idle.eq(~content.held & ~self.asked.valid & ~self.busy & ~self.queue.o.valid
                          & ~self.filled & ~self.waiting.o.valid & ~self.flight.o.valid),
         ]
         with m.If(self.abort):
@@ -167,17 +174,19 @@ class BurstWriter(wiring.Component):
         with m.Elif(self.idle):
             m.d.sync += draining.eq(0)
 
-        # In an abort both forget what they get, and what passes them is forgotten behind them: nothing waits for it.
-        for spare, port in ((commands, self.i_command), (content, self.i)):
-            m.d.comb += [spare.i.payload.eq(port.payload), spare.i.valid.eq(port.valid),
-                         port.ready.eq(self.abort | spare.i.ready & ~drain)]
-        self._place(m, drain, commands.o, content.o)
+        # In an abort both forget what they get, and what passes is forgotten behind: nothing waits for it.
+        m.d.comb += [
+            content.i.payload.eq(self.i.payload), content.i.valid.eq(self.i.valid),
+            self.i.ready.eq(self.abort | content.i.ready & ~drain),
+            self.i_command.ready.eq(self.abort | ~self.asked.valid & ~drain),
+        ]
+        self._place(m, drain, content.o)
         opened = self._offer(m, drain)
         self._send(m, drain, opened)
         self._answer(m)
         return m
 
-    def _place(self, m, drain, commands, content):
+    def _place(self, m, drain, content):
         """Words to beats: one a cycle into the queue, and at each burst's end a note of the burst."""
         size = self.bus_bytes
         lanes, low = exact_log2(size), exact_log2(chunk_beats(size, self.max_burst_beats))
@@ -207,13 +216,11 @@ class BurstWriter(wiring.Component):
         # One place of each may be taken in this cycle.
         m.d.sync += room.eq((self.queue.level < self.depth_beats - 1) & (self.waiting.level < self.max_outstanding - 1))
 
-        # The next command, and where it ends. That the one before begins is known late, so its place is free a cycle
-        # later.
+        # The next command. That the one before begins is known late, so its place is free a cycle later.
         asked, begins = self.asked, Signal()
-        m.d.comb += [begins.eq(~self.busy | place & final), commands.ready.eq(~asked.valid)]
+        m.d.comb += begins.eq(~self.busy | place & final)
         with m.If(~asked.valid):
-            m.d.sync += [asked.valid.eq(commands.valid), asked.command.eq(commands.payload),
-                         asked.end.eq(commands.payload.addr + commands.payload.bytes)]
+            m.d.sync += [asked.valid.eq(self.i_command.valid), asked.command.eq(self.i_command.payload)]
         with m.Elif(begins):
             m.d.sync += asked.valid.eq(0)
         with m.If(drain):
@@ -259,10 +266,10 @@ class BurstWriter(wiring.Component):
                 m.d.sync += start.eq(0)
         with m.If(begins):
             addr, number = asked.command.addr, asked.command.addr[lanes:]
-            first, new_tail = addr[:lanes] if self.realign else head, (asked.end[:lanes] - 1)[:lanes]
-            last = is_last(number, asked.end)
+            first, new_tail = addr[:lanes] if self.realign else head, asked.command.last[:lanes]
+            last = number == asked.command.last[lanes:]
             m.d.sync += [self.busy.eq(asked.valid), leading.eq(1), beat.eq(number),
-                         stop.eq(asked.end[lanes:] - Mux(asked.end[:lanes].any(), 1, 2)),
+                         stop.eq(asked.command.last[lanes:] - 1),
                          start.eq(Cat(first, addr[lanes:lanes + low])),
                          tail.eq(new_tail), fits.eq(new_tail >= first),
                          *see(first_beat, last, number, new_tail >= first)]

@@ -116,7 +116,7 @@ class InstructionFetch(wiring.Component):
         m.d.comb += [
             guard.i.payload.addr.eq(lies(asked)), guard.i.payload.bytes.eq(INSTRUCTION_BYTES),
             guard.i.valid.eq(running & (asked != self.length)),
-            reader.i.payload.addr.eq(guard.o.payload.addr), reader.i.payload.bytes.eq(INSTRUCTION_BYTES),
+            reader.i.payload.addr.eq(guard.o.payload.addr), reader.i.payload.last.eq(guard.o.payload.last),
             reader.i.valid.eq(guard.o.valid), guard.o.ready.eq(reader.i.ready), reader.abort.eq(~running),
             *(getattr(guard.windows[index], name).eq(getattr(self.windows[index], name))
               for index in range(config.windows) for name in ("first", "last", "readable", "writable")),

@@ -182,7 +182,7 @@ class VectorEngine(wiring.Component):
                 (row_guard, x_reader.i, self.rows_ready & ~to_r), (row_guard, r_reader.i, self.rows_ready & to_r),
                 (table_guard, t_reader.i, self.rows_ready | ~gathering), (write_guard, writer.i_command, 1)):
             m.d.comb += [target.valid.eq(guard.o.valid & may), target.payload.addr.eq(guard.o.payload.addr),
-                         target.payload.bytes.eq(guard.o.payload.bytes)]
+                         target.payload.last.eq(guard.o.payload.last)]
             with m.If(may):
                 m.d.comb += guard.o.ready.eq(target.ready)
 

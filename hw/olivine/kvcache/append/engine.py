@@ -206,7 +206,7 @@ class AppendEngine(wiring.Component):
             m.d.sync += [writer.i_command.payload[name].eq(asked.payload[name]) for name in ("column", "low", "high")]
         for guard, target in zip(guards, (source_reader.i, table_reader.i, writer.i_command)):
             m.d.comb += [target.valid.eq(guard.o.valid), guard.o.ready.eq(target.ready),
-                         target.payload.addr.eq(guard.o.payload.addr), target.payload.bytes.eq(guard.o.payload.bytes)]
+                         target.payload.addr.eq(guard.o.payload.addr), target.payload.last.eq(guard.o.payload.last)]
         wiring.connect(m, table_reader.o, items.i)
         wiring.connect(m, source_reader.o, loader.i)
         wiring.connect(m, addresses.o_block, loader.i_block)

@@ -57,11 +57,6 @@ def _attention_station(config):
     return {"bits": SHORT_BITS, "holds": lambda opcode: opcode == OPCODE_SCORE, "beside": (Kind.APPEND,)}
 
 
-def _dispatch_status(config):
-    from .program.dispatch import status_layout
-    return {"status": status_layout}
-
-
 UNITS = {
     "core": Unit("core.accelerator:Accelerator", "the whole accelerator: programs from memory, AXI4 and AXI4-Lite",
                  lambda config: {"config": config}),
@@ -193,7 +188,8 @@ UNITS = {
     "station": Unit("program.station:Station", "instructions of one unit, and what they wait for", _attention_station),
     "program_dispatch": Unit("program.dispatch:ProgramDispatch", "instructions to their units, and a precise end",
                              lambda config: {}),
-    "activity": Unit("core.activity:ActivityMonitor", "what the core does in a cycle, counted", _dispatch_status),
+    "activity": Unit("core.activity:ActivityMonitor", "what the core does in a cycle, counted",
+                     lambda config: {"config": config}),
     "dispatcher": Unit("core.dispatch:Dispatcher", "jobs to the engines that run them", lambda config: {}),
     "bridge": Unit("bridge.bridge:Bridge", "registers and memory over a serial line, AXI4 and AXI4-Lite",
                    lambda config: {"addr_width": config.addr_width, "bus_bits": config.bus_bits, "divisor": 25}),

@@ -76,7 +76,8 @@ class Bench:
         was_busy, seen = self.before or (0, None)
         self.expected = self.before and {
             "busy": was_busy, "stall": seen["stall"] if seen else Stall.NONE,
-            **{name: seen[name] if seen else 0 for name in ("step", "drain", "values", "exp", "output")},
+            **{name: seen[name] if seen else 0 for name in (
+                "step", "drain", "values", "exp", "output", "useful", *TALLIES)},
             "read_beat": beats["beats_read"], "write_beat": beats["beats_written"]}
         self.before = int(busy), events if running else None
         if busy:

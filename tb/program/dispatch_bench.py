@@ -4,9 +4,8 @@ import random
 
 from cocotb.triggers import RisingEdge
 from olivine.control.instruction import FETCH, OPCODES, PAYLOAD_BITS, SHORT_BITS, ProgramFault, Unit, fetched_layout
-from olivine.control.job import TALLIES, JobStatus, StatusCode
-from olivine.program.counters import ROUND
-from olivine.program.dispatch import BESIDE, EARLY, OPCODE_SCORE, job_bits
+from olivine.control.job import JobStatus, StatusCode
+from olivine.program.dispatch import BESIDE, EARLY, OPCODE_SCORE, job_bits, status_layout
 
 from tb.streams import pack, start, unpack
 
@@ -72,7 +71,7 @@ class Bench:
 
     def __init__(self, dut, seed=0, pace=0.5):
         self.dut, self.rng, self.pace = dut, random.Random(f"dispatch {seed}"), pace
-        self.now, self.told, self.trace, self.to_tell = 0, -ROUND - 1, [], []
+        self.now, self.trace, self.to_tell = 0, [], []
         self._idle_inputs()
 
     async def start(self):
@@ -190,9 +189,7 @@ class Bench:
                 code = StatusCode.OK if job["outcome"] == "ok" else FAULTS[job["index"] % len(FAULTS)]
                 if engine.saw_abort and not (job["outcome"] == "early" and self.rng.random() < 0.3):
                     code = StatusCode.ABORTED
-                status = {"code": code, "detail": job["index"] & 0xff, "address": 0x100 + job["index"],
-                          "array_useful": self.rng.getrandbits(40), **{name: self.rng.getrandbits(32)
-                                                                      for name in TALLIES}}
+                status = {"code": code, "detail": job["index"] & 0xff, "address": 0x100 + job["index"]}
                 engine.status = status
                 getattr(dut, f"{engine.name}_done__payload").value = pack(JobStatus, status)
             elif may_end:
@@ -301,17 +298,14 @@ class Bench:
         # What was taken is told in the next cycle.
         assert int(dut.status_valid.value) == len(self.to_tell)
         for told in self.to_tell:
-            seen = unpack_status(dut.status.value)
+            seen = unpack(status_layout, dut.status.value)
             assert all(seen[name] == value for name, value in told.items()), (seen, told)
         self.to_tell = []
-        if ended:
-            assert self.now - self.told > ROUND, "statuses too close together to be counted"
-            self.told = self.now
         for engine in ended:
             status, job = engine.status, engine.job
             code = status["code"]
             self.to_tell.append({"has_result": int(engine.unit is Unit.CACHE and code is StatusCode.OK),
-                                 **{name: status[name] for name in ("address", "array_useful", *TALLIES)}})
+                                 "address": status["address"]})
             if code is StatusCode.OK:
                 self.completed[engine.unit.value] += 1
             elif code is not StatusCode.ABORTED and (self.failed is None or job["index"] < self.failed["index"]):
@@ -342,14 +336,6 @@ class Bench:
 def unpack_counts(value):
     bits = int(value)
     return [bits >> 16 * unit.value & 0xffff for unit in Unit]
-
-
-def unpack_status(value):
-    bits, found = int(value), {}
-    for name, width in (("has_result", 1), ("address", 48), ("array_useful", 48), *((name, 32) for name in TALLIES)):
-        found[name] = bits & (1 << width) - 1
-        bits >>= width
-    return found
 
 
 def fault_behind(program):

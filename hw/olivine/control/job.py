@@ -3,8 +3,8 @@
 from amaranth.hdl import unsigned
 from amaranth.lib import data, enum
 
-__all__ = ["StatusCode", "COUNTERS", "TALLIES", "JobStatus", "Stall", "Activity", "Window",
-           "command"]
+__all__ = ["StatusCode", "COUNTERS", "TALLIES", "JobStatus", "Stall", "EVENT_BITS", "Activity",
+           "Window", "command", "span"]
 
 
 class StatusCode(enum.Enum, shape=8):
@@ -88,6 +88,9 @@ class Stall(enum.Enum, shape=3):
     """The softmax has not the probabilities yet that the step needs, or the factors of its page."""
 
 
+EVENT_BITS = 16
+"""Of what is counted in a cycle."""
+
 Activity = data.StructLayout({
     "busy": unsigned(1),
     "step": unsigned(1),
@@ -98,10 +101,11 @@ Activity = data.StructLayout({
     "values": unsigned(1),
     "exp": unsigned(1),
     "output": unsigned(1),
+    **{name: unsigned(EVENT_BITS) for name in ("useful", *TALLIES)},
 })
-"""What an engine does this cycle, for traces: a job runs, the array takes a step (or why not), the
-shadow accumulators drain, a beat moves on R, on W. Of attention: the step is of P V and not of Q K^T, the
-softmax writes a word of probabilities, a word of results leaves."""
+"""What an engine does this cycle, for traces and for the core's counters: a job runs, the array takes a step (or why
+not), the shadow accumulators drain, a beat moves on R, on W. Of attention: the step is of P V and not of Q K^T, the
+softmax writes a word of probabilities, a word of results leaves. Then useful multiplies, and how many of each tally."""
 
 
 def Window(addr_width):

@@ -7,14 +7,13 @@ from amaranth.hdl import Cat, Module, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .job import COUNTERS, TALLIES, Activity, JobStatus, Stall, StatusCode
+from .job import COUNTERS, EVENT_BITS, TALLIES, Activity, JobStatus, Stall, StatusCode
 
 __all__ = ["COUNTER_BITS", "TALLY_BITS", "STALL_COUNTERS", "fault_layout", "first_fault", "check_fields",
            "events_layout", "JobControl"]
 
 COUNTER_BITS = 48
 TALLY_BITS = 32
-_EVENT_BITS = 16
 
 STALL_COUNTERS = {"stall_lane": Stall.LANE, "stall_row": Stall.ROW, "stall_drain": Stall.DRAIN,
                   "stall_output": Stall.OUTPUT, "stall_softmax": Stall.SOFTMAX}
@@ -52,8 +51,8 @@ def events_layout():
     """What an engine does in a cycle: the array's step or why there is none, useful multiplies, and saturations and
     illegal bytes by tally. ``drain``, ``values``, ``exp`` and ``output`` are for traces only (`Activity`)."""
     return data.StructLayout({
-        "step": 1, "stall": Stall, "useful": _EVENT_BITS, "drain": 1, "values": 1, "exp": 1, "output": 1,
-        **{name: _EVENT_BITS for name in TALLIES}})
+        "step": 1, "stall": Stall, "useful": EVENT_BITS, "drain": 1, "values": 1, "exp": 1, "output": 1,
+        **{name: EVENT_BITS for name in TALLIES}})
 
 
 class JobControl(wiring.Component):
@@ -165,6 +164,7 @@ class JobControl(wiring.Component):
         was_busy = Signal()
         m.d.sync += [
             was_busy.eq(busy), self.activity.busy.eq(was_busy), self.activity.stall.eq(events.stall),
-            *(self.activity[name].eq(events[name]) for name in ("step", "drain", "values", "exp", "output")),
+            *(self.activity[name].eq(events[name])
+              for name in ("step", "drain", "values", "exp", "output", "useful", *TALLIES)),
             self.activity.read_beat.eq(self.read_beat.any()), self.activity.write_beat.eq(self.write_beat.any()),
         ]

@@ -83,7 +83,7 @@ class Accelerator(wiring.Component):
         m.submodules.split = split = BusSplit(*sizes, config.scratchpad_bytes, rows.bus_id_width)
         m.submodules.scratchpad = scratchpad = Scratchpad(*sizes, config.scratchpad_words, rows.bus_id_width)
         m.submodules.join = join = BusJoin(*sizes, MASTERS, rows.bus_id_width)
-        m.submodules.monitor = monitor = ActivityMonitor(dispatch.status.shape())
+        m.submodules.monitor = monitor = ActivityMonitor(config)
 
         # Programs.
         wiring.connect(m, wiring.flipped(self.host), registers.bus)
@@ -142,11 +142,11 @@ class Accelerator(wiring.Component):
             monitor.running.eq(registers.running), monitor.ready.eq(dispatch.rows_ready),
             monitor.units.eq(dispatch.at_work),
             monitor.linear.eq(linear.activity), monitor.attention.eq(cached.activity),
+            monitor.vector.eq(vector.activity),
             monitor.linear_owns.eq(linear.array.granted & linear.array.busy),
             monitor.attention_owns.eq(cached.array.granted & cached.array.busy),
             monitor.read_beat.eq(self.bus.r.valid & self.bus.r.ready),
             monitor.write_beat.eq(self.bus.w.valid & self.bus.w.ready),
-            monitor.status_valid.eq(dispatch.status_valid), monitor.status.eq(dispatch.status),
             registers.counts.eq(monitor.counts), self.activity.eq(monitor.activity),
         ]
         return m

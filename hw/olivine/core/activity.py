@@ -29,19 +29,17 @@ class ActivityMonitor(wiring.Component):
     -------
     running, read_beat, write_beat : In(1)
     units, ready : In(5)
-    linear, attention : In(Activity), linear_owns, attention_owns : In(1)
-        Engines, and who has the array in this cycle.
-    status_valid : In(1), status : In
-        As of `ProgramDispatch`.
+    linear, attention, vector : In(Activity), linear_owns, attention_owns : In(1)
+        Engines, and who has the array in this cycle; with attention, what the append engine tallies.
     counts : Out(counts_layout), activity : Out(CoreActivity)
         One cycle later.
     """
 
-    def __init__(self, status):
+    def __init__(self, config):
         super().__init__({
             "running": In(1), "read_beat": In(1), "write_beat": In(1), "units": In(len(Unit)), "ready": In(len(Unit)),
-            "linear": In(Activity), "attention": In(Activity), "linear_owns": In(1), "attention_owns": In(1),
-            "status_valid": In(1), "status": In(status), "counts": Out(counts_layout()), "activity": Out(CoreActivity),
+            "linear": In(Activity), "attention": In(Activity), "vector": In(Activity), "linear_owns": In(1),
+            "attention_owns": In(1), "counts": Out(counts_layout(config)), "activity": Out(CoreActivity),
         })
 
     def elaborate(self, platform):
@@ -61,7 +59,7 @@ class ActivityMonitor(wiring.Component):
             counts.array_busy.eq(step), counts.beats_read.eq(self.read_beat), counts.beats_written.eq(self.write_beat),
             *(counts[name].eq(stall == cause) for name, cause in STALL_COUNTERS.items()),
             counts.stall_idle.eq(~step & ((stall == Stall.NONE) | (stall == Stall.DONE))),
-            counts.job.eq(self.status_valid),
-            *(counts[name].eq(self.status[name]) for name in ("array_useful", *TALLIES)),
+            counts.array_useful.eq(self.linear.useful + self.attention.useful),
+            *(counts[name].eq(self.linear[name] + self.attention[name] + self.vector[name]) for name in TALLIES),
         ]
         return m

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..attention.engine import ID_BITS, TIMEOUT_BITS, AttentionEngine
 from ..attention.steps import tile_tag
-from ..control.job import Activity, JobStatus, Window
+from ..control.job import TALLIES, Activity, JobStatus, Window
 from ..kvcache.append.engine import AppendEngine
 from ..kvcache.controller import CacheController
 from ..kvcache.lookup import CacheEvent, LookupRequest
@@ -143,6 +143,8 @@ class CachedEngines(wiring.Component):
             operations.read_beat.eq(mover.bus.r.valid & mover.bus.r.ready),
             operations.write_beat.eq(mover.bus.w.valid & mover.bus.w.ready),
             self.activity.busy.eq(attention.activity.busy | append.busy),
-            *(self.activity[name].eq(attention.activity[name]) for name, _ in Activity if name != "busy"),
+            *(self.activity[name].eq(attention.activity[name])
+              for name, _ in Activity if name not in ("busy", *TALLIES)),
+            *(self.activity[name].eq(attention.activity[name] + append.activity[name]) for name in TALLIES),
         ]
         return m

@@ -1,6 +1,6 @@
 """A program's counters and tallies, in one memory with one adder."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -14,50 +14,54 @@ NAMES = (*PROGRAM_COUNTERS, *TALLIES)
 """Counters and tallies in the order in which they lie in the memory."""
 
 ROUND = len(NAMES)
-"""Cycles from one look at a counter to the next: jobs end no closer together than so many and one."""
-
-USEFUL_BITS = 48
-_STATUS = ("array_useful", *TALLIES)
+"""Cycles from one look at a counter to the next."""
 
 
-def counts_layout():
-    """By how much each counter and tally grows in a cycle; ``cycles`` counts by itself. What only a job's status tells
-    is looked at where ``job``: one has ended."""
+def counts_layout(config):
+    """By how much each counter and tally grows in a cycle; ``cycles`` counts by itself."""
+    # Engines work side by side: of results one from each, of bytes those of two.
+    events = range(4 * max(config.rows * config.drain_columns, config.lanes))
     return data.StructLayout({
-        "job": unsigned(1), **{name: unsigned(1) for name in PROGRAM_COUNTERS if name not in ("cycles", *_STATUS)},
-        "array_useful": unsigned(USEFUL_BITS), **{name: unsigned(TALLY_BITS) for name in TALLIES}})
+        **{name: unsigned(1) for name in PROGRAM_COUNTERS if name not in ("cycles", "array_useful")},
+        "array_useful": range(config.multipliers + 1), **dict.fromkeys(TALLIES, events)})
 
 
 class Counters(wiring.Component):
     """Counts while a program runs. Counters wrap, tallies stay at their largest value.
 
-    What happens is counted in a few bits beside the memory, or kept until the end of the next job. Counter by counter,
-    over and over, that is added to what the memory holds.
+    What happens is counted in a few bits beside the memory. Counter by counter, over and over, that is added to what
+    the memory holds.
+
+    Parameters
+    ----------
+    config : AcceleratorConfig
 
     Members
     -------
     clear : In(1)
         All are 0 before what happens in this cycle.
     running : In(1), counts : In(counts_layout)
-        Looked at while ``running``. After ``job`` there is none for `ROUND` cycles.
+        Looked at while ``running``.
     ask : In(1), index : In(range(len(NAMES)))
         Someone wants to know a counter. They hold until the answer.
     answered : Out(1), value : Out(64)
         The answer, for one cycle: what had been counted when it was looked at, after it was asked for.
 
     Cycles: an answer within `ROUND` + 3.
-    Cost: 64 bits of LUT RAM and an adder, a choice of 32 bits among the tallies, 5 bits for each counter.
+    Cost: 64 bits of LUT RAM and an adder; for each counter as many bits as it counts in `ROUND` cycles, and an adder.
     """
 
-    def __init__(self):
+    def __init__(self, config):
         super().__init__({
-            "clear": In(1), "running": In(1), "counts": In(counts_layout()),
+            "clear": In(1), "running": In(1), "counts": In(counts_layout(config)),
             "ask": In(1), "index": In(range(len(NAMES))), "answered": Out(1), "value": Out(COUNTER_BITS),
         })
+        # Open to tests.
+        self.memory = Memory(shape=unsigned(COUNTER_BITS), depth=len(NAMES), init=[])
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = Memory(shape=unsigned(COUNTER_BITS), depth=len(NAMES), init=[])
+        m.submodules.memory = memory = self.memory
         read, write = memory.read_port(domain="comb"), memory.write_port()
 
         # The counter whose turn it is. For a round after a clear, what the memory holds is of another program.
@@ -70,15 +74,12 @@ class Counters(wiring.Component):
             m.d.sync += stale.eq(stale - 1)
 
         # By how much it grew.
-        grows, old = Signal(USEFUL_BITS), Signal()
         recent = [self._recent(m, name, turn == number) for number, name in enumerate(NAMES)]
+        grows = Signal(max(len(amount) for amount in recent))
         with m.Switch(turn):
-            for number, (amount, known) in enumerate(recent):
+            for number, amount in enumerate(recent):
                 with m.Case(number):
                     m.d.sync += grows.eq(amount)
-                    m.d.comb += old.eq(known)
-        with m.If(old):
-            m.d.sync += grows.eq(0)
 
         # Added, a cycle later; written and told, another one later.
         found, total = Signal(COUNTER_BITS), Signal(COUNTER_BITS + 1)
@@ -94,17 +95,8 @@ class Counters(wiring.Component):
         return m
 
     def _recent(self, m, name, taken):
-        """What is not yet in the memory, and whether it is nevertheless; ``taken``: now it goes there."""
-        counts = self.counts
-        if name in _STATUS:
-            kept = Signal(counts[name].shape(), name=f"kept_{name}", reset_less=True)
-            fresh = Signal(name=f"fresh_{name}")
-            with m.If(self.running & counts.job):
-                m.d.sync += [kept.eq(counts[name]), fresh.eq(1)]
-            with m.Elif(taken | self.clear):
-                m.d.sync += fresh.eq(0)
-            return kept, ~fresh
-        recent = Signal(range(ROUND + 1), name=f"recent_{name}")
-        m.d.sync += recent.eq(Mux(taken | self.clear, 0, recent)
-                              + (self.running & (1 if name == "cycles" else counts[name])))
-        return recent, 0
+        """What is not yet in the memory; ``taken``: now it goes there."""
+        now = Value.cast(1 if name == "cycles" else self.counts[name])
+        recent = Signal(len(now) + ROUND.bit_length(), name=f"recent_{name}")
+        m.d.sync += recent.eq(Mux(taken | self.clear, 0, recent) + (now & self.running.replicate(len(now))))
+        return recent

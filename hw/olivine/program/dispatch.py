@@ -15,8 +15,7 @@ from ..control.instruction import (
     Unit,
     fetched_layout,
 )
-from ..control.job import TALLIES, JobStatus, StatusCode
-from .counters import ROUND
+from ..control.job import JobStatus, StatusCode
 from .station import Station, counts_layout
 
 __all__ = ["OPCODE_SCORE", "status_layout", "job_bits", "ProgramDispatch"]
@@ -33,8 +32,8 @@ BESIDE = {Unit.ATTENTION: (Unit.APPEND,)}
 SETTLE = 8
 """Cycles for which nothing happens at the end of a program: what the engines told the cache has arrived."""
 
-status_layout = data.StructLayout({"has_result": 1, "address": 48, "array_useful": 48, **dict.fromkeys(TALLIES, 32)})
-"""What is told of an instruction that has ended."""
+status_layout = data.StructLayout({"has_result": 1, "address": 48})
+"""What is told of an instruction that has ended: its ``address`` is a result, or where it failed."""
 
 ADDRESS_BITS = 48
 
@@ -81,12 +80,12 @@ class ProgramDispatch(wiring.Component):
         As of `CachedEngines`.
     completed : Out(counts_layout)
     status_valid : Out(1), status : Out(status_layout)
-        An instruction has ended, a cycle ago: what its status counted, and whether it has a ``result``.
+        An instruction has ended, a cycle ago.
     ended : Out(1), fault : Out(ProgramFault)
         The program is over, for one cycle, and why: OK, ABORTED, or the fault.
 
     Cycles: an instruction leaves for its unit 4 after it came in, if both are free; one that waits learns of the
-    completion 2 after the other unit's status. Between two statuses that are taken are at least `ROUND` cycles.
+    completion 2 after the other unit's status. A status a cycle is taken.
 
     Cost: five stations, a choice of one status of five, a comparator and an adder for the instruction that failed.
     """
@@ -171,8 +170,7 @@ class ProgramDispatch(wiring.Component):
         return m
 
     def _statuses(self, m, stations, failure, failed):
-        """One in `ROUND` cycles, so that its counts are added up; of several that wait, that of the first unit."""
-        pause = Signal(range(ROUND + 1))
+        """One a cycle; of several that wait, that of the first unit."""
         chosen, taken = Signal(len(Unit)), Signal(len(Unit))
         # What is told and what failed is looked at a cycle later; who waits learns at once.
         told = data.StructLayout({"index": INDEX_BITS, "code": StatusCode, "detail": 8, "unit": 3})
@@ -181,20 +179,16 @@ class ProgramDispatch(wiring.Component):
             done, number = getattr(self, f"{unit.name.lower()}_done"), unit.value
             mine = taken[number]
             before = Cat(getattr(self, f"{other.name.lower()}_done").valid for other in Unit if other.value < number)
-            m.d.comb += [done.ready.eq(~before.any() & (pause == 0)), mine.eq(done.valid & done.ready),
+            m.d.comb += [done.ready.eq(~before.any()), mine.eq(done.valid & done.ready),
                          chosen[number].eq(done.valid & ~before.any()), station.finished.eq(mine)]
             # Whether it is taken is known later, and matters to ``status_valid`` alone.
             with m.If(chosen[number]):
-                m.d.comb += [*(status[name].eq(done.payload[name]) for name in ("address", "array_useful", *TALLIES)),
-                             found.code.eq(done.payload.code), found.detail.eq(done.payload.detail),
-                             found.index.eq(station.work.index), found.unit.eq(number)]
+                m.d.comb += [status.address.eq(done.payload.address), found.code.eq(done.payload.code),
+                             found.detail.eq(done.payload.detail), found.index.eq(station.work.index),
+                             found.unit.eq(number)]
             good = done.payload.code == StatusCode.OK
             with m.If(mine & good):
                 m.d.sync += self.completed[number].eq(self.completed[number] + 1)
-        with m.If(taken.any()):
-            m.d.sync += pause.eq(ROUND)
-        with m.Elif(pause != 0):
-            m.d.sync += pause.eq(pause - 1)
         m.d.comb += status.has_result.eq(taken[Unit.CACHE.value] & (found.code == StatusCode.OK))
         m.d.sync += [self.status_valid.eq(taken.any()), self.status.eq(status), seen.eq(found)]
         with m.If(self.status_valid & (seen.code != StatusCode.OK) & (seen.code != StatusCode.ABORTED)

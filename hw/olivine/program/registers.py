@@ -90,7 +90,7 @@ class Registers(wiring.Component):
             "windows": Out(data.ArrayLayout(Window(config.addr_width), config.windows)),
             "bus_timeout": Out(TIMEOUT_BITS), "ended": In(1), "fault": In(ProgramFault), "result_valid": In(1),
             "result": In(48), "completed": In(data.ArrayLayout(unsigned(INDEX_BITS), len(Unit))),
-            "counts": In(counts_layout()), "irq": Out(1),
+            "counts": In(counts_layout(config)), "irq": Out(1),
         })
 
     def elaborate(self, platform):
@@ -108,7 +108,7 @@ class Registers(wiring.Component):
         commands = Signal(len(CONTROL.fields))
         values = {**self._constants(), **stored, **self._state(m, stored, commands)}
         kept = Signal(DATA_BITS)
-        m.submodules.counters = counters = Counters()
+        m.submodules.counters = counters = Counters(self.config)
         m.d.comb += [counters.clear.eq(self.start), counters.running.eq(self.running), counters.counts.eq(self.counts)]
         counted = {name.upper() + ("_LO" if name in PROGRAM_COUNTERS else ""): index
                    for index, name in enumerate(NAMES)}

@@ -70,7 +70,7 @@ class Epilogue(wiring.Component):
 
     def __init__(self, config, drain_shape):
         self.config = config
-        self.latency = 11 + (config.vector_cycles > 1)
+        self.latency = 11 + (DrainParts.latency if config.vector_cycles > 1 else 0)
         events = range(config.rows * config.drain_columns + 1)
         super().__init__({
             "plan": In(plan_layout(config)), "i": In(drain_shape),

@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import CHANNEL_RUN, LANE_MAX, ROW_BITS
+from ..stream import read_later
 
 __all__ = ["SUM_BITS", "part_layout", "last_part", "DrainParts"]
 
@@ -44,9 +45,11 @@ class DrainParts(wiring.Component):
         Words of a drain.
     o : Out(part_layout)
 
-    Latency: a part a cycle after its word, the next ones each a cycle later.
-    Cost: LUT RAM for a drain.
+    Latency: `latency` cycles from a word to its first part, the next ones each a cycle later.
+    Cost: block RAM for a drain, a choice of one part of a word.
     """
+
+    latency = 2
 
     def __init__(self, config, drain):
         self.config = config
@@ -58,30 +61,38 @@ class DrainParts(wiring.Component):
         m = Module()
         config, o = self.config, self.o
         columns, rows, here = config.drain_columns, config.rows, config.vector_lanes
-        m.submodules.sums = sums = Memory(shape=unsigned(SUM_BITS * rows * columns), depth=self.depth, init=[])
-        write, read = sums.write_port(), sums.read_port(domain="comb")
+        m.submodules.sums = sums = Memory(shape=unsigned(SUM_BITS * rows * columns), depth=self.depth, init=[],
+                                          attrs={"ram_style": "block"})
+        write = sums.write_port()
         m.d.comb += [write.en.eq(self.i.valid), write.addr.eq(self.i.lane // columns),
                      *(write.data.word_select(column * rows + row, SUM_BITS).eq(self.i.data[column][row])
                        for column in range(columns) for row in range(rows))]
 
-        # A drain's first word comes with the last part of the drain before at the earliest.
-        index = Signal(range(self.depth))
+        # A drain's first word comes with the last part of the drain before at the earliest. It is read in the cycle
+        # after that, when it is there, and so no word is read while it is written.
+        index, following = Signal(range(self.depth)), Signal(range(self.depth))
+        begins, tag = Signal(), Signal.like(o.tag)
+        m.d.sync += begins.eq(self.i.valid & self.i.first)
         with m.If(self.i.valid & self.i.first):
-            m.d.sync += [o.valid.eq(1), o.tag.eq(self.i.tag)]
+            m.d.sync += tag.eq(self.i.tag)
+        with m.If(begins):
+            m.d.sync += [o.valid.eq(1), o.tag.eq(tag)]
         with m.Elif(o.last):
             m.d.sync += o.valid.eq(0)
+        word = read_later(m, sums, following, write)
+        m.d.sync += index.eq(following)
         m.d.comb += [
-            read.addr.eq(index), o.lane.eq(index * columns), o.final.eq(o.part == last_part(config, o.tag.rows)),
+            following.eq(index), o.lane.eq(index * columns), o.final.eq(o.part == last_part(config, o.tag.rows)),
             o.last.eq(o.valid & o.final & (index + 1 == self.words)),
         ]
         with m.Switch(o.part):
             for part in range(config.vector_cycles):
                 with m.Case(part):
                     m.d.comb += [o.data[column][row].eq(
-                        read.data.word_select(column * rows + part * here + row, SUM_BITS))
+                        word.word_select(column * rows + part * here + row, SUM_BITS))
                         for column in range(columns) for row in range(here)]
         with m.If(o.valid):
             m.d.sync += o.part.eq(Mux(o.final, 0, o.part + 1))
             with m.If(o.final):
-                m.d.sync += index.eq(Mux(o.last, 0, index + 1))
+                m.d.comb += following.eq(Mux(o.last, 0, index + 1))
         return m

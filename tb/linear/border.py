@@ -7,8 +7,9 @@ import os
 import random
 
 import cocotb
+from amaranth.lib import data
 from cocotb.triggers import Timer
-from olivine.linear.border import Border
+from olivine.olive.element import lane_shape
 from olivine.olive.formats import LaneFormat
 from olivine_golden.border import lane_operands
 
@@ -16,7 +17,7 @@ from tb.streams import pack, unpack
 
 LANES, ELEMENT = int(os.environ["OLIVINE_LANES"]), os.environ["OLIVINE_ELEMENT"]
 ACROSS = os.environ.get("OLIVINE_ACROSS") == "1"
-LANE = Border(LANES, ELEMENT).signature.members["o"].shape
+LANE = data.ArrayLayout(lane_shape(ELEMENT), LANES)
 
 
 async def check(dut, word, lane_format, odd, half, across=False):

@@ -9,16 +9,38 @@ import random
 
 import cocotb
 import numpy as np
+from amaranth.lib import data
 from cocotb.triggers import RisingEdge
 from olivine.config import AcceleratorConfig
 from olivine.olive.array import array_shapes
+from olivine.olive.decoder import form_layout, lane_code
+from olivine.olive.formats import IDENTIFIER, LaneFormat
 from olivine_golden.array import accumulate
+from olivine_golden.border import lane_operands
 
 from tb.streams import pack, start, unpack
 
 CONFIG = AcceleratorConfig(**json.loads(os.environ["OLIVINE_CONFIG"]))
 TAGS = (5, 9)
-SHAPES = [array_shapes(CONFIG.rows, CONFIG.lanes, CONFIG.element, CONFIG.drain_columns, tag) for tag in TAGS]
+SHAPES = [{**array_shapes(CONFIG.rows, CONFIG.lanes, CONFIG.element, CONFIG.drain_columns, tag),
+           "lane": data.ArrayLayout(lane_code(CONFIG.element), CONFIG.lanes)} for tag in TAGS]
+
+
+def form_of(lane_format):
+    return pack(form_layout, {"ovp": lane_format in (LaneFormat.OVP4_INT, LaneFormat.OVP4_FLINT),
+                              "flint": lane_format is LaneFormat.OVP4_FLINT, "int8": lane_format is LaneFormat.INT8})
+
+
+def code_of(byte, second, lane_format):
+    """What a border chooses of a byte: its first element or its second, or of INT8 all of it."""
+    low = byte & 15 if second or lane_format is LaneFormat.INT8 else byte >> 4
+    neighbour = byte >> 4 if second else byte & 15
+    ovp = lane_format in (LaneFormat.OVP4_INT, LaneFormat.OVP4_FLINT)
+    return {"code": low, "outlier": int(ovp and neighbour == IDENTIFIER), "high": byte >> 4}
+
+
+def value_of(byte, second, lane_format):
+    return lane_operands([byte], lane_format, "folded", bool(second))[0][0]
 
 
 class Engine:
@@ -33,7 +55,7 @@ class Engine:
     def __init__(self, dut, index, rng):
         self.dut, self.index, self.rng, self.shapes = dut, index, rng, SHAPES[index]
         self.expected, self.got, self.jobs, self.granted_for = [], [], 0, 0
-        for name in ("busy", "wanted", "step", "row", "lane"):
+        for name in ("busy", "wanted", "step", "row", "lane", "form"):
             self.port(name).value = 0
 
     def port(self, name):
@@ -46,7 +68,7 @@ class Engine:
         self.port("step").value = pack(shapes["step"], {"valid": 0, "pairs": 0, **noise, **given})
         self.port("row").value = pack(shapes["row"], step["row"].tolist()) if "row" in step else rng.getrandbits(
             shapes["row"].size)
-        self.port("lane").value = pack(shapes["lane"], step["lane"].tolist()) if "lane" in step else rng.getrandbits(
+        self.port("lane").value = pack(shapes["lane"], step["lane"]) if "lane" in step else rng.getrandbits(
             shapes["lane"].size)
         await RisingEdge(self.dut.clk)
         out = unpack(shapes["o"], int(self.port("o").value))
@@ -65,7 +87,8 @@ class Engine:
         rng, lanes = self.rng, CONFIG.lanes
         for _ in range(rng.randrange(4)):
             await self.tick()
-        self.port("busy").value = 1
+        lane_format = rng.choice(list(LaneFormat))
+        self.port("busy").value, self.port("form").value = 1, form_of(lane_format)
         for _ in range(rng.randrange(12)):
             await self.tick()
             assert not int(self.port("granted").value), "granted and not wanted"
@@ -80,11 +103,13 @@ class Engine:
         for _ in range(rng.randint(1, 4)):
             steps, tag = lanes + rng.randrange(3), rng.getrandbits(TAGS[self.index])
             rows = np.array([[rng.randint(-2048, 2047) for _ in range(CONFIG.rows)] for _ in range(steps)])
-            columns = np.array([[rng.randint(-128, 127) for _ in range(lanes)] for _ in range(steps)])
+            chosen = [[(rng.getrandbits(8), rng.getrandbits(1)) for _ in range(lanes)] for _ in range(steps)]
+            columns = np.array([[value_of(byte, second, lane_format) for byte, second in step] for step in chosen])
             for number in range(steps):
                 self.port("wanted").value = rng.getrandbits(1)      # once it is granted, it does not matter
                 await self.tick(valid=1, first=int(number == 0), last=int(number == steps - 1), tag=tag,
-                                row=rows[number], lane=columns[number])
+                                row=rows[number],
+                                lane=[code_of(byte, second, lane_format) for byte, second in chosen[number]])
                 assert int(self.port("granted").value)
             self.expected.append((tag, accumulate(rows, columns).tolist()))
         self.port("wanted").value = 0

@@ -203,6 +203,7 @@ class Datapath(wiring.Component):
             border.weight_format.eq(Mux(asked.values, plan.value_format, plan.key_format)),
             border.word.eq(word), border.odd.eq(answered.odd),
             border.pairs_across.eq(across), array.step.eq(entering), array.row.eq(row_later), array.lane.eq(border.o),
+            array.form.eq(border.form),
         ]
         # Illegal bytes of lanes that exist: into a register, counted by eight, added up.
         illegal = Signal(config.lanes)

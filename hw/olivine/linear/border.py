@@ -1,18 +1,18 @@
-"""The border of the array: a word of L bytes becomes L lane operands."""
+"""The border of the array: of a word of L bytes, what each of L lanes multiplies by."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..olive.decoder import element_term, folded_code, identifiers, modes
-from ..olive.element import lane_shape
+from ..olive.decoder import element_term, form_layout, identifiers, lane_code, modes
 from ..olive.formats import LaneFormat
 
 __all__ = ["Border"]
 
 
 class Border(wiring.Component):
-    """Decodes a lane word for one step: combinational, or ``staged``.
+    """Chooses for each lane what it multiplies by in a step: combinational, or ``staged``. With element ``folded`` it
+    is decoded where the array is, once for all who use it (`SharedArray`).
 
     Parameters
     ----------
@@ -35,7 +35,9 @@ class Border(wiring.Component):
     pairs_across : In(1)
         With ``across`` only, in 4 bit: lane l takes element l % 2 of byte l // 2, and with ``odd`` of the
         word's upper half.
-    o : Out(ArrayLayout(lane_shape, lanes))
+    o : Out(ArrayLayout(lane_code, lanes))
+    form : Out(form_layout)
+        How ``o`` is decoded: ``staged`` in the cycle before. Not driven with element ``exponent``.
     illegal : Out(lanes)
         Bytes that are no legal outlier-victim pair.
     """
@@ -48,7 +50,7 @@ class Border(wiring.Component):
         super().__init__({
             "word": In(8 * lanes), "weight_format": In(LaneFormat), "odd": In(1), "half": In(1),
             **({"pairs_across": In(1)} if across else {}),
-            "o": Out(data.ArrayLayout(lane_shape(element), lanes)), "illegal": Out(lanes),
+            "o": Out(data.ArrayLayout(lane_code(element), lanes)), "form": Out(form_layout), "illegal": Out(lanes),
         })
 
     def elaborate(self, platform):
@@ -70,7 +72,7 @@ class Border(wiring.Component):
         form = tuple(self._held(m, Cat(modes(self.weight_format)), "form"))
         flags = [identifiers(byte, form) for byte in bytes_]
         second = self.odd | form[2] if self.across else self.odd
-        later = tuple(self._held(m, Cat(form), "form_later"))
+        m.d.comb += self.form.eq(Cat(form))
         for lane, byte in enumerate(bytes_):
             def of(index, second):
                 """Nibble of a byte, and whether its neighbour is the identifier."""
@@ -83,8 +85,7 @@ class Border(wiring.Component):
                              Mux(self.odd, of(upper, lane % 2), of(lower, lane % 2)), choice)
                 illegal = Mux(self.pairs_across, Mux(self.odd, flags[upper][2], flags[lower][2]), illegal)
             code = self._held(m, Cat(choice, byte[4:]), f"code_{lane}")
-            m.d.comb += [self.o[lane].eq(folded_code(code[:4], code[4], code[5:], later)),
-                         self.illegal[lane].eq(illegal)]
+            m.d.comb += [self.o[lane].eq(code), self.illegal[lane].eq(illegal)]
         return m
 
     def _held(self, m, value, name):

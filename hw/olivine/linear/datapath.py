@@ -118,6 +118,7 @@ class Datapath(wiring.Component):
             border.word.eq(word), border.weight_format.eq(plan.weight_format),
             border.odd.eq(answered.odd), border.half.eq(answered.half),
             array.step.eq(answered.step), array.row.eq(row), array.lane.eq(border.o),
+            array.form.eq(border.form),
         ]
         # Cycle 3: illegal bytes, counted in cycle 4.
         exists, illegal = Signal(config.lanes), Signal(config.lanes)

@@ -23,7 +23,17 @@ from .element import ELEMENTS, INTEGER_BITS, lane_shape
 from .formats import FLINT4_MAGNITUDES, LaneFormat
 
 __all__ = ["Term", "PairTerms", "FoldedPair", "modes", "pair_terms", "identifiers", "folded_code", "folded_pair",
-           "element_term", "folded_element", "PairDecoder"]
+           "element_term", "folded_element", "form_layout", "lane_code", "PairDecoder"]
+
+form_layout = data.StructLayout({"ovp": 1, "flint": 1, "int8": 1})
+"""What a `LaneFormat` says, as flags: see `modes`."""
+
+
+def lane_code(element):
+    """What is chosen of a word for a lane: ``folded`` the arguments of `folded_code`; ``exponent`` the decoded term."""
+    if element == "folded":
+        return data.StructLayout({"code": 4, "outlier": 1, "high": 4})
+    return lane_shape(element)
 
 
 class Term(NamedTuple):

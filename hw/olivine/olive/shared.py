@@ -1,11 +1,12 @@
 """One array for several engines: a job owns it from its first step to its end."""
 
 from amaranth.hdl import Cat, Module, ResetInserter, Shape, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CHANNEL_RUN
 from .array import OliveArray, array_shapes
+from .decoder import folded_code, form_layout, lane_code
 
 __all__ = ["ArrayPort", "lend", "SharedArray"]
 
@@ -21,14 +22,19 @@ class ArrayPort(wiring.Signature):
         The job can take a step. It may fall again.
     granted : In(1)
         The array is the job's until ``busy`` falls; no step without.
-    step, row, lane : Out, o : In
+    step, row : Out, o : In
         As of `OliveArray`, with the engine's own tag.
+    lane : Out(ArrayLayout(lane_code, L))
+        Of the step, not yet decoded.
+    form : Out(form_layout)
+        How ``lane`` is decoded, in the cycle before. Not looked at where ``lane`` is decoded already.
     """
 
     def __init__(self, config, tag):
         shapes = array_shapes(config.rows, config.lanes, config.element, config.drain_columns, tag)
+        shapes["lane"] = data.ArrayLayout(lane_code(config.element), config.lanes)
         super().__init__({
-            "busy": Out(1), "wanted": Out(1), "granted": In(1),
+            "busy": Out(1), "wanted": Out(1), "granted": In(1), "form": Out(form_layout),
             **{name: In(shape) if name == "o" else Out(shape) for name, shape in shapes.items()},
         })
 
@@ -37,12 +43,12 @@ def lend(m, inner, outer, busy):
     """Connect an engine's port to that of its datapath, in which ``busy`` is not driven."""
     m.d.comb += [
         outer.busy.eq(busy), outer.wanted.eq(inner.wanted), inner.granted.eq(outer.granted), inner.o.eq(outer.o),
-        *(getattr(outer, name).eq(getattr(inner, name)) for name in ("step", "row", "lane")),
+        *(getattr(outer, name).eq(getattr(inner, name)) for name in ("step", "row", "lane", "form")),
     ]
 
 
 class SharedArray(wiring.Component):
-    """An `OliveArray` and who has it.
+    """An `OliveArray`, the decoders of its lanes, and who has it.
 
     A free array goes to the first engine, by number, that wants it. What is left in it when its job ends (a job that
     failed) is dropped.
@@ -92,11 +98,17 @@ class SharedArray(wiring.Component):
             with m.If(~held):
                 m.d.sync += [chosen.eq(following), others.eq(~following)]
             m.d.comb += [user.granted.eq(~others[index]) for index, user in enumerate(users)]
+        # Who has the array takes a step two cycles after it is granted at the earliest, so ``form`` has a register.
+        lanes, form = Signal.like(users[0].lane), Signal(form_layout)
+        for lane, code in enumerate(lanes):
+            m.d.comb += array.lane[lane].eq(
+                folded_code(code.code, code.outlier, code.high, (form.ovp, form.flint, form.int8))
+                if config.element == "folded" else code)
         for index, user in enumerate(users):
             with m.If(chosen[index]):
                 m.d.comb += [*(array.step[name].eq(user.step[name]) for name in ("valid", "first", "last", "pairs")),
-                             array.step.tag.eq(user.step.tag), array.row.eq(user.row),
-                             array.lane.eq(user.lane)]
+                             array.step.tag.eq(user.step.tag), array.row.eq(user.row), lanes.eq(user.lane)]
+                m.d.sync += form.eq(user.form)
             m.d.comb += [*(user.o[name].eq(array.o[name]) for name in ("first", "last", "lane", "data")),
                          user.o.valid.eq(array.o.valid & user.granted), user.o.tag.eq(array.o.tag)]
         return m

@@ -72,7 +72,7 @@ async def fills_its_store(dut):
 
 
 @test
-async def a_row_group_in_three_cycles(dut):
+async def a_row_group_in_four_cycles(dut):
     """Row groups of a chunk come every third cycle; one cycle more between chunks."""
     bench, rng = walk(dut, RowFormat.INT8), random.Random("speed")
     job = random_job(rng, groups=1, rows=5 * ROWS * CONFIG.contexts, head_dim=8, q_format=RowFormat.INT8)
@@ -80,7 +80,7 @@ async def a_row_group_in_three_cycles(dut):
 
 
 @test
-async def a_head_in_three_cycles(dut):
+async def a_head_in_four_cycles(dut):
     """So do the heads of a token in a batch."""
     bench, rng = walk(dut, RowFormat.INT12), random.Random("heads")
     await at_full_speed(bench, random_batch(rng, groups=5, heads=ROWS, head_dim=8))
@@ -90,4 +90,4 @@ async def at_full_speed(bench, job):
     count = await bench.walk(job)
     for sink in bench.sinks.values():
         cycles = sink.cycles[-count:]
-        assert cycles[-1] - cycles[0] == 3 * (count - 1) + len(job.chunks()) - 1
+        assert cycles[-1] - cycles[0] == 4 * (count - 1) + len(job.chunks()) - 1

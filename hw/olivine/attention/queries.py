@@ -48,7 +48,8 @@ class QueryAddresses(wiring.Component):
         Where a block lies in memory, and where its words go: contexts follow each other in the
         chunk's bank.
 
-    Throughput: a block in three cycles, one more a chunk: which rows it brings, what it is, its offer.
+    Throughput: a block in four cycles, one more a chunk: which rows it brings, what it is, its offer, and what follows,
+    as it is known late that both have taken it.
     """
 
     def __init__(self, config):
@@ -76,10 +77,10 @@ class QueryAddresses(wiring.Component):
             stored.eq(Mux(chunk.batch, config.rows, rows_here)),
         ]
         # Then what it is.
-        sent = fork(m, offered, self.o_command, self.o_block)
+        sent, told = fork(m, offered, self.o_command, self.o_block), Signal()   # told: both know of it, on to the next
         m.d.comb += [
             self.o_command.payload.addr.eq(addr), block.start.eq(start), block.keep.eq(head != 0),
-            block.wide.eq(plan.q_wide), block.more.eq(~last_head), self.i.ready.eq(sent & last_context & last_head),
+            block.wide.eq(plan.q_wide), block.more.eq(~last_head), self.i.ready.eq(told & last_context & last_head),
         ]
         with m.If(~offered):
             m.d.sync += [
@@ -92,8 +93,11 @@ class QueryAddresses(wiring.Component):
             with m.If(self.i.valid):
                 m.d.sync += [active.eq(1), context.eq(0), addr.eq(chunk.q),
                              start.eq(Mux(chunk.bank, config.state_words, 0))]
+        m.d.sync += told.eq(sent)
         with m.If(sent):
-            m.d.sync += [addr.eq(addr + stride), offered.eq(0), counted.eq(0)]
+            m.d.sync += [offered.eq(0), counted.eq(0)]
+        with m.If(told):
+            m.d.sync += [addr.eq(addr + stride), counted.eq(0)]
             with m.If(~last_head):
                 m.d.sync += head.eq(head + 1)
             with m.Else():

@@ -6,7 +6,6 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from ..stream import read_later
 from .addresses import unit_bits
 from .descriptor import GENERATION_BITS, LENGTH_BITS, CachePolicy, CacheStatus
 from .lookup import CacheEvent, EventKind, LookupAnswer, LookupRequest
@@ -63,8 +62,7 @@ class SlotTables(wiring.Component):
     Members
     -------
     lookup : In(stream LookupRequest), found : Out(stream LookupAnswer)
-        An answer with another status than OK is 0 otherwise. One in three cycles, if the controller neither reads nor
-        writes.
+        An answer with another status than OK is 0 otherwise. One in three cycles, if the controller does not read.
     event : In(stream CacheEvent)
         One in two cycles. Of slots that are not open, or do not exist, nothing is noted.
     clear : Out(1)
@@ -105,11 +103,10 @@ class SlotTables(wiring.Component):
         comb, sync, config = m.d.comb, m.d.sync, self.config
         sequences, slots, log_entries = config.sequences, 1 << slot_bits(config), entry_bits(config)
         # Whole powers of two: a number out of range reads something, and not X.
-        m.submodules.states = states = Memory(shape=slot_layout(config), depth=slots, init=[],
-                                              attrs={"ram_style": "block"})
+        m.submodules.states = states = Memory(shape=slot_layout(config), depth=slots, init=[])
         m.submodules.steps = steps = Memory(shape=progress_layout, depth=slots, init=[])
         m.submodules.tables = tables = Memory(shape=unsigned(block_bits(config)), depth=slots << log_entries, init=[])
-        ports = step, block = steps.read_port(), tables.read_port()
+        ports = state, step, block = [memory.read_port() for memory in (states, steps, tables)]
         to_state, to_step, to_block = (memory.write_port() for memory in (states, steps, tables))
         opened, broken, touched = Signal(sequences), Signal(sequences), Signal(sequences)
 
@@ -121,7 +118,7 @@ class SlotTables(wiring.Component):
         slot, entry = Signal(slot_bits(config)), Signal(log_entries)
         comb += [
             self.event.ready.eq(self.clear & ~counting & ~reads & ~self.write),
-            self.lookup.ready.eq(self.clear & ~asked & ~self.found.valid & ~reads & ~self.write
+            self.lookup.ready.eq(self.clear & ~asked & ~self.found.valid & ~reads
                                  & ~self.event.valid),
             slot.eq(request.slot), entry.eq(request.index),
         ]
@@ -130,12 +127,10 @@ class SlotTables(wiring.Component):
         with m.Elif(self.event.valid):
             # Taken or not: a lookup waits, and nobody's place depends on who is ready.
             comb += slot.eq(event.slot)
-        # Nobody's state is read while one is written.
-        state = read_later(m, states, slot, to_state, same=1)
-        comb += [step.addr.eq(slot), block.addr.eq(entry | (slot << log_entries))]
+        comb += [state.addr.eq(slot), step.addr.eq(slot), block.addr.eq(entry | (slot << log_entries))]
         comb += [port.en.eq(1) for port in ports]
         sync += [self.open.eq(opened.bit_select(slot, 1)), self.broken.eq(broken.bit_select(slot, 1))]
-        comb += [self.state.eq(state), self.progress.eq(step.data), self.block.eq(block.data)]
+        comb += [self.state.eq(state.data), self.progress.eq(step.data), self.block.eq(block.data)]
 
         # Slots cleared after a reset, then what the controller writes, and counts.
         sweep, counted = Signal(range(slots)), Signal(CacheEvent)

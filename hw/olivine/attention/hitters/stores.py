@@ -1,12 +1,11 @@
 """The memories of two groups' cells, and who uses their ports."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ...kvcache.descriptor import FREE_CELL
-from ...stream import read_later
 from ..layout import SCORE_BITS
 from .layout import BANKS
 from .selector import SUM_BITS
@@ -90,28 +89,28 @@ class CellStores(wiring.Component):
             closing = Signal(name=f"closing_{bank}")
             m.d.comb += closing.eq(self.bank == bank)
 
-            def memory(shape, name, addr, enable, bank=bank):
-                """A store's write port; it is read at ``addr``. What is written is read in another cycle."""
+            def memory(shape, name, bank=bank):
                 m.submodules[f"{name}_{bank}"] = store = Memory(shape=shape, depth=depth, init=[])
-                write = store.write_port()
-                answers[name].append(read_later(m, store, addr, write, enable))
-                return write
+                read, write = store.read_port(), store.write_port()
+                answers[name].append(read.data)
+                return read, write
 
             def of_bank(entry, bank=bank):
                 return entry.valid & (entry.bank == bank)
 
             drop = closing & self.drop.valid
+            read, write = memory(unsigned(17), "position")
             scanned = closing & scan.positions
-            write = memory(unsigned(17), "position", Mux(scanned, scan.position_cell, self.mask_addr.cell),
-                           ~scanned | scan.enable)
             m.d.comb += [
+                read.addr.eq(Mux(scanned, scan.position_cell, self.mask_addr.cell)),
+                read.en.eq(~scanned | scan.enable),
                 write.en.eq(drop | of_bank(loaded)), write.addr.eq(Mux(drop, self.drop.cell, loaded.cell)),
                 write.data.eq(Mux(drop, FREE_CELL, Cat(loaded.position, loaded.position != FREE_CELL))),
             ]
+            read, write = memory(unsigned(SUM_BITS), "sum")
             scanned = closing & scan.sums
-            write = memory(unsigned(SUM_BITS), "sum", Mux(scanned, scan.cell, self.add_addr.cell),
-                           ~scanned | scan.enable)
             m.d.comb += [
+                read.addr.eq(Mux(scanned, scan.cell, self.add_addr.cell)), read.en.eq(~scanned | scan.enable),
                 write.en.eq(drop | of_bank(self.add) | of_bank(self.load_sum)),
                 write.addr.eq(self.load_sum.cell), write.data.eq(self.load_sum.sum),
             ]
@@ -119,10 +118,10 @@ class CellStores(wiring.Component):
                 m.d.comb += [write.addr.eq(self.drop.cell), write.data.eq(0)]
             with m.Elif(of_bank(self.add)):
                 m.d.comb += [write.addr.eq(self.add.cell), write.data.eq(self.add.sum)]
-            write = memory(self.word, "word", scan.cell, scan.enable)
+            read, write = memory(self.word, "word")
             free, cell_bits = closing & self.free.valid, len(self.free.cell)
             m.d.comb += [
-                write.en.eq(free | of_bank(self.capture)),
+                read.addr.eq(scan.cell), read.en.eq(scan.enable), write.en.eq(free | of_bank(self.capture)),
                 write.addr.eq(Mux(free, self.free.index, self.capture.cell)),
                 write.data.eq(self.capture.word.as_value()),
             ]
@@ -137,6 +136,6 @@ class CellStores(wiring.Component):
             self.add_sum.eq(Mux(add_bank, *reversed(answers["sum"]))),
             self.scan_position.eq(Mux(self.bank, *reversed(answers["position"]))),
             self.scan_sum.eq(Mux(self.bank, *reversed(answers["sum"]))),
-            self.scan_word.eq(Mux(self.bank, *(Value.cast(word) for word in reversed(answers["word"])))),
+            self.scan_word.eq(Mux(self.bank, *(word.as_value() for word in reversed(answers["word"])))),
         ]
         return m

@@ -73,7 +73,7 @@ async def fills_its_store(dut):
 
 @test
 async def a_row_group_in_four_cycles(dut):
-    """Row groups of a chunk come every third cycle; one cycle more between chunks."""
+    """Row groups of a chunk come every fourth cycle; one cycle more between chunks."""
     bench, rng = walk(dut, RowFormat.INT8), random.Random("speed")
     job = random_job(rng, groups=1, rows=5 * ROWS * CONFIG.contexts, head_dim=8, q_format=RowFormat.INT8)
     await at_full_speed(bench, job)

@@ -367,14 +367,16 @@ class TableWalk(wiring.Component):
             m.d.comb += [self.bounds[index][name].eq(read.data[index][name]) for name in ("low", "high")]
         m.d.comb += [
             read.addr.eq(self.bounds_addr.bank * config.contexts + self.bounds_addr.context), read.en.eq(1),
-            write.en.eq(last_row),
-            write.addr.eq(chunk.bank * config.contexts + context), write.data.eq(bounds),
+            write.data.eq(bounds),
         ]
-        # The row of this cycle enters the word that is written with the context's last row.
+        # A row's bounds enter the word, which is written with the context's last row, a cycle after they were found.
+        found, place = Signal.like(seen), Signal.like(row)
+        m.d.sync += [found.eq(seen), place.eq(row), write.en.eq(last_row),
+                     write.addr.eq(chunk.bank * config.contexts + context)]
         for index in range(config.rows):
-            with m.If(row == index):
-                m.d.sync += bounds[index].eq(seen)
-        m.d.comb += write.data[-1].eq(seen)
+            with m.If(place == index):
+                m.d.sync += bounds[index].eq(found)
+        m.d.comb += write.data[-1].eq(found)
         return {"past": past, "low_edge": low_edge, "head": head, "low": low, "high": high, "seen": seen}
 
     def _pages(self, m, entry, last_page, number, last_keys, segments):

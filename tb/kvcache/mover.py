@@ -349,11 +349,15 @@ async def timed(bench, command):
 
 
 def sent(bursts):
-    """Cycles from a first word for the writer to the last W, less the writer's own: a word a cycle comes, but for
-    commands of one beat every second, and a burst is sent when all of it is there."""
-    here = free = 0
-    for beats in bursts:
-        here += max(beats, 2)
+    """Cycles from a first word for the writer to the last W, less the writer's own: a word a cycle comes, once its
+    command is there, and a burst is sent when all of it is there. A command comes three cycles after the one before
+    left the guard, and a cycle after that one has begun."""
+    taken, begins, here, free = -1, 0, 0, 0
+    for number, beats in enumerate(bursts):
+        if number:
+            taken = max(taken + 3, begins + 1)
+            begins = max(here, taken + 1)
+        here = begins + beats
         free = max(free, here) + beats
     return free
 

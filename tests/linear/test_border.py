@@ -4,12 +4,7 @@ import gc
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module, Signal
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
-from olivine.linear.border import Border
-from olivine.olive.decoder import folded_code
-from olivine.olive.element import lane_shape
+from olivine.linear.border import Border, DecodedBorder
 from olivine.olive.formats import LaneFormat
 from olivine_golden.array import lane_values
 from olivine_golden.border import lane_operands
@@ -17,39 +12,16 @@ from olivine_golden.border import lane_operands
 from tests.simulate import run
 
 
-class Decoded(wiring.Component):
-    """A border with the decoders behind it; those of element ``exponent`` are its own."""
-
-    def __init__(self, lanes, element, **options):
-        self.border, self.element = Border(lanes, element, **options), element
-        members = {name: member for name, member in self.border.signature.members.items() if name not in ("o", "form")}
-        super().__init__({**members, "o": Out(data.ArrayLayout(lane_shape(element), lanes))})
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.border = border = self.border
-        for name, member in self.signature.members.items():
-            if member.flow is In:
-                m.d.comb += getattr(border, name).eq(getattr(self, name))
-        m.d.comb += self.illegal.eq(border.illegal)
-        form = Signal.like(border.form)
-        m.d["sync" if border.staged else "comb"] += form.eq(border.form)
-        for lane, code in zip(self.o, border.o):
-            m.d.comb += lane.eq(folded_code(code.code, code.outlier, code.high, (form.ovp, form.flint, form.int8))
-                                if self.element == "folded" else code)
-        return m
-
-
 @pytest.mark.parametrize("lanes, element", [(4, "folded"), (4, "exponent"),
                                             pytest.param(8, "exponent", marks=pytest.mark.slow)])
 def test_border(lanes, element):
-    run(Decoded(lanes, element), "tb.linear.border", expected=5,
+    run(DecodedBorder(lanes, element), "tb.linear.border", expected=5,
         parameters={"lanes": lanes, "element": element})
 
 
 @pytest.mark.parametrize("lanes, staged", [(4, False), (4, True), pytest.param(16, True, marks=pytest.mark.slow)])
 def test_pairs_across_lanes(lanes, staged):
-    run(Decoded(lanes, "folded", across=True, staged=staged), "tb.linear.border", expected=8,
+    run(DecodedBorder(lanes, "folded", across=True, staged=staged), "tb.linear.border", expected=8,
         parameters={"lanes": lanes, "element": "folded", "across": 1})
 
 

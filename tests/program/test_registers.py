@@ -12,7 +12,7 @@ TINY = PRESETS["tiny"]
 
 
 def _run(config, trials, simulator="verilator"):
-    run(RegistersBench(config), "tb.program.registers", simulator=simulator, expected=13, name="registers_bench",
+    run(RegistersBench(config), "tb.program.registers", simulator=simulator, expected=12, name="registers_bench",
         parameters=given(config, trials=trials))
 
 

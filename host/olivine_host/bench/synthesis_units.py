@@ -14,7 +14,7 @@ from olivine.attention.results import ResultPacker
 from olivine.attention.sequencer import Sequencer
 from olivine.attention.walk import TableWalk
 from olivine.core.accelerator import Accelerator
-from olivine.linear.border import Border
+from olivine.linear.border import DecodedBorder
 from olivine.linear.core import LinearCore
 from olivine.olive.array import OliveArray
 from olivine.units import UNITS
@@ -65,7 +65,7 @@ def _array(element):
 
 
 def _border(element):
-    return lambda config: Border(config.lanes, element)
+    return lambda config: DecodedBorder(config.lanes, element)
 
 
 def _engine(element):

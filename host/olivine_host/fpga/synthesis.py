@@ -14,9 +14,9 @@ THE_WHOLE = "-run map_ffs:"
 _MACHINES = "i:rst %m w:fsm_state %i"
 ONE_HOT = f"""setattr -unset init {_MACHINES}
 setattr -set fsm_encoding "one-hot" {_MACHINES}"""
-"""A state machine gets a flip-flop for each state, which shortens what waits for a state to one gate. Yosys leaves those
-alone whose register has an initial value, and counts in binary from 33 states on. Where there is a reset, that says
-where a machine begins."""
+"""A state machine gets a flip-flop for each state, which shortens what waits for a state to one gate. Yosys leaves
+those alone whose register has an initial value, and counts in binary from 33 states on. Where there is a reset, that
+says where a machine begins."""
 
 
 def by_module(top, options=""):

@@ -62,8 +62,9 @@ class ActivityTrace:
 
 
 def read_activity(path):
-    """The traces of a log, one for each job that ended."""
+    """The traces of a log, one for each job that ended. What an engine counts in a cycle lies above what is traced."""
     traces, starts, values = [], [], []
+    traced = (1 << Activity["useful"].offset) - 1
     for line in open(path):
         word, _, rest = line.partition(" ")
         if word == "job":
@@ -72,5 +73,5 @@ def read_activity(path):
             traces.append(ActivityTrace(np.array(starts, np.int64), np.array(values, np.int64), int(rest)))
         else:
             starts.append(int(word))
-            values.append(int(rest, 16))
+            values.append(int(rest, 16) & traced)
     return traces

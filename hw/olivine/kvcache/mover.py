@@ -52,8 +52,8 @@ class BlockMover(wiring.Component):
 
     Cycle budget, from the transfer of a command to ``o.valid`` without stalls: beats written + beats of the longest
     burst (it is gathered before it is sent; 1 to 16) + cycles from AR to R + cycles from the last W to its response
-    + 14; one more in PLACE, and if COPY has fewer than B ``places``; without the read's cycles if it has none. Runs of
-    one beat take two cycles each (`BurstWriter`).
+    + 14; one more in PLACE, and if COPY has fewer than B ``places``; without the read's cycles if it has none. A run
+    behind another one takes three cycles at least (`AddressGuard`), less where a longer one came before.
 
     * COPY writes ``ceil(places / B) * k + places * v`` beats of a page, with ``zero`` all its ``L / B * k + L * v``: k
       beats of a sub-block of keys, v of one place's values, over all dims. A page takes no less than 4 cycles for its

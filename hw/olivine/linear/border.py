@@ -4,10 +4,11 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..olive.decoder import element_term, form_layout, identifiers, lane_code, modes
+from ..olive.decoder import decoded, element_term, form_layout, identifiers, lane_code, modes
+from ..olive.element import lane_shape
 from ..olive.formats import LaneFormat
 
-__all__ = ["Border"]
+__all__ = ["Border", "DecodedBorder"]
 
 
 class Border(wiring.Component):
@@ -95,3 +96,28 @@ class Border(wiring.Component):
         held = Signal(len(value), name=name, reset_less=True)
         m.d.sync += held.eq(value)
         return held
+
+
+class DecodedBorder(wiring.Component):
+    """A `Border` with the decoders behind it: for tests, and to synthesize it alone.
+
+    Parameters are those of `Border`, and so are the members, but for ``form``, and ``o``: Out(ArrayLayout(lane_shape,
+    lanes)).
+    """
+
+    def __init__(self, lanes, element, **options):
+        self.border = Border(lanes, element, **options)
+        members = {name: member for name, member in self.border.signature.members.items() if name not in ("o", "form")}
+        super().__init__({**members, "o": Out(data.ArrayLayout(lane_shape(element), lanes))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.border = border = self.border
+        for name, member in self.signature.members.items():
+            if member.flow is In:
+                m.d.comb += getattr(border, name).eq(getattr(self, name))
+        form = Signal.like(border.form)
+        m.d["sync" if border.staged else "comb"] += form.eq(border.form)
+        m.d.comb += [self.illegal.eq(border.illegal),
+                     *(lane.eq(decoded(border.element, code, form)) for lane, code in zip(self.o, border.o))]
+        return m

@@ -23,7 +23,7 @@ from .element import ELEMENTS, INTEGER_BITS, lane_shape
 from .formats import FLINT4_MAGNITUDES, LaneFormat
 
 __all__ = ["Term", "PairTerms", "FoldedPair", "modes", "pair_terms", "identifiers", "folded_code", "folded_pair",
-           "element_term", "folded_element", "form_layout", "lane_code", "PairDecoder"]
+           "element_term", "folded_element", "form_layout", "lane_code", "decoded", "PairDecoder"]
 
 form_layout = data.StructLayout({"ovp": 1, "flint": 1, "int8": 1})
 """What a `LaneFormat` says, as flags: see `modes`."""
@@ -34,6 +34,13 @@ def lane_code(element):
     if element == "folded":
         return data.StructLayout({"code": 4, "outlier": 1, "high": 4})
     return lane_shape(element)
+
+
+def decoded(element, code, form):
+    """A lane's operand, of a `lane_code` and, if that is not decoded yet, a `form_layout`; combinational."""
+    if element == "folded":
+        return folded_code(code.code, code.outlier, code.high, (form.ovp, form.flint, form.int8))
+    return code
 
 
 class Term(NamedTuple):

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import CHANNEL_RUN
 from .array import OliveArray, array_shapes
-from .decoder import folded_code, form_layout, lane_code
+from .decoder import decoded, form_layout, lane_code
 
 __all__ = ["ArrayPort", "lend", "SharedArray"]
 
@@ -101,9 +101,7 @@ class SharedArray(wiring.Component):
         # Who has the array takes a step two cycles after it is granted at the earliest, so ``form`` has a register.
         lanes, form = Signal.like(users[0].lane), Signal(form_layout)
         for lane, code in enumerate(lanes):
-            m.d.comb += array.lane[lane].eq(
-                folded_code(code.code, code.outlier, code.high, (form.ovp, form.flint, form.int8))
-                if config.element == "folded" else code)
+            m.d.comb += array.lane[lane].eq(decoded(config.element, code, form))
         for index, user in enumerate(users):
             with m.If(chosen[index]):
                 m.d.comb += [*(array.step[name].eq(user.step[name]) for name in ("valid", "first", "last", "pairs")),

@@ -129,15 +129,15 @@ class Datapath(wiring.Component):
         m.d.comb += [operands.plan.eq(self.plan), turner.plan.eq(self.plan)]
         m.submodules.passes = passes = Skid(pass_layout(self.config))
         wiring.connect(m, wiring.flipped(self.i_pass), passes.i)
-        spares = {"i_pass": passes.o}
+        doors = {"i_pass": passes.o}
         for name in ("i_x", "i_r", "i_t"):
-            m.submodules[f"spare_{name[2:]}"] = spare = (Skid if self.config.vector_cycles > 1 else Spare)(
+            m.submodules[f"door_{name[2:]}"] = door = (Skid if self.config.vector_cycles > 1 else Spare)(
                 words(self.config.bus_bytes))
-            wiring.connect(m, wiring.flipped(getattr(self, name)), spare.i)
-            spares[name] = spare.o
-        wiring.connect(m, spares["i_t"], operands.i_t)
+            wiring.connect(m, wiring.flipped(getattr(self, name)), door.i)
+            doors[name] = door.o
+        wiring.connect(m, doors["i_t"], operands.i_t)
         for name in ("i_pass", "i_x", "i_r"):
-            source, target, other = spares[name], getattr(operands, name), getattr(turner, name)
+            source, target, other = doors[name], getattr(operands, name), getattr(turner, name)
             # In ROTATE the operands take nothing by themselves, and the turner only what it is offered.
             m.d.comb += [target.payload.eq(source.payload), other.payload.eq(source.payload),
                          target.valid.eq(source.valid), other.valid.eq(source.valid & op.rotate),

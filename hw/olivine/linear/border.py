@@ -106,7 +106,7 @@ class DecodedBorder(wiring.Component):
     """
 
     def __init__(self, lanes, element, **options):
-        self.border = Border(lanes, element, **options)
+        self.border, self.element = Border(lanes, element, **options), element
         members = {name: member for name, member in self.border.signature.members.items() if name not in ("o", "form")}
         super().__init__({**members, "o": Out(data.ArrayLayout(lane_shape(element), lanes))})
 

@@ -57,7 +57,8 @@ class Bench:
         events = {"step": step, "stall": Stall.NONE if step else rng.choice(list(Stall)),
                   **{name: rng.getrandbits(1) for name in ("drain", "values", "exp", "output")},
                   **{name: rng.choice((0, rng.getrandbits(16))) for name in ("useful", *TALLIES)}}
-        beats = {"beats_read": rng.getrandbits(1), "beats_written": rng.getrandbits(1)}
+        # A job is accepted from an idle bus, which has been asked for nothing yet when it is planned.
+        beats = {name: int(phase != "plan" and rng.getrandbits(1)) for name in ("beats_read", "beats_written")}
         dut.events.value = pack(EVENTS, events)
         dut.read_beat.value, dut.write_beat.value = beats.values()
         await RisingEdge(dut.clk)

@@ -96,14 +96,14 @@ class JobControl(wiring.Component):
         m = Module()
         status = self.done.payload
         # The bus is idle, and was so when nothing was asked of it any more: a register, as it is made of much.
-        busy, settled, running, reports = Signal(), Signal(), Signal(), Signal()
+        busy, settled, running, reports, fresh = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [self.running.eq(running), self.done.valid.eq(reports)]
-        m.d.sync += settled.eq(self.idle & ~running)
+        m.d.sync += [settled.eq(self.idle & ~running), fresh.eq(0)]
         with m.FSM() as fsm:
             with m.State("IDLE"):
                 m.d.comb += self.job.ready.eq(settled)
                 # Whether it is a job is known late, and matters to the state alone.
-                m.d.sync += [self.held.eq(self.job.payload), status.eq(0), status.cycles.eq(1)]
+                m.d.sync += [self.held.eq(self.job.payload), fresh.eq(1)]
                 with m.If(self.job.valid & settled):
                     m.next = "PLAN"
             with m.State("PLAN"):
@@ -140,6 +140,9 @@ class JobControl(wiring.Component):
                     m.next = "IDLE"
         m.d.comb += busy.eq(~fsm.ongoing("IDLE") & ~fsm.ongoing("REPORT"))
         self._count(m, busy)
+        # In PLAN, by a register, as it reaches hundreds of bits; two cycles are over then.
+        with m.If(fresh):
+            m.d.sync += [status.eq(0), status.cycles.eq(2)]
         return m
 
     def _count(self, m, busy):

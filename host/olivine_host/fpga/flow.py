@@ -26,6 +26,7 @@ import olivine
 from ..simulation.build import build_root, cached, digest
 from . import tools
 from .lines import FEWEST, LINES, resets_on_lines
+from .memories import CROWDED, MEMORY, keep_places, memory_places
 from .passes import PASSES, improve
 from .progress import NextpnrStages, Stage, YosysStages
 from .report import Report, overflows, read_report
@@ -211,7 +212,8 @@ def synthesize(plan, progress=None):
 def place_and_route(synthesis, *, seed=0, mhz=None, progress=None):
     """nextpnr: cells to places, wires and a report, or the result of the time before.
 
-    A design that misses its frequency is routed all the same: the report says so.
+    A design that misses its frequency is routed all the same: the report says so. One that takes nearly all block RAMs
+    is placed twice (`olivine_host.fpga.memories`).
 
     Parameters
     ----------
@@ -234,22 +236,32 @@ def place_and_route(synthesis, *, seed=0, mhz=None, progress=None):
     tool = tools.nextpnr()
     options = [*plan.options, "--seed", str(seed), *(["--freq", f"{mhz:g}"] if mhz is not None else []),
                "--timing-allow-fail", "--placer", "static"]
+    twice = synthesis.cells.get(MEMORY, 0) > CROWDED * plan.design.board.capacity[MEMORY]
 
     def make(folder):
         start = time.perf_counter()
         shutil.copyfile(synthesis.folder / "top.json", folder / "top.json")
         _write(folder, {"top.lpf": plan.files["top.lpf"]})
-        run = _Run(folder, NextpnrStages(), progress)
-        command = tools.nextpnr_command(tool, *options, "--json", "top.json", "--lpf", "top.lpf", "--textcfg",
-                                        "top.config", "--report", "report.json")
-        if run(command) or not (folder / "report.json").exists():
-            over = full(folder / "log")
-            raise DoesNotFit(f"{name} on {plan.design.board.part}", over) if over else run.error(name, tool)
+        command = tools.nextpnr_command(tool, *options, "--json", "top.json", "--lpf", "top.lpf")
+
+        def run(result, *more):
+            nextpnr = _Run(folder, NextpnrStages(), progress)
+            if nextpnr([*command, *more, result]) or not (folder / result).exists():
+                over = full(folder / "log")
+                raise DoesNotFit(f"{name} on {plan.design.board.part}", over) if over else nextpnr.error(name, tool)
+
+        if twice:
+            run("placed.json", "--no-route", "--write")
+            netlist, placed = (json.loads((folder / file).read_text()) for file in ("top.json", "placed.json"))
+            keep_places(netlist, memory_places(placed))
+            (folder / "top.json").write_text(json.dumps(netlist))
+            (folder / "placed.json").unlink()
+        run("report.json", "--textcfg", "top.config", "--report")
         # Large, and in the folder of the synthesis.
         (folder / "top.json").unlink()
         _timed(folder, start)
 
-    key = digest(synthesis.folder.name, plan.files["top.lpf"], options, tools.version(tool))
+    key = digest(synthesis.folder.name, plan.files["top.lpf"], options, tools.version(tool), twice)
     folder = cached(f"{name}-pnr-{key}", make, kind=KIND)
     report = read_report((folder / "report.json").read_text(), plan.design.inner)
     return Routed(plan, folder, report, seed, _seconds(folder))

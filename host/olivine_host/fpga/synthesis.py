@@ -7,8 +7,9 @@ __all__ = ["by_module", "THE_WHOLE", "script_of", "cells_of", "logic"]
 LUTS = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}
 """LUTs that a cell takes: a carry cell two, distributed memory six (four of storage, two of ports)."""
 
-THE_WHOLE = "-run map_ffs:"
-"""Options of ``synth_ecp5`` behind `by_module`."""
+THE_WHOLE = "-run map_ffs: -nowidelut"
+"""Options of ``synth_ecp5`` behind `by_module`. No LUTs of five inputs and more: they are made of several and a
+multiplexer whose selector enters where a flip-flop's input does that has no LUT, and there wires are scarce."""
 
 
 _MACHINES = "i:rst %m w:fsm_state %i"
@@ -19,6 +20,15 @@ those alone whose register has an initial value, and counts in binary from 33 st
 says where a machine begins."""
 
 
+FEWEST_SHARERS = 4
+FEW_SETS = " ".join((
+    "dfflegalize", *(f"-cell {cell}" for cell in (
+        "$_DFF_?_ 01", "$_DFF_?P?_ r", "$_SDFF_?P?_ r", "$_DFFE_??_ 01", "$_DFFE_?P??_ r", "$_SDFFE_?P??_ r")),
+    f"-mince {FEWEST_SHARERS} -minsrst {FEWEST_SHARERS}"))
+"""Enables and resets of fewer flip-flops than that become logic in front of them: two flip-flops share a slice only if
+they share both, and sets of one or two leave slices half empty. The cells are those that ECP5 has."""
+
+
 def by_module(top, options=""):
     """First half of a script, up to gates.
 
@@ -27,7 +37,7 @@ def by_module(top, options=""):
     """
     return "\n".join((f"hierarchy -top {top}", ONE_HOT,
                       f"synth_lattice -family ecp5 -top {top} -noflatten -run begin:map_ffs {options}".rstrip(),
-                      "flatten", "opt -fast"))
+                      "flatten", "opt -fast", FEW_SETS))
 
 
 def script_of(file, top, options=""):

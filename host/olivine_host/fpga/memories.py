@@ -81,7 +81,8 @@ def _costs(memory, nets, at, places):
     for names in nets:
         if memory in names:
             others = np.array([at[name] for name in names if name != memory])
-            costs += (np.maximum(others.min(axis=0) - places, 0) + np.maximum(places - others.max(axis=0), 0)).sum(axis=1)
+            outside = np.maximum(others.min(axis=0) - places, places - others.max(axis=0))
+            costs += np.maximum(outside, 0).sum(axis=1)
     return costs
 
 

@@ -73,6 +73,15 @@ def test_registers_that_differ_stay(changed):
     assert len(made["modules"]["top"]["cells"]) == 2 * WIDTH + 1
 
 
+def test_registers_behind_a_memory_stay():
+    memory = {"type": "DP16KD", "parameters": {}, "port_directions": {"ADA0": "input", "DOA0": "output"},
+              "connections": {"ADA0": [100], "DOA0": [104]}}
+    assert registers_into_multipliers(netlist(memory=memory)) == 0
+    # One that the operands only address does not matter.
+    memory["connections"]["DOA0"] = [500]
+    assert registers_into_multipliers(netlist(memory=memory)) == 1
+
+
 def test_registers_that_are_there_stay():
     made = netlist()
     made["modules"]["top"]["cells"]["multiplier"]["parameters"]["REG_OUTPUT_CLK"] = "CLK0"

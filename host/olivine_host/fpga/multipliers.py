@@ -3,13 +3,15 @@
 ECP5's MULT18X18D has registers at its inputs, and Yosys leaves them unused: a product then begins in the fabric, with a
 wire across the die, as multipliers stand in three rows. Where all bits of both operands come from flip-flops that are
 clocked, enabled and reset alike, the multiplier takes their place: the same cycle, without that wire.
+
+Registers behind a block RAM stay: its outputs are slower than a multiplier, and need a register near by.
 """
 
 from .nets import reads
 
 __all__ = ["registers_into_multipliers"]
 
-MULTIPLIER, REGISTER = "MULT18X18D", "TRELLIS_FF"
+MULTIPLIER, REGISTER, MEMORY = "MULT18X18D", "TRELLIS_FF", "DP16KD"
 BITS = 18
 
 LIKE = {"CLKMUX": ("CLK",), "LSRMUX": ("LSR",), "REGSET": ("RESET",), "SRMODE": ("LSR_OVER_CE",),
@@ -33,12 +35,15 @@ def registers_into_multipliers(netlist, top="top"):
     module = netlist["modules"][top]
     cells = module["cells"]
     registers = {cell["connections"]["Q"][0]: (name, cell) for name, cell in cells.items() if cell["type"] == REGISTER}
+    remembered = {bit for cell in cells.values() if cell["type"] == MEMORY
+                  for port, bits in cell["connections"].items() if cell["port_directions"][port] == "output"
+                  for bit in bits}
     moved, left = 0, set()
     for cell in cells.values():
         if cell["type"] != MULTIPLIER or any(name.startswith("REG_") for name in cell["parameters"]):
             continue
         controls, data = _controls(cell, registers)
-        if controls is None:
+        if controls is None or not remembered.isdisjoint(data.values()):
             continue
         clock, enable, reset = controls
         for operand in "AB":

@@ -5,7 +5,7 @@ from .multipliers import registers_into_multipliers
 
 __all__ = ["PASSES", "improve"]
 
-PASSES = "registers in multipliers, constants out of carries"
+PASSES = "registers in multipliers but not behind memories, constants out of carries"
 """A part of what results are kept by: to be changed with `improve`."""
 
 

@@ -37,6 +37,10 @@ def score_word(config):
                               "visible": config.rows, "largest": scores})
 
 
+LOW_BITS = 17
+"""Of a dot product, for one multiplier of the two: 18 bits with a sign."""
+
+
 def dot_bits(config):
     """Signed bits that hold every dot product of a query and a key."""
     return ((LANE_MAX << ROW_BITS - 1) * config.max_head_dim).bit_length() + 1
@@ -53,9 +57,9 @@ class ScoreScaler(wiring.Component):
                   and the row sees the segment
         largest = max of the unit's visible scores so far; -2**15 where there is none
 
-        cycle  0  word from the array      bounds, mask and cell addressed
-               1  * mult (u16)             place; they answer; column of the tree addressed
-               2  (multiplier's second register)
+        cycle  0  word from the array      cell addressed
+               1  * mult (u16)             bounds and mask addressed
+               2  + of two products        place; column of the tree addressed
                3  >> shift                 visible
                4  round, sat16
                5  largest
@@ -72,15 +76,15 @@ class ScoreScaler(wiring.Component):
     params : In(ArrayLayout(ScoreParameters, CHUNKS))
         By ``tag.bank``; constant while units of the bank are in flight.
     bounds_addr : Out(struct ``bank``, ``context``), bounds : In(bounds_layout)
-        Asked in cycle 0, answered in cycle 1, as a synchronous memory does.
+        Asked in cycle 1, answered in cycle 2, as a synchronous memory does.
     masked, tree, cells : In(1)
         Modes of the job: cached, over a token tree, over cells.
     mask_addr : Out(mask_address), mask : In(P)
-        Rows that see the segment, a bit each; asked in cycle 0, answered in cycle 1.
+        Rows that see the segment, a bit each; asked in cycle 1, answered in cycle 2.
     tree_base : In(array of positions), by bank
         Position of the first key that the tree's mask is about.
     tree_addr : Out(tree_address), tree_column : In(P)
-        Rows that see the tree's place; asked in cycle 1, answered in cycle 2.
+        Rows that see the tree's place; asked in cycle 2, answered in cycle 3.
     cell_addr : Out(cell_address), position : In(cell_position)
         Position of the token in a cell; asked in cycle 0, answered in cycle 1.
     o : Out(score_word)
@@ -121,34 +125,37 @@ class ScoreScaler(wiring.Component):
         m.d.comb += [
             stage[0].valid.eq(i.valid & (i.lane < i.tag.keys)), stage[0].first.eq(i.lane == 0),
             stage[0].last.eq(i.valid & (i.lane == self.config.lanes - 1)), stage[0].tag.eq(i.tag),
-            self.bounds_addr.bank.eq(i.tag.bank), self.bounds_addr.context.eq(i.tag.context),
+            self.bounds_addr.bank.eq(stage[1].tag.bank), self.bounds_addr.context.eq(stage[1].tag.context),
         ]
         for before, after in zip(stage, stage[1:]):
             sync += after.eq(before)
 
-        # What all rows share: the key's position, the numbers of the chunk.
-        position = [Signal(signed(POSITION_BITS), name=f"position_{cycle}") for cycle in (1, 2)]
+        # What all rows share: the key's position, the numbers of the chunk. A cell's position, of a block RAM, has a
+        # register of its own.
+        position = [None, *(Signal(signed(POSITION_BITS), name=f"position_{cycle}") for cycle in (1, 2, 3))]
+        found = Signal.like(self.position)
         here, present = Signal(signed(POSITION_BITS)), Signal()
         m.d.comb += [
             here.eq(i.tag.position + i.lane),
             self.cell_addr.bank.eq(i.tag.group[0]), self.cell_addr.cell.eq(here),
-            self.mask_addr.bank.eq(i.tag.bank), self.mask_addr.context.eq(i.tag.context),
-            self.mask_addr.segment.eq(i.tag.segment),
+            self.mask_addr.bank.eq(stage[1].tag.bank), self.mask_addr.context.eq(stage[1].tag.context),
+            self.mask_addr.segment.eq(stage[1].tag.segment),
         ]
         mask = Signal(rows)
-        sync += [mask.eq(self.mask | ~self.masked.replicate(rows)), present.eq(self.position.valid | ~self.cells)]
+        sync += [mask.eq(self.mask | ~self.masked.replicate(rows)), present.eq(found.valid | ~self.cells)]
 
         # From the committed length on a tree's mask decides, as far as it goes.
         branch = Signal(signed(POSITION_BITS + 1))
         in_tree, named = Signal(), Signal()
         m.d.comb += [
-            branch.eq(position[0] - self.tree_base[stage[1].tag.bank]),
-            self.tree_addr.bank.eq(stage[1].tag.bank), self.tree_addr.context.eq(stage[1].tag.context),
+            branch.eq(position[2] - self.tree_base[stage[2].tag.bank]),
+            self.tree_addr.bank.eq(stage[2].tag.bank), self.tree_addr.context.eq(stage[2].tag.context),
             self.tree_addr.place.eq(branch),
         ]
         sync += [in_tree.eq(self.tree & (branch >= 0)), named.eq(branch < TREE_PLACES)]
         mult, shift = Signal(ScoreParameters["mult"].shape), Signal(ScoreParameters["shift"].shape)
-        sync += [position[0].eq(here), position[1].eq(Mux(self.cells, self.position.position, position[0])),
+        sync += [position[1].eq(here), position[2].eq(position[1]), found.eq(self.position),
+                 position[3].eq(Mux(self.cells, found.position, position[2])),
                  mult.eq(self.params[i.tag.bank].mult), shift.eq(self.params[stage[2].tag.bank].shift)]
 
         over, visible_5, visible_6 = Signal(rows), Signal(rows), Signal(rows)
@@ -160,20 +167,23 @@ class ScoreScaler(wiring.Component):
             def register(shape, name, row=row):
                 return Signal(shape, name=f"{name}_{row}")
 
-            # Cycles 1 to 3: multiply. The bits above a dot product's are its sign.
+            # Cycles 1 to 3: multiply, by two multipliers, and add up. The bits above a dot product's are its sign.
             width = dot_bits(self.config)
-            dot = register(signed(width), "dot")
-            product, held = (register(signed(width + 16), name) for name in ("product", "held"))
-            sync += [dot.eq(i.data[row]), product.eq(dot * mult), held.eq(product)]
+            dot, held = register(signed(width), "dot"), register(signed(width + 16), "held")
+            low_product = register(LOW_BITS + 16, "low_product")
+            high_product = register(signed(width - LOW_BITS + 16), "high_product")
+            sync += [dot.eq(i.data[row]), low_product.eq(dot[:LOW_BITS] * mult),
+                     high_product.eq(dot[LOW_BITS:].as_signed() * mult),
+                     held.eq((high_product << LOW_BITS) + low_product)]
 
-            # Cycles 1 to 4: visible. The bounds get a register behind the slow output of the block RAM.
+            # Cycles 2 to 5: visible. The bounds get a register behind the slow output of the block RAM.
             low, high = (register(signed(POSITION_BITS), name) for name in ("low", "high"))
-            visible_3, visible_4 = register(1, "visible_3"), register(1, "visible_4")
+            visible_4 = register(1, "visible_4")
             sync += [
                 low.eq(self.bounds[row].low), high.eq(self.bounds[row].high),
-                visible_3.eq(mask[row] & present & Mux(
-                    in_tree, named & self.tree_column[row], (low <= position[1]) & (position[1] < high))),
-                visible_4.eq(visible_3), visible_5[row].eq(visible_4),
+                visible_4.eq(mask[row] & present & Mux(
+                    in_tree, named & self.tree_column[row], (low <= position[3]) & (position[3] < high))),
+                visible_5[row].eq(visible_4),
             ]
 
             # Cycles 3 to 5: shift; round, saturate.

@@ -3,13 +3,14 @@
 import pytest
 from olivine_host.fpga import flow
 from olivine_host.fpga.boards import BOARDS, harnessed
-from olivine_host.fpga.memories import CROWDED, MEMORY, keep_places, memory_places
+from olivine_host.fpga.memories import CROWDED, WIDEST, keep_places, memory_places
+from olivine_host.fpga.nets import MEMORY
 
 from tests.fpga.test_flow import Many
 
 
 def placed(cells):
-    """``{name: (type, site, {port: net}, outputs)}`` as nextpnr's JSON of a placement."""
+    """``{name: (type, site, {port: net})}`` as nextpnr's JSON of a placement."""
     return {"modules": {"top": {"cells": {
         name: {"type": kind, "attributes": {"NEXTPNR_BEL": site}, "connections": {p: [n] for p, n in ports.items()}}
         for name, (kind, site, ports) in cells.items()}}}}
@@ -40,9 +41,18 @@ def test_memories_that_lie_well_stay():
 
 
 def test_what_lies_everywhere_and_clocks_do_not_count():
-    """A memory that only a clock joins to something far away, and none at all."""
+    """A memory joined to something far away by a clock alone, by the widest net that counts, by a wider one."""
+    stays, moves = ({"ram_0": f"X{a}/Y10/EBR0", "ram_1": f"X{b}/Y10/EBR0"} for a, b in ((5, 60), (60, 5)))
     far = memory("ram_0", 5) | memory("ram_1", 60) | {"pll": ("EHXPLLL", "X60/Y10/PLL", {"CLKOP": 1})}
-    assert memory_places(placed(far)) == {"ram_0": "X5/Y10/EBR0", "ram_1": "X60/Y10/EBR0"}
+    assert memory_places(placed(far)) == stays
+    for readers, places in ((WIDEST - 1, moves), (WIDEST, stays)):
+        wide = memory("ram_0", 5, DOA0=10) | memory("ram_1", 60)
+        for index in range(readers):
+            wide |= logic(f"reader_{index}", 60, 10, A=10)
+        assert memory_places(placed(wide)) == places
+
+
+def test_without_memories():
     assert memory_places(placed(logic("alone", 3, 3, A=4))) == {}
 
 

@@ -17,7 +17,7 @@ class PseudoTerminal:
     """
 
     def __init__(self):
-        self._device, self._host = os.openpty()
+        self._device, self._host = self._ends = os.openpty()
         # Bytes as they are. The host's end stays open here too, so that hosts may come and go.
         tty.setraw(self._host)
         os.set_blocking(self._device, False)
@@ -30,8 +30,9 @@ class PseudoTerminal:
         self.close()
 
     def close(self):
-        """Both ends are gone: a host that waits is told."""
-        for end in (self._device, self._host):
+        """Both ends are gone: a host that waits is told. A second time does nothing."""
+        ends, self._ends = self._ends, ()
+        for end in ends:
             os.close(end)
 
     def fileno(self):

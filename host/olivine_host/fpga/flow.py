@@ -26,7 +26,8 @@ import olivine
 from ..simulation.build import build_root, cached, digest
 from . import tools
 from .lines import FEWEST, LINES, resets_on_lines
-from .memories import CROWDED, MEMORY, keep_places, memory_places
+from .memories import CROWDED, ROUNDS, WIDEST, keep_places, memory_places
+from .nets import MEMORY
 from .passes import PASSES, improve
 from .progress import NextpnrStages, Stage, YosysStages
 from .report import Report, overflows, read_report
@@ -261,7 +262,8 @@ def place_and_route(synthesis, *, seed=0, mhz=None, progress=None):
         (folder / "top.json").unlink()
         _timed(folder, start)
 
-    key = digest(synthesis.folder.name, plan.files["top.lpf"], options, tools.version(tool), twice)
+    key = digest(synthesis.folder.name, plan.files["top.lpf"], options, tools.version(tool),
+                 *((ROUNDS, WIDEST) if twice else ()))
     folder = cached(f"{name}-pnr-{key}", make, kind=KIND)
     report = read_report((folder / "report.json").read_text(), plan.design.inner)
     return Routed(plan, folder, report, seed, _seconds(folder))

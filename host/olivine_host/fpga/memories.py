@@ -12,9 +12,9 @@ from collections import defaultdict
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-__all__ = ["MEMORY", "CROWDED", "memory_places", "keep_places"]
+from .nets import MEMORY
 
-MEMORY = "DP16KD"
+__all__ = ["CROWDED", "ROUNDS", "WIDEST", "memory_places", "keep_places"]
 
 CROWDED = 0.8
 """Share of a part's block RAMs from which on a design is placed twice."""

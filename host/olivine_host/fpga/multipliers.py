@@ -7,11 +7,11 @@ clocked, enabled and reset alike, the multiplier takes their place: the same cyc
 Registers behind a block RAM stay: its outputs are slower than a multiplier, and need a register near by.
 """
 
-from .nets import reads
+from .nets import MEMORY, reads
 
 __all__ = ["registers_into_multipliers"]
 
-MULTIPLIER, REGISTER, MEMORY = "MULT18X18D", "TRELLIS_FF", "DP16KD"
+MULTIPLIER, REGISTER = "MULT18X18D", "TRELLIS_FF"
 BITS = 18
 
 LIKE = {"CLKMUX": ("CLK",), "LSRMUX": ("LSR",), "REGSET": ("RESET",), "SRMODE": ("LSR_OVER_CE",),

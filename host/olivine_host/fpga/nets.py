@@ -2,7 +2,10 @@
 
 from collections import Counter
 
-__all__ = ["reads"]
+__all__ = ["MEMORY", "reads"]
+
+MEMORY = "DP16KD"
+"""ECP5's block RAM."""
 
 
 def reads(module):

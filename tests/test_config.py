@@ -11,7 +11,7 @@ TINY = PRESETS["tiny"]
 
 @pytest.mark.parametrize("name, rows, lanes, bus, contexts, head, sequence, reduction", [
     ("tiny", 2, 8, 32, 4, 32, 512, 512),
-    ("ecp5", 4, 32, 64, 8, 64, 2_048, 3_072),
+    ("ecp5", 4, 32, 64, 8, 64, 2_048, 2_048),
     ("edge", 8, 64, 128, 8, 128, 32_768, 4_096),
 ])
 def test_presets(name, rows, lanes, bus, contexts, head, sequence, reduction):

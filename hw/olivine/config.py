@@ -236,7 +236,7 @@ class AcceleratorConfig:
 
 PRESETS = {
     "tiny": AcceleratorConfig("tiny", 2, 8, 32, 4, 32, 512, 512),
-    "ecp5": AcceleratorConfig("ecp5", 4, 32, 64, 8, 64, 2_048, 3_072, sequences=16, blocks=1_024,
+    "ecp5": AcceleratorConfig("ecp5", 4, 32, 64, 8, 64, 2_048, 2_048, sequences=16, blocks=1_024,
                               cells=1_024, scratchpad_words=4_096, vector_cycles=4, outstanding=16,
                               # The 32 MiB of a ULX3S and the scratchpad; one window of the host's.
                               addr_width=26, windows=2),

@@ -50,11 +50,17 @@ def _linear_descriptor(config):
     return {"descriptor": LinearDescriptor}
 
 
+def _instruction_store(config):
+    from .control.instruction import Unit as Kind
+    from .program.dispatch import job_bits
+    return {"bus_bits": config.bus_bits, "bits": {unit: job_bits(unit) for unit in Kind}}
+
+
 def _attention_station(config):
     from .control.instruction import SHORT_BITS
     from .control.instruction import Unit as Kind
     from .program.dispatch import OPCODE_SCORE
-    return {"bits": SHORT_BITS, "holds": lambda opcode: opcode == OPCODE_SCORE, "beside": (Kind.APPEND,)}
+    return {"bits": SHORT_BITS, "bus_bits": config.bus_bits, "holds": lambda opcode: opcode == OPCODE_SCORE, "beside": (Kind.APPEND,)}
 
 
 UNITS = {
@@ -182,12 +188,14 @@ UNITS = {
                     lambda config: {"config": config}),
     "fetch": Unit("program.fetch:InstructionFetch", "instructions of a program, read ahead and checked",
                   lambda config: {"config": config}),
+    "instruction_store": Unit("program.store:InstructionStore", "instructions on the chip, word by word",
+                              _instruction_store),
     "registers": Unit("program.registers:Registers", "what the host sets and sees, AXI4-Lite",
                       lambda config: {"config": config, "scratchpad_base": config.scratchpad_base,
                                       "scratchpad_words": config.scratchpad_words}),
     "station": Unit("program.station:Station", "instructions of one unit, and what they wait for", _attention_station),
     "program_dispatch": Unit("program.dispatch:ProgramDispatch", "instructions to their units, and a precise end",
-                             lambda config: {}),
+                             lambda config: {"bus_bits": config.bus_bits}),
     "activity": Unit("core.activity:ActivityMonitor", "what the core does in a cycle, counted",
                      lambda config: {"config": config}),
     "dispatcher": Unit("core.dispatch:Dispatcher", "jobs to the engines that run them", lambda config: {}),

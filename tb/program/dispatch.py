@@ -1,13 +1,14 @@
 """ProgramDispatch: order, waits, who is alone with the cache, faults, aborts, and the program after them.
 
-Parameter: OLIVINE_TRIALS, programs of each kind.
+Parameters: OLIVINE_BUS_BITS; OLIVINE_TRIALS, programs of each kind.
 """
 
 import os
 
 import cocotb
-from olivine.control.instruction import Unit
+from olivine.control.instruction import Unit, words_of
 from olivine.control.job import StatusCode
+from olivine.program.dispatch import job_bits
 
 from tb.program.dispatch_bench import BASE, Bench, fault_behind, random_program
 
@@ -67,11 +68,15 @@ def instruction(unit, index, opcode, waits=(0, 0, 0, 0, 0), last=0, outcome="ok"
 
 @test
 async def latency(dut):
-    """An instruction leaves 4 after it came in; one that waits learns of the completion 2 after the status."""
+    """An instruction of w words leaves 5 + w after it came in; one that waits learns of the completion 2 after the
+    status."""
     bench = await Bench(dut, pace=1.0).start()
+    bench.delay = lambda most=12: 60
     await bench.run([instruction(Unit.LINEAR, 0, 1), instruction(Unit.VECTOR, 1, 8, (1, 0, 0, 0, 0), last=1)])
     at = {(what, index): now for now, what, _, index in bench.trace}
-    assert at["begin", 0] - at["in", 0] == 4 and at["begin", 1] - at["in", 1] == 4, at
+    for index, unit in enumerate((Unit.LINEAR, Unit.VECTOR)):
+        words = words_of(job_bits(unit), bench.bus_bits)
+        assert at["begin", index] - at["in", index] == 5 + words, (index, at)
     assert at["rows", 1] - at["end", 0] == 2, at
 
 
@@ -98,7 +103,7 @@ async def attention_beside_append(dut):
 async def units_side_by_side(dut):
     """Five units at work at once, but for the cache's operation; queues hold two behind the one at work."""
     bench = await Bench(dut, pace=1.0).start()
-    bench.delay = lambda most=12: 60
+    bench.delay = lambda most=12: 400
     program = [instruction(unit, index, opcode) for index, (unit, opcode) in enumerate(
         4 * [(Unit.LINEAR, 1), (Unit.ATTENTION, 2), (Unit.APPEND, 4), (Unit.VECTOR, 8)])]
     program[-1]["last"] = 1

@@ -1,9 +1,22 @@
 """A fetch, five units and a cache around `ProgramDispatch`, each as slow as it likes, and everything that must hold."""
 
+import os
 import random
 
 from cocotb.triggers import RisingEdge
-from olivine.control.instruction import FETCH, OPCODES, PAYLOAD_BITS, SHORT_BITS, ProgramFault, Unit, fetched_layout
+from olivine.control.instruction import (
+    FETCH,
+    INSTRUCTION_BYTES,
+    OPCODES,
+    PAYLOAD_BITS,
+    SHORT_BITS,
+    SLOTS,
+    Instruction,
+    ProgramFault,
+    Unit,
+    fetched_layout,
+    word_layout,
+)
 from olivine.control.job import JobStatus, StatusCode
 from olivine.program.dispatch import BESIDE, EARLY, OPCODE_SCORE, job_bits, status_layout
 
@@ -72,6 +85,7 @@ class Bench:
     def __init__(self, dut, seed=0, pace=0.5):
         self.dut, self.rng, self.pace = dut, random.Random(f"dispatch {seed}"), pace
         self.now, self.trace, self.to_tell = 0, [], []
+        self.bus_bits = int(os.environ["OLIVINE_BUS_BITS"])
         self._idle_inputs()
 
     async def start(self):
@@ -80,7 +94,7 @@ class Bench:
 
     def _idle_inputs(self):
         dut = self.dut
-        for name in ("start", "abort", "program", "i__valid", "i__payload", "i_fault__valid", "i_fault__payload",
+        for name in ("start", "abort", "program", "i_word", "i__valid", "i__payload", "i_fault__valid", "i_fault__payload",
                      *(f"{name}__ready" for name in NAMES.values()),
                      *(f"{name}_done__{part}" for name in NAMES.values() for part in ("valid", "payload"))):
             getattr(dut, name).value = 0
@@ -113,6 +127,7 @@ class Bench:
         self.fetch_left = None      # cycles until fetch has nothing under way any more
         self.news, self.moving = 0, 0
         self.over = False
+        self.writes, self.may_write = None, False       # the instruction whose words are written; there is room
         self.held_rows = set()
         self.worked = dict.fromkeys(Unit, False)
         self.array = None           # the unit that has it: it keeps it until its job ends
@@ -120,7 +135,7 @@ class Bench:
         dut.start.value, dut.fetch_idle.value = 1, 0
         await self._edge()
         dut.start.value = 0
-        dut.i__valid.value = 0
+        dut.i__valid.value = dut.i_word.value = 0
         begun = self.now
         offered = fault_offered = False
         while not self.over:
@@ -129,12 +144,13 @@ class Bench:
             # Fetch.
             more = self.taken < len(program) and not (self.taken and program[self.taken - 1]["last"] and fault is None)
             stopped = self.stopped
-            if more and not stopped and (offered or self.maybe()):
+            written = more and not stopped and self._write(program[self.taken])
+            if written and (offered or self.maybe()):
                 offered = True
-                item = {key: value for key, value in program[self.taken].items() if key != "outcome"}
+                item = {key: program[self.taken][key] for key in ("unit", "last", "index")}
                 if fault is not None:
                     item["last"] = 0
-                dut.i__payload.value, dut.i__valid.value = pack(fetched_layout(), item), 1
+                dut.i__payload.value, dut.i__valid.value = pack(fetched_layout, item), 1
             else:
                 dut.i__valid.value = offered = 0
             ends = fault is not None and not more and not self.fault_taken and not stopped
@@ -167,6 +183,23 @@ class Bench:
                 offered = False
             assert self.now - begun < most, f"the program hangs: {self.describe()}"
         return self._ended(program, fault)
+
+    def _write(self, item):
+        """Writes an instruction's words, as far as there is room; whether all are there."""
+        index, layout = item["index"], word_layout(self.bus_bits)
+        if self.writes != index:
+            bits = pack(Instruction, {"version": 1, "last": item["last"], "zero_flags": 0, "waits": item["waits"],
+                                      "payload": item["payload"]})
+            self.writes, self.may_write = index, False
+            self.unwritten = [bits >> place & (1 << self.bus_bits) - 1
+                              for place in range(0, 8 * INSTRUCTION_BYTES, self.bus_bits)]
+            self.words = len(self.unwritten)
+        word = {"valid": 0, "slot": index % SLOTS, "place": 0, "data": self.rng.getrandbits(self.bus_bits)}
+        all_there = not self.unwritten
+        if self.unwritten and self.may_write and self.maybe():
+            word |= {"valid": 1, "place": self.words - len(self.unwritten), "data": self.unwritten.pop(0)}
+        self.dut.i_word.value = pack(layout, word)
+        return all_there
 
     async def _edge(self):
         await RisingEdge(self.dut.clk)
@@ -229,6 +262,7 @@ class Bench:
         # Rows are found ready a cycle late.
         self.worked = {unit: engine.job is not None for unit, engine in self.engines.items()}
         self._statuses(statuses)
+        self.may_write = bool(int(dut.room.value))
         self._took = bool(offered and int(dut.i__ready.value))
         if self._took:
             item = self.program[self.taken]

@@ -14,7 +14,6 @@ from tb.program.fetch_bench import (
     BEATS,
     CODES,
     CONFIG,
-    FETCHED,
     SIZE,
     TRIALS,
     B,
@@ -24,7 +23,7 @@ from tb.program.fetch_bench import (
     model,
     random_program,
 )
-from tb.streams import PAIRS, PERIOD, cycle, unpack
+from tb.streams import PAIRS, PATTERNS, PERIOD, cycle, unpack
 
 # A unit that stands still fails, and does not wait for ever.
 test = cocotb.test(timeout_time=8, timeout_unit="ms")
@@ -34,7 +33,9 @@ test = cocotb.test(timeout_time=8, timeout_unit="ms")
 @cocotb.parametrize(pair=PAIRS[::3])
 async def programs(dut, pair):
     """Random programs, stalled everywhere."""
-    bench = await Bench(dut, seed=PAIRS.index(pair), take=pair[0], take_fault=pair[1]).start()
+    rooms = list(PATTERNS)
+    bench = await Bench(dut, seed=PAIRS.index(pair), take=pair[0], take_fault=pair[1],
+                        room=rooms[PAIRS.index(pair) % len(rooms)]).start()
     for trial in range(TRIALS):
         bench.stall(trial)
         await bench.run(random_program(bench.rng, bench.rng.choice((1, 2, 3, bench.rng.randint(4, 40)))))
@@ -253,9 +254,9 @@ async def abort(dut):
         want, fault = model(program, address, len(program))
         # What was taken up to the abort's own cycle is the program's.
         await bench.cycles(1)
-        got = bench.sink.received[before:]
+        got = bench.store.taken[before:]
         assert len(got) - taken <= 1
-        assert [unpack(FETCHED, bits) for bits in got] == want[:len(got)]
+        assert got == want[:len(got)]
         bench.forget()
         await bench.cycles(rng.choice((0, 0, rng.randint(1, 90))))
         if rng.getrandbits(1):

@@ -7,6 +7,7 @@ import json
 import os
 import random
 
+import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
 from olivine.config import AcceleratorConfig
 from olivine.control.instruction import (
@@ -16,11 +17,13 @@ from olivine.control.instruction import (
     OPCODES,
     PAYLOAD_BITS,
     SHORT_BITS,
+    SLOTS,
     VERSION,
     Instruction,
     ProgramFault,
     Unit,
     fetched_layout,
+    word_layout,
 )
 from olivine.control.job import StatusCode, Window
 
@@ -32,7 +35,7 @@ TRIALS = int(os.environ["OLIVINE_TRIALS"])
 B = CONFIG.bus_bytes
 BEATS = 64 // B
 SIZE = 1 << 16
-FETCHED = fetched_layout()
+WORD = word_layout(CONFIG.bus_bits)
 CODES = {SLVERR: StatusCode.READ_SLVERR, DECERR: StatusCode.READ_DECERR}
 
 
@@ -70,8 +73,7 @@ def model(program, address, length):
             return out, fault_at(index, address, StatusCode.BAD_FIELD, here, HEADER_DETAIL + FIELDS.index(field))
         unit = OPCODES[instruction["payload"] & 0xff]
         last = bool(instruction["last"]) or index == length - 1
-        out.append({"unit": unit, "last": int(last), "index": index, "address": here, "waits": instruction["waits"],
-                    "payload": instruction["payload"]})
+        out.append({"unit": unit, "last": int(last), "index": index, "bits": pack(Instruction, instruction)})
         issued[unit.value] += 1
         if last:
             break
@@ -83,15 +85,52 @@ def fault_at(index, address, code, where, detail=0):
             "instruction": address + 64 * index}
 
 
+class Store:
+    """Keeps the words of instructions, and has room for each when it likes.
+
+    Attributes
+    ----------
+    taken : list of dict
+        Instructions that were taken: `fetched_layout`, and ``bits``, all words that its slot has.
+    """
+
+    def __init__(self, dut, sink, pattern, seed):
+        self.dut, self.sink, self.taken, self.slots = dut, sink, [], [{} for _ in range(SLOTS)]
+        self._willing = PATTERNS[pattern](f"room {seed}")
+        dut.room.value = 0
+        cocotb.start_soon(self._run())
+
+    async def _run(self):
+        dut, room, ready = self.dut, False, False
+        while True:
+            await RisingEdge(dut.aclk)
+            word = unpack(WORD, int(dut.o_word.value)) if dut.o_word.value.is_resolvable else {"valid": 0}
+            if word["valid"]:
+                assert room, "a word without room"
+                if word["place"] == 0:
+                    self.slots[word["slot"]] = {}
+                assert word["place"] == len(self.slots[word["slot"]]), "words are in order"
+                self.slots[word["slot"]][word["place"]] = word["data"]
+            # The next instruction's words come two cycles after one was taken, at the earliest.
+            for bits in self.sink.received[len(self.taken):]:
+                seen, room = unpack(fetched_layout, bits), False
+                words = self.slots[seen["index"] % SLOTS]
+                self.taken.append({**seen, "bits": sum(data << 8 * B * place for place, data in words.items())})
+            # Once there is room for an instruction, there is until it is taken.
+            room = room or next(self._willing)
+            dut.room.value = int(room)
+
+
 class Bench:
     """The fetch unit, memory and a dispatcher that takes instructions and faults."""
 
-    def __init__(self, dut, seed=1, check=True, take="always", take_fault="always", **memory):
+    def __init__(self, dut, seed=1, check=True, take="always", take_fault="always", room="always", **memory):
         self.dut, self.rng = dut, random.Random(f"{seed}")
         for name in ("start", "address", "length", "abort", "bus_timeout"):
             getattr(dut, name).value = 0
         self.memory = AxiMemory(dut, size=SIZE, seed=seed, **memory).start()
         self.sink = StreamSink(dut, "o_instruction", take, seed)
+        self.store = Store(dut, self.sink, room, seed)
         self.faults = StreamSink(dut, "o_fault", take_fault, seed)
         if check:
             StreamChecker(dut, "o_instruction"), StreamChecker(dut, "o_fault")
@@ -133,7 +172,8 @@ class Bench:
         dut.start.value = 0
 
     async def expect(self, instructions, fault):
-        got = [unpack(FETCHED, bits) for bits in await self.sink.collect(len(instructions), 50_000)]
+        await self.sink.collect(len(instructions), 50_000)
+        got = self.store.taken[self.sink._taken - len(instructions):self.sink._taken]
         for seen, want in zip(got, instructions, strict=True):
             assert seen == want, (seen, want)
         if fault is not None:

@@ -1,6 +1,6 @@
 """Station: order, when a job may begin, when its rows are ready, what is dropped and what is given up.
 
-Parameters: OLIVINE_HOLDS, the opcode that needs its rows at once; OLIVINE_BESIDE, the number of the unit that it works
+Parameters: OLIVINE_BUS_BITS; OLIVINE_HOLDS, the opcode that needs its rows at once; OLIVINE_BESIDE, the number of the unit that it works
 beside; OLIVINE_TRIALS.
 """
 
@@ -10,24 +10,35 @@ from collections import deque
 
 import cocotb
 from cocotb.triggers import RisingEdge
-from olivine.control.instruction import PAYLOAD_BITS, SHORT_BITS, Unit, fetched_layout
+from olivine.control.instruction import (
+    PAYLOAD_BITS,
+    SHORT_BITS,
+    SLOTS,
+    Instruction,
+    Unit,
+    fetched_layout,
+    words_of,
+)
 from olivine.program.station import DEPTH, counts_layout, doom_layout, work_layout
+from olivine.program.store import brought_layout
 
 from tb.streams import StreamChecker, pack, start, unpack
 
 HOLDS, BESIDE = int(os.environ["OLIVINE_HOLDS"]), int(os.environ["OLIVINE_BESIDE"])
 TRIALS = int(os.environ.get("OLIVINE_TRIALS", "10"))
+BUS_BITS = int(os.environ["OLIVINE_BUS_BITS"])
+WORDS = words_of(SHORT_BITS, BUS_BITS)
 OPCODES = HOLDS, 2, 3
 
 test = cocotb.test(timeout_time=20, timeout_unit="ms")
 
 
 class Bench:
-    """A dispatcher that gives instructions, counts that grow, and a unit."""
+    """A dispatcher that gives instructions, a store that brings their words, counts that grow, and a unit."""
 
     def __init__(self, dut, seed=0, pace=0.5):
         self.dut, self.rng, self.pace, self.now = dut, random.Random(f"station {seed}"), pace, 0
-        for name in ("i__valid", "i__payload", "job__ready", "may", "finished", "completed", "units_at_work", "doom"):
+        for name in ("i__valid", "i__payload", "job__ready", "may", "finished", "completed", "units_at_work", "doom", "taken", "word"):
             getattr(dut, name).value = 0
 
     async def start(self):
@@ -39,7 +50,7 @@ class Bench:
 
     def instruction(self, index, most):
         rng = self.rng
-        return {"unit": Unit.ATTENTION, "last": rng.getrandbits(1), "index": index, "address": rng.getrandbits(48),
+        return {"unit": Unit.ATTENTION, "last": rng.getrandbits(1), "index": index,
                 "waits": [rng.randint(0, most) if rng.random() < 0.4 else 0 for _ in Unit],
                 "payload": rng.getrandbits(PAYLOAD_BITS - 8) << 8 | rng.choice(OPCODES)}
 
@@ -51,6 +62,8 @@ class Bench:
         waiting, job = deque(), None
         doom, offered, begun, rows, aborted, due, left = None, False, [], False, False, False, 0
         times = {}
+        known, self.brought, self.words = [], set(), []
+        wanted = None       # the instruction whose words the station asks for
         quiet, others, may = 0, 0, int(dut.may.value)
         most = 60 * count + 2_000
         for now in range(most):
@@ -69,7 +82,8 @@ class Bench:
             offering = bool(ahead) and (offered or self.maybe())
             dut.i__valid.value = int(offering)
             if offering:
-                dut.i__payload.value = pack(fetched_layout(), ahead[0])
+                dut.i__payload.value = pack(fetched_layout, {name: ahead[0][name] for name, _ in fetched_layout})
+            takes = self._bring(wanted)
             ready = job is None and self.maybe()
             dut.job__ready.value = int(ready)
             # Looked at a cycle later.
@@ -80,6 +94,11 @@ class Bench:
             left = max(left - 1, 0)
             dut.finished.value = int(finishes)
             await RisingEdge(dut.clk)
+            if takes:
+                wanted = None
+            elif int(dut.asks.value):
+                wanted = next(item for item in known if item["index"] not in self.brought)
+                assert wanted["index"] % SLOTS == int(dut.slot.value)
             valid, i_ready = int(dut.job__valid.value), int(dut.i__ready.value)
             offered = offering and not i_ready
             at_work, ready_rows, abort = (int(getattr(dut, name).value) for name in ("at_work", "rows_ready", "abort"))
@@ -125,6 +144,7 @@ class Bench:
                 times["begin", job["index"]] = now
             if offering and i_ready:
                 waiting.append(ahead.popleft())
+                known.append(waiting[-1])
                 times["in", waiting[-1]["index"]] = now
                 assert doom or len(waiting) <= DEPTH + 1
             empty = int(dut.empty.value)
@@ -147,6 +167,22 @@ class Bench:
         dut.i__valid.value = dut.finished.value = 0
         await RisingEdge(dut.clk)
         return times, begun
+
+    def _bring(self, wanted):
+        """A word of what was taken last, or what is ``wanted`` is taken; whether it is."""
+        dut, rng = self.dut, self.rng
+        takes = wanted is not None and not self.words and self.maybe()
+        brings = bool(self.words) and self.maybe()
+        word = {"valid": int(brings), "last": rng.getrandbits(1), "data": rng.getrandbits(BUS_BITS)}
+        if brings:
+            word |= {"data": self.words.pop(0), "last": int(not self.words)}
+        dut.word.value, dut.taken.value = pack(brought_layout(BUS_BITS), word), int(takes)
+        if takes:
+            self.brought.add(wanted["index"])
+            bits = pack(Instruction, {"version": 1, "last": wanted["last"], "zero_flags": 0,
+                                      "waits": wanted["waits"], "payload": wanted["payload"]})
+            self.words = [bits >> BUS_BITS * place & (1 << BUS_BITS) - 1 for place in range(WORDS)]
+        return takes
 
     @staticmethod
     def _late(job, completed):
@@ -176,11 +212,12 @@ async def doom(dut, everything):
 
 @test
 async def latency(dut):
-    """A free unit is offered an instruction 4 after it came in."""
+    """A free unit is offered an instruction 3 after its last word, which was asked for 1 after it came in."""
     bench = await Bench(dut, 1, 1.0).start()
     bench.instruction = lambda index, most: {
-        "unit": Unit.ATTENTION, "last": 0, "index": index, "address": 5, "waits": [0] * len(Unit),
+        "unit": Unit.ATTENTION, "last": 0, "index": index, "waits": [0] * len(Unit),
         "payload": index << 8 | OPCODES[1]}
     StreamChecker(dut, "job")
     times, _ = await bench.run(1, steady=True)
-    assert times["begin", 0] - times["in", 0] == 4, times
+    # Here the words begin two cycles after they are asked for.
+    assert times["begin", 0] - times["in", 0] == 1 + 1 + WORDS + 3, times

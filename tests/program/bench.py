@@ -31,7 +31,8 @@ class FetchBench(wiring.Component):
             m.d.comb += [getattr(fetch.windows[index], name).eq(getattr(self.windows[index], name))
                          for name in ("first", "last", "readable", "writable")]
         m.d.comb += [*(getattr(fetch, name).eq(getattr(self, name))
-                       for name in ("start", "address", "length", "abort", "bus_timeout")), self.idle.eq(fetch.idle)]
+                       for name in ("start", "address", "length", "abort", "bus_timeout", "room")),
+                     self.idle.eq(fetch.idle), self.o_word.eq(fetch.o_word)]
         return m
 
 

@@ -15,8 +15,8 @@ from amaranth.lib import data, enum
 from .job import StatusCode
 
 __all__ = ["VERSION", "INSTRUCTION_BYTES", "WAIT_BITS", "INDEX_BITS", "PAYLOAD_BITS", "SHORT_BITS", "Unit", "FETCH",
-           "OPCODES", "LONG_UNITS", "waits_layout", "Instruction", "FIELDS", "HEADER_DETAIL", "fetched_layout",
-           "ProgramFault", "unit_of"]
+           "OPCODES", "LONG_UNITS", "waits_layout", "Instruction", "Opening", "FIELDS", "HEADER_DETAIL", "SLOTS",
+           "fetched_layout", "words_of", "word_layout", "ProgramFault", "unit_of"]
 
 VERSION = 1
 """Of the instructions' format; every instruction says it."""
@@ -58,13 +58,15 @@ LONG_UNITS = (Unit.VECTOR,)
 waits_layout = data.ArrayLayout(unsigned(WAIT_BITS), len(Unit))
 """For each unit, how many of its instructions must be complete."""
 
-Instruction = data.StructLayout({
+_HEADER = {
     "version": unsigned(8),
     "last": unsigned(1),        # the program ends with this instruction
     "zero_flags": unsigned(7),
     "waits": waits_layout,
-    "payload": unsigned(PAYLOAD_BITS),
-})
+}
+Instruction = data.StructLayout({**_HEADER, "payload": unsigned(PAYLOAD_BITS)})
+Opening = data.StructLayout({**_HEADER, "opcode": unsigned(8)})
+"""What an instruction begins with: all that is looked at before its unit has it."""
 
 assert Instruction.size == 8 * INSTRUCTION_BYTES, Instruction.size
 
@@ -77,12 +79,23 @@ HEADER_DETAIL = 128
 the fields of the unit's descriptor."""
 
 
-def fetched_layout():
-    """An instruction on its way to its unit: who runs it, its place in the program and in memory, what it waits for,
-    and its descriptor. ``last``: the program ends with it."""
-    return data.StructLayout({
-        "unit": Unit, "last": unsigned(1), "index": unsigned(INDEX_BITS), "address": unsigned(48),
-        "waits": waits_layout, "payload": unsigned(PAYLOAD_BITS)})
+SLOTS = 8
+"""Instructions that are kept on the chip between those who read them and their units. Power of two."""
+
+fetched_layout = data.StructLayout({"unit": Unit, "last": unsigned(1), "index": unsigned(INDEX_BITS)})
+"""An instruction on its way to its unit: who runs it, whether the program ends with it, and its place in the program.
+Its words are kept in slot ``index`` modulo `SLOTS`."""
+
+
+def words_of(bits, bus_bits):
+    """Bus words that header and a descriptor of so many bits take."""
+    return -(-(Instruction.size - PAYLOAD_BITS + bits) // bus_bits)
+
+
+def word_layout(bus_bits):
+    """A word of an instruction, and where it is kept."""
+    return data.StructLayout({"valid": 1, "slot": range(SLOTS), "place": range(max(words_of(PAYLOAD_BITS, bus_bits), 2)),
+                              "data": unsigned(bus_bits)})
 
 
 ProgramFault = data.StructLayout({

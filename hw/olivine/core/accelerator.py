@@ -73,7 +73,7 @@ class Accelerator(wiring.Component):
         sizes = config.addr_width, config.bus_bits
         m.submodules.registers = registers = Registers(config, config.scratchpad_base, config.scratchpad_words)
         m.submodules.fetch = fetch = InstructionFetch(config)
-        m.submodules.dispatch = dispatch = ProgramDispatch()
+        m.submodules.dispatch = dispatch = ProgramDispatch(config.bus_bits)
         m.submodules.linear = linear = LinearEngine(config)
         m.submodules.cached = cached = CachedEngines(config)
         m.submodules.vector = vector = VectorEngine(config)
@@ -92,7 +92,7 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             fetch.start.eq(registers.start), fetch.address.eq(registers.program), fetch.length.eq(registers.length),
             fetch.abort.eq(dispatch.stop), dispatch.fetch_idle.eq(fetch.idle),
-            dispatch.program.eq(registers.program),
+            dispatch.program.eq(registers.program), dispatch.i_word.eq(fetch.o_word), fetch.room.eq(dispatch.room),
             dispatch.start.eq(registers.start), dispatch.abort.eq(registers.abort),
             registers.ended.eq(dispatch.ended), registers.fault.eq(dispatch.fault),
             registers.completed.eq(dispatch.completed), registers.result.eq(dispatch.status.address),

@@ -14,9 +14,11 @@ from ..control.instruction import (
     ProgramFault,
     Unit,
     fetched_layout,
+    word_layout,
 )
 from ..control.job import JobStatus, StatusCode
 from .station import Station, counts_layout
+from .store import InstructionStore
 
 __all__ = ["OPCODE_SCORE", "status_layout", "job_bits", "ProgramDispatch"]
 
@@ -55,10 +57,16 @@ class ProgramDispatch(wiring.Component):
     Units run side by side, each its own instructions in order. An operation on the cache is alone with the engines of
     the cache: those that came before it end first, and none behind it begins before it has ended.
 
+    Until its unit has room an instruction waits in `InstructionStore`.
+
     **The end of a program** comes when all its instructions are complete. If one fails, those before it complete;
     those behind it that have not got their rows are given up or never begin, and those that had them (what the failed
     one makes was not among it) complete. Of several that fail the first in the program's order is told. An abort
     gives up everything.
+
+    Parameters
+    ----------
+    bus_bits : int
 
     Members
     -------
@@ -66,8 +74,8 @@ class ProgramDispatch(wiring.Component):
         A program begins; give it up. For one cycle.
     program : In(48)
         Address of its first instruction; constant from ``start`` to ``ended``.
-    i : In(stream(fetched_layout)), i_fault : In(stream(ProgramFault))
-        From `InstructionFetch`.
+    i_word : In(word_layout), room : Out(1), i : In(stream(fetched_layout)), i_fault : In(stream(ProgramFault))
+        From and to `InstructionFetch`.
     fetch_idle : In(1), stop : Out(1)
         It reads nothing any more; it shall stop.
     linear, attention, append, cache, vector : Out(stream)
@@ -84,16 +92,17 @@ class ProgramDispatch(wiring.Component):
     ended : Out(1), fault : Out(ProgramFault)
         The program is over, for one cycle, and why: OK, ABORTED, or the fault.
 
-    Cycles: an instruction leaves for its unit 4 after it came in, if both are free; one that waits learns of the
+    Cycles: an instruction of w words leaves for its unit 5 + w after it came in, if nobody else is in the way; one that waits learns of the
     completion 2 after the other unit's status. A status a cycle is taken.
 
-    Cost: five stations, a choice of one status of five, a comparator and an adder for the instruction that failed.
+    Cost: five stations, two block RAMs with a bus of 64 bits, a choice of one status of five, a comparator and an adder for the instruction that failed.
     """
 
-    def __init__(self):
+    def __init__(self, bus_bits):
+        self.bus_bits = bus_bits
         super().__init__({
             "start": In(1), "abort": In(1), "program": In(ADDRESS_BITS),
-            "i": In(stream.Signature(fetched_layout())),
+            "i_word": In(word_layout(bus_bits)), "room": Out(1), "i": In(stream.Signature(fetched_layout)),
             "i_fault": In(stream.Signature(ProgramFault)), "fetch_idle": In(1), "stop": Out(1),
             **{unit.name.lower(): Out(stream.Signature(job_bits(unit))) for unit in Unit},
             **{f"{unit.name.lower()}_done": In(stream.Signature(JobStatus)) for unit in Unit},
@@ -104,7 +113,10 @@ class ProgramDispatch(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        stations = {unit: Station(job_bits(unit), _holds(unit), BESIDE.get(unit, ()), unit) for unit in Unit}
+        bits = {unit: job_bits(unit) for unit in Unit}
+        stations = {unit: Station(bits[unit], self.bus_bits, _holds(unit), BESIDE.get(unit, ()), unit)
+                    for unit in Unit}
+        m.submodules.store = store = InstructionStore(self.bus_bits, bits)
         running, aborting, complete = Signal(), Signal(), Signal()
         # Of the first that failed; where it lies follows from its index. Much waits for ``failed``: a register.
         failure, failed = Signal(ProgramFault), Signal()
@@ -125,6 +137,8 @@ class ProgramDispatch(wiring.Component):
                 self.at_work[unit.value].eq(station.at_work),
                 self.rows_ready[unit.value].eq(station.rows_ready),
                 self.unit_abort[unit.value].eq(station.abort),
+                store.asks[unit.value].eq(station.asks), store.slots[unit.value].eq(station.slot),
+                station.taken.eq(store.taken[unit.value]), station.word.eq(store.o[unit.value]),
             ]
         attention, append, cache = (stations[unit] for unit in (Unit.ATTENTION, Unit.APPEND, Unit.CACHE))
         m.d.comb += [
@@ -144,6 +158,8 @@ class ProgramDispatch(wiring.Component):
             m.d.comb += [station.i.payload.eq(arrives), station.i.valid.eq(self.i.valid & may_pass & mine)]
             with m.If(mine):
                 m.d.comb += ready.eq(station.i.ready)
+        m.d.comb += [store.i.eq(self.i_word), self.room.eq(store.room), store.kept.valid.eq(self.i.valid & self.i.ready),
+                     store.kept.slot.eq(arrives.index)]
         m.d.comb += [self.i.ready.eq(ready & may_pass), self.i_fault.ready.eq(running & ~self.stop)]
         with m.If(self.i.valid & self.i.ready & arrives.last):
             m.d.sync += complete.eq(1)

@@ -3,6 +3,7 @@
 from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from ..control.instruction import (
     FETCH,
@@ -10,14 +11,18 @@ from ..control.instruction import (
     HEADER_DETAIL,
     INDEX_BITS,
     INSTRUCTION_BYTES,
+    PAYLOAD_BITS,
     SHORT_BITS,
+    SLOTS,
     VERSION,
     Instruction,
+    Opening,
     ProgramFault,
     Unit,
     fetched_layout,
     unit_of,
     waits_layout,
+    word_layout,
 )
 from ..control.job import StatusCode, Window
 from ..control.lifecycle import fault_layout, first_fault
@@ -40,7 +45,7 @@ _AHEAD_BITS = (2 * AHEAD - 1).bit_length()      # the guard and the reader hold 
 
 
 class InstructionFetch(wiring.Component):
-    """Offers a program's instructions in order.
+    """Reads a program's instructions in order: hands on their words as they come, and then who is to have them.
 
     Parameters
     ----------
@@ -58,8 +63,14 @@ class InstructionFetch(wiring.Component):
         Gives up the program, or the start that waits. For one cycle or more.
     windows : In(ArrayLayout(Window, config.windows)), bus_timeout : In(24)
         As of the engines. Constant like these.
+    o_word : Out(word_layout)
+        A word of the instruction whose turn it is, in order, to be kept until somebody else wants its slot. ``slot`` is
+        the instruction's also while there is no word.
+    room : In(1)
+        Slot ``o_word.slot`` is free; it stays free until the instruction is taken.
     o_instruction : Out(stream(fetched_layout))
-        Holds until taken, except for ``abort``. After the last one nothing more comes.
+        All its words were handed on, and its header is legal. Holds until taken, except for ``abort``. After the last
+        one nothing more comes.
     o_fault : Out(stream(ProgramFault))
         The instruction whose turn it is cannot be had, or its header is illegal: offered when all before it are taken,
         and the end of the program. Holds until taken, except for ``abort``.
@@ -77,7 +88,7 @@ class InstructionFetch(wiring.Component):
     Cycles, where nothing stalls: the first address 6 after ``start``; an instruction is offered 5 after its last beat,
     and from one to the next it takes its beats and 2.
 
-    Cost: `AHEAD` instructions of queue, 512 bits of register, two additions of an address, five counters and
+    Cost: `AHEAD` instructions of queue, a register of the words that hold an `Opening`, two additions of an address, five counters and
     comparators of 16 bits.
     """
 
@@ -86,7 +97,8 @@ class InstructionFetch(wiring.Component):
         super().__init__({
             "start": In(1), "address": In(config.addr_width), "length": In(INDEX_BITS), "abort": In(1),
             "windows": In(data.ArrayLayout(Window(config.addr_width), config.windows)), "bus_timeout": In(TIMEOUT_BITS),
-            "o_instruction": Out(stream.Signature(fetched_layout())), "o_fault": Out(stream.Signature(ProgramFault)),
+            "o_word": Out(word_layout(config.bus_bits)), "room": In(1),
+            "o_instruction": Out(stream.Signature(fetched_layout)), "o_fault": Out(stream.Signature(ProgramFault)),
             "idle": Out(1), "port": Out(ReadPort(config.addr_width, config.bus_bits)),
         })
 
@@ -125,17 +137,22 @@ class InstructionFetch(wiring.Component):
             m.d.sync += asked.eq(asked + 1)
 
         # The instruction whose turn it is. Of where a fault lies only the place within it must be kept.
-        held, failure, fault = Signal(Instruction), Signal(fault_layout), Signal(fault_layout)
+        opening = -(-Opening.size // config.bus_bits)      # words
+        begins = Signal(opening * config.bus_bits)
+        held = data.View(Opening, begins[:Opening.size])
+        failure, fault = Signal(fault_layout), Signal(fault_layout)
         index, here, place, silent = Signal(INDEX_BITS), Signal(width), Signal(_PLACE), Signal()
         following, issued, wanted = Signal(INDEX_BITS), Signal(waits_layout), Signal()
         word, instruction = reader.o, self.o_instruction
-        of_opcode, known, long = unit_of(held.payload[:8])
+        number, beyond = Signal(range(beats)), Signal()     # of the next word; bits that a short descriptor leaves
+        of_opcode, known, long = unit_of(held.opcode)
         # Known a cycle after the instruction.
         unit, last = Signal.like(of_opcode), Signal()
         out = instruction.payload
         m.d.comb += [
             here.eq(lies(index)), following.eq(index + 1), out.unit.eq(unit), out.last.eq(last),
-            out.index.eq(index), out.address.eq(here), out.waits.eq(held.waits), out.payload.eq(held.payload),
+            out.index.eq(index), self.o_word.slot.eq(index[:exact_log2(SLOTS)]), self.o_word.place.eq(number),
+            self.o_word.data.eq(word.payload.data), self.o_word.valid.eq(word.valid & word.ready),
             *(self.o_fault.payload[name].eq(value) for name, value in {
                 "code": fault.code, "unit": FETCH, "detail": fault.detail,
                 "address": Mux(silent, 0, here | place), "index": index, "instruction": here}.items()),
@@ -153,7 +170,7 @@ class InstructionFetch(wiring.Component):
         illegal = {
             "version": held.version != VERSION, "zero_flags": held.zero_flags != 0,
             **{f"wait_{kind.name.lower()}": held.waits[kind.value] > issued[kind.value] for kind in Unit},
-            "opcode": ~known, "zero_payload": ~long & held.payload[SHORT_BITS:].any(),
+            "opcode": ~known, "zero_payload": ~long & beyond,
         }
 
         # Which of them: told a cycle later.
@@ -168,13 +185,16 @@ class InstructionFetch(wiring.Component):
             with m.State("IDLE"):
                 m.d.comb += self.idle.eq(~wanted)
                 m.d.sync += wanted.eq(0)
-                m.d.sync += [asked.eq(0), index.eq(0), issued.eq(0)]
+                m.d.sync += [asked.eq(0), index.eq(0), issued.eq(0), number.eq(0)]
                 with m.If((self.start | wanted) & ~self.abort):
                     m.next = "FILL"
             with m.State("FILL"):
-                m.d.comb += [running.eq(1), word.ready.eq(1), waiting.eq(~word.valid)]
-                with m.If(word.valid):
-                    m.d.sync += held.eq(Cat(held, word.payload.data)[config.bus_bits:])
+                m.d.comb += [running.eq(1), word.ready.eq(self.room), waiting.eq(~word.valid)]
+                with m.If(word.valid & self.room):
+                    m.d.sync += [number.eq(number + 1),
+                                 beyond.eq((number != 0) & beyond | self._beyond(number, word.payload.data.as_value()))]
+                    with m.If(number < opening):
+                        m.d.sync += begins.eq(Cat(begins, word.payload.data)[config.bus_bits:])
                     with m.If(word.payload.last):
                         m.next = "CHECK"
                 with m.Elif(failure.valid):
@@ -214,3 +234,9 @@ class InstructionFetch(wiring.Component):
                 with m.If(reader.idle):
                     m.next = "IDLE"
         return m
+
+    def _beyond(self, number, word):
+        """Whether an instruction's word has bits behind those of a short descriptor."""
+        bits, short = self.config.bus_bits, Instruction.size - PAYLOAD_BITS + SHORT_BITS
+        return Cat((number == place) & word[max(short - place * bits, 0):].any()
+                   for place in range(short // bits, Instruction.size // bits)).any()

@@ -1,15 +1,26 @@
 """Where a unit's instructions wait, and what is known of the one at work."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..control.instruction import INDEX_BITS, Unit, fetched_layout, waits_layout
+from ..control.instruction import (
+    INDEX_BITS,
+    PAYLOAD_BITS,
+    SLOTS,
+    Instruction,
+    Opening,
+    Unit,
+    fetched_layout,
+    waits_layout,
+    words_of,
+)
+from .store import brought_layout
 
 __all__ = ["DEPTH", "doom_layout", "work_layout", "counts_layout", "Station"]
 
 DEPTH = 2
-"""Instructions that wait behind the one at work."""
+"""Instructions that wait behind the one at work: one whose words are here or on their way, and one whose are not."""
 
 doom_layout = data.StructLayout({"everything": 1, "valid": 1, "index": INDEX_BITS})
 """Instructions that may not begin any more: all, or, if ``valid``, those behind the one that failed."""
@@ -33,6 +44,7 @@ class Station(wiring.Component):
     ----------
     bits : int
         Of the unit's descriptors.
+    bus_bits : int
     holds : callable
         From the opcode, a value, to whether the unit needs its rows at once.
     beside : tuple of Unit
@@ -45,6 +57,8 @@ class Station(wiring.Component):
     Members
     -------
     i : In(stream(fetched_layout))
+    asks : Out(1), slot : Out(range(SLOTS)), taken : In(1), word : In(brought_layout)
+        To `InstructionStore`: there is room for the words of that slot; they are on their way; and a word.
     job : Out(stream(bits))
     may : In(1)
         A job may begin in the next cycle. It stays while ``job.valid`` is high, or the job begins later.
@@ -60,16 +74,18 @@ class Station(wiring.Component):
     empty : Out(1)
         Nothing waits and nothing is at work.
 
-    Cycles: an instruction is offered to a free unit 4 after it came in; ``rows_ready`` follows ``completed`` by 1.
+    Cycles: its words are asked for 1 after an instruction came in; it is offered to a free unit 3 after the last of
+    them; ``rows_ready`` follows ``completed`` by 1.
 
-    Cost: registers for `DEPTH` instructions, each loaded from the one before and so without a LUT; for each other
-    unit a comparator of 16 bits, and one of the index.
+    Cost: a shift register of words for one instruction, without a LUT; for each other unit a comparator of 16 bits, and
+    one of the index.
     """
 
-    def __init__(self, bits, holds, beside=(), own=None):
-        self.bits, self.holds, self.beside, self.own = bits, holds, tuple(beside), own
+    def __init__(self, bits, bus_bits, holds, beside=(), own=None):
+        self.bits, self.bus_bits, self.holds, self.beside, self.own = bits, bus_bits, holds, tuple(beside), own
         super().__init__({
-            "i": In(stream.Signature(fetched_layout())), "job": Out(stream.Signature(bits)), "may": In(1),
+            "i": In(stream.Signature(fetched_layout)), "asks": Out(1), "slot": Out(range(SLOTS)), "taken": In(1),
+            "word": In(brought_layout(bus_bits)), "job": Out(stream.Signature(bits)), "may": In(1),
             "finished": In(1), "completed": In(counts_layout), "units_at_work": In(len(Unit)),
             "doom": In(doom_layout), "work": Out(work_layout), "at_work": Out(1), "rows_ready": Out(1),
             "abort": Out(1), "expects": Out(len(Unit)), "empty": Out(1),
@@ -78,23 +94,29 @@ class Station(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         work = self.work
-        # Instructions move up as places become free. A place is loaded from one other only, so it needs no choice. The
-        # first keeps its descriptor until the unit has taken it; where it stands and what it waits for is kept longer.
-        entry = data.StructLayout({"work": work_layout, "payload": self.bits})
-        places = [Signal(entry, name=f"place_{index}", reset_less=True) for index in range(DEPTH)]
-        held, leaves = Signal(DEPTH), Signal(DEPTH)
-        arrives, head = Signal(entry), places[0]
+        # The words of one instruction move up to their places. It keeps them until the unit has taken its descriptor;
+        # where it stands and what it waits for is kept longer.
+        words = Signal(words_of(self.bits, self.bus_bits) * self.bus_bits, reset_less=True)
+        here, comes, head = Signal(), Signal(), Signal(work_layout)
+        waits, behind = Signal(), Signal(INDEX_BITS)        # the instruction behind it, whose words are elsewhere
+        index = Signal(INDEX_BITS)
+        # That the unit has its descriptor, or never gets it, is known late: its place is free a cycle after that.
+        over = Signal()
         m.d.comb += [
-            self.i.ready.eq(~held[-1]), *(arrives.work[name].eq(self.i.payload[name]) for name, _ in work_layout),
-            arrives.payload.eq(self.i.payload.payload), leaves[1:].eq(held[1:] & (~held | leaves)[:-1]),
+            self.i.ready.eq(~waits), self.asks.eq(waits & ~here & ~comes), self.slot.eq(behind),
+            head.index.eq(index), head.waits.eq(data.View(Opening, words[:Opening.size]).waits),
+            self.job.payload.eq(words[Instruction.size - PAYLOAD_BITS:]),
         ]
-        for index, (place, before) in enumerate(zip(places, (*places[1:], arrives))):
-            # Whether something comes is known late: a place that is free is loaded in any case.
-            newest = index == DEPTH - 1
-            with m.If(~held[index] if newest else ~held[index] | leaves[index]):
-                m.d.sync += [place.eq(before), held[index].eq(self.i.valid if newest else held[index + 1])]
-            with m.Elif(leaves[index]):
-                m.d.sync += held[index].eq(0)
+        with m.If(~waits):
+            m.d.sync += [behind.eq(self.i.payload.index), waits.eq(self.i.valid)]
+        with m.Elif(self.taken):
+            m.d.sync += [waits.eq(0), comes.eq(1), index.eq(behind)]
+        with m.If(self.word.valid):
+            m.d.sync += words.eq(Cat(words, self.word.data)[self.bus_bits:])
+        with m.If(self.word.valid & self.word.last):
+            m.d.sync += [here.eq(1), comes.eq(0)]
+        with m.Elif(over):
+            m.d.sync += here.eq(0)
         doomed = self.doom.everything | self.doom.valid & (work.index > self.doom.index)
         holds = Value.cast(self.holds(self.job.payload[:8]))
         # Counts only grow while a program runs.
@@ -110,14 +132,11 @@ class Station(wiring.Component):
         # What ``rows_ready`` tells once the unit has the instruction. Whether it may begin is found out far away.
         known, may = Signal(), Signal()
         m.d.sync += may.eq(self.may)
-        # That the unit has its descriptor, or never gets it, is known late: the places move on a cycle after that.
-        over = Signal()
-        m.d.comb += [self.job.payload.eq(head.payload), leaves[0].eq(over)]
         m.d.sync += over.eq(0)
         with m.FSM() as fsm:
             with m.State("FREE"):
-                m.d.sync += [work.eq(head.work), known.eq(0), given_up.eq(0)]
-                with m.If(held[0] & ~over):
+                m.d.sync += [work.eq(head), known.eq(0), given_up.eq(0)]
+                with m.If(here & ~over):
                     m.next = "WAIT"
             with m.State("WAIT"):
                 m.d.sync += known.eq(~Mux(holds, missing.any(), unready))
@@ -140,5 +159,5 @@ class Station(wiring.Component):
                 with m.If(self.finished):
                     m.d.sync += self.rows_ready.eq(0)
                     m.next = "FREE"
-        m.d.comb += self.empty.eq(fsm.ongoing("FREE") & ~held.any())
+        m.d.comb += self.empty.eq(fsm.ongoing("FREE") & ~(here | comes | waits))
         return m

@@ -60,7 +60,8 @@ def _attention_station(config):
     from .control.instruction import SHORT_BITS
     from .control.instruction import Unit as Kind
     from .program.dispatch import OPCODE_SCORE
-    return {"bits": SHORT_BITS, "bus_bits": config.bus_bits, "holds": lambda opcode: opcode == OPCODE_SCORE, "beside": (Kind.APPEND,)}
+    return {"bits": SHORT_BITS, "bus_bits": config.bus_bits, "holds": lambda opcode: opcode == OPCODE_SCORE,
+            "beside": (Kind.APPEND,)}
 
 
 UNITS = {

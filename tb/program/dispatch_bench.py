@@ -94,8 +94,8 @@ class Bench:
 
     def _idle_inputs(self):
         dut = self.dut
-        for name in ("start", "abort", "program", "i_word", "i__valid", "i__payload", "i_fault__valid", "i_fault__payload",
-                     *(f"{name}__ready" for name in NAMES.values()),
+        for name in ("start", "abort", "program", "i_word", "i__valid", "i__payload", "i_fault__valid",
+                     "i_fault__payload", *(f"{name}__ready" for name in NAMES.values()),
                      *(f"{name}_done__{part}" for name in NAMES.values() for part in ("valid", "payload"))):
             getattr(dut, name).value = 0
         dut.program.value = BASE

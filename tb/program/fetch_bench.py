@@ -101,7 +101,7 @@ class Store:
         cocotb.start_soon(self._run())
 
     async def _run(self):
-        dut, room, ready = self.dut, False, False
+        dut, room = self.dut, False
         while True:
             await RisingEdge(dut.aclk)
             word = unpack(WORD, int(dut.o_word.value)) if dut.o_word.value.is_resolvable else {"valid": 0}

@@ -1,7 +1,7 @@
 """Station: order, when a job may begin, when its rows are ready, what is dropped and what is given up.
 
-Parameters: OLIVINE_BUS_BITS; OLIVINE_HOLDS, the opcode that needs its rows at once; OLIVINE_BESIDE, the number of the unit that it works
-beside; OLIVINE_TRIALS.
+Parameters: OLIVINE_BUS_BITS; OLIVINE_HOLDS, the opcode that needs its rows at once; OLIVINE_BESIDE, the number of the
+unit that it works beside; OLIVINE_TRIALS.
 """
 
 import os
@@ -38,7 +38,8 @@ class Bench:
 
     def __init__(self, dut, seed=0, pace=0.5):
         self.dut, self.rng, self.pace, self.now = dut, random.Random(f"station {seed}"), pace, 0
-        for name in ("i__valid", "i__payload", "job__ready", "may", "finished", "completed", "units_at_work", "doom", "taken", "word"):
+        for name in ("i__valid", "i__payload", "job__ready", "may", "finished", "completed", "units_at_work", "doom",
+                     "taken", "word"):
             getattr(dut, name).value = 0
 
     async def start(self):

@@ -3,7 +3,8 @@
 import pytest
 from olivine_host.fpga import flow
 from olivine_host.fpga.boards import BOARDS, harnessed
-from olivine_host.fpga.memories import CROWDED, WIDEST, keep_places, memory_places
+from olivine_host.fpga.crowded import CROWDED
+from olivine_host.fpga.memories import WIDEST, keep_places, memory_places
 from olivine_host.fpga.nets import MEMORY
 
 from tests.fpga.test_flow import Many

@@ -17,6 +17,11 @@ def test_other_lines_of_yosys():
     assert YosysStages().line("2.33.4.1. Executing OPT_EXPR pass (perform const folding).") is None, "too much detail"
 
 
+def test_rounds_of_routing():
+    line = "Info:     iter=12 wires=1421434 overused=2860 overuse=2863 archfail=NA"
+    assert NextpnrStages().line(line).name == "routing, round 12, 2,860 wires shared"
+
+
 def test_nextpnr():
     stages = NextpnrStages()
     told = [stages.line(line) for line in (

@@ -25,9 +25,9 @@ import olivine
 
 from ..simulation.build import build_root, cached, digest
 from . import tools
+from .crowded import LENGTH, ROUTER, WEIGHTS, is_crowded, set_weights
 from .lines import FEWEST, LINES, resets_on_lines
-from .memories import CROWDED, ROUNDS, WIDEST, keep_places, memory_places
-from .nets import MEMORY
+from .memories import ROUNDS, WIDEST, keep_places, memory_places
 from .passes import PASSES, improve
 from .progress import NextpnrStages, Stage, YosysStages
 from .report import Report, overflows, read_report
@@ -213,8 +213,8 @@ def synthesize(plan, progress=None):
 def place_and_route(synthesis, *, seed=0, mhz=None, progress=None):
     """nextpnr: cells to places, wires and a report, or the result of the time before.
 
-    A design that misses its frequency is routed all the same: the report says so. One that takes nearly all block RAMs
-    is placed twice (`olivine_host.fpga.memories`).
+    A design that misses its frequency is routed all the same: the report says so. One that nearly fills the part is
+    placed twice (`olivine_host.fpga.memories`) and routed by another router (`olivine_host.fpga.crowded`).
 
     Parameters
     ----------
@@ -237,7 +237,7 @@ def place_and_route(synthesis, *, seed=0, mhz=None, progress=None):
     tool = tools.nextpnr()
     options = [*plan.options, "--seed", str(seed), *(["--freq", f"{mhz:g}"] if mhz is not None else []),
                "--timing-allow-fail", "--placer", "static"]
-    twice = synthesis.cells.get(MEMORY, 0) > CROWDED * plan.design.board.capacity[MEMORY]
+    crowded = is_crowded(synthesis.cells, plan.design.board.capacity)
 
     def make(folder):
         start = time.perf_counter()
@@ -251,19 +251,20 @@ def place_and_route(synthesis, *, seed=0, mhz=None, progress=None):
                 over = full(folder / "log")
                 raise DoesNotFit(f"{name} on {plan.design.board.part}", over) if over else nextpnr.error(name, tool)
 
-        if twice:
-            run("placed.json", "--no-route", "--write")
+        if crowded:
+            run("placed.json", *LENGTH, "--no-route", "--write")
             netlist, placed = (json.loads((folder / file).read_text()) for file in ("top.json", "placed.json"))
             keep_places(netlist, memory_places(placed))
+            set_weights(netlist)
             (folder / "top.json").write_text(json.dumps(netlist))
             (folder / "placed.json").unlink()
-        run("report.json", "--textcfg", "top.config", "--report")
+        run("report.json", *([*LENGTH, *ROUTER] if crowded else ()), "--textcfg", "top.config", "--report")
         # Large, and in the folder of the synthesis.
         (folder / "top.json").unlink()
         _timed(folder, start)
 
     key = digest(synthesis.folder.name, plan.files["top.lpf"], options, tools.version(tool),
-                 *((ROUNDS, WIDEST) if twice else ()))
+                 *((ROUNDS, WIDEST, LENGTH, ROUTER, sorted(WEIGHTS.items())) if crowded else ()))
     folder = cached(f"{name}-pnr-{key}", make, kind=KIND)
     report = read_report((folder / "report.json").read_text(), plan.design.inner)
     return Routed(plan, folder, report, seed, _seconds(folder))

@@ -14,10 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from .nets import MEMORY
 
-__all__ = ["CROWDED", "ROUNDS", "WIDEST", "memory_places", "keep_places"]
-
-CROWDED = 0.8
-"""Share of a part's block RAMs from which on a design is placed twice."""
+__all__ = ["ROUNDS", "WIDEST", "memory_places", "keep_places"]
 
 ROUNDS = 3
 """Memories that share wires move together, so a second look finds more."""

@@ -50,6 +50,9 @@ class NextpnrStages:
         line = line.removeprefix("Info: ").strip()
         if found := re.match(r"iter=(\d+) steplen", line):
             return Stage(f"placement, round {found.group(1)}")
+        # The other router; wires that nets share.
+        if found := re.match(r"iter=(\d+) wires=\d+ overused=(\d+)", line):
+            return Stage(f"routing, round {found.group(1)}, {int(found.group(2)):,} wires shared")
         if found := re.match(r"Routing (\d+) arcs", line):
             self._arcs = int(found.group(1))
             return Stage("routing", 0.0)

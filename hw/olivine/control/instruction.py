@@ -94,8 +94,8 @@ def words_of(bits, bus_bits):
 
 def word_layout(bus_bits):
     """A word of an instruction, and where it is kept."""
-    return data.StructLayout({"valid": 1, "slot": range(SLOTS), "place": range(max(words_of(PAYLOAD_BITS, bus_bits), 2)),
-                              "data": unsigned(bus_bits)})
+    places = max(words_of(PAYLOAD_BITS, bus_bits), 2)
+    return data.StructLayout({"valid": 1, "slot": range(SLOTS), "place": range(places), "data": unsigned(bus_bits)})
 
 
 ProgramFault = data.StructLayout({

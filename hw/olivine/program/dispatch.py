@@ -92,10 +92,11 @@ class ProgramDispatch(wiring.Component):
     ended : Out(1), fault : Out(ProgramFault)
         The program is over, for one cycle, and why: OK, ABORTED, or the fault.
 
-    Cycles: an instruction of w words leaves for its unit 5 + w after it came in, if nobody else is in the way; one that waits learns of the
-    completion 2 after the other unit's status. A status a cycle is taken.
+    Cycles: an instruction of w words leaves for its unit 5 + w after it came in, if nobody else is in the way; one
+    that waits learns of the completion 2 after the other unit's status. A status a cycle is taken.
 
-    Cost: five stations, two block RAMs with a bus of 64 bits, a choice of one status of five, a comparator and an adder for the instruction that failed.
+    Cost: five stations, two block RAMs with a bus of 64 bits, a choice of one status of five, a comparator and an adder
+    for the instruction that failed.
     """
 
     def __init__(self, bus_bits):
@@ -158,9 +159,11 @@ class ProgramDispatch(wiring.Component):
             m.d.comb += [station.i.payload.eq(arrives), station.i.valid.eq(self.i.valid & may_pass & mine)]
             with m.If(mine):
                 m.d.comb += ready.eq(station.i.ready)
-        m.d.comb += [store.i.eq(self.i_word), self.room.eq(store.room), store.kept.valid.eq(self.i.valid & self.i.ready),
-                     store.kept.slot.eq(arrives.index)]
-        m.d.comb += [self.i.ready.eq(ready & may_pass), self.i_fault.ready.eq(running & ~self.stop)]
+        m.d.comb += [
+            self.i.ready.eq(ready & may_pass), self.i_fault.ready.eq(running & ~self.stop),
+            store.i.eq(self.i_word), self.room.eq(store.room),
+            store.kept.valid.eq(self.i.valid & self.i.ready), store.kept.slot.eq(arrives.index),
+        ]
         with m.If(self.i.valid & self.i.ready & arrives.last):
             m.d.sync += complete.eq(1)
 

@@ -88,8 +88,8 @@ class InstructionFetch(wiring.Component):
     Cycles, where nothing stalls: the first address 6 after ``start``; an instruction is offered 5 after its last beat,
     and from one to the next it takes its beats and 2.
 
-    Cost: `AHEAD` instructions of queue, a register of the words that hold an `Opening`, two additions of an address, five counters and
-    comparators of 16 bits.
+    Cost: `AHEAD` instructions of queue, a register of the words that hold an `Opening`, two additions of an address,
+    five counters and comparators of 16 bits.
     """
 
     def __init__(self, config):

@@ -82,3 +82,4 @@ def test_crowded_designs_are_placed_twice(monkeypatch, tmp_path, crowded):
     assert len(seen) == crowded and (not crowded or len(seen[0]) == count)
     assert routed.report.cells(MEMORY) == count
     assert not (routed.folder / "placed.json").exists()
+    assert [clock.target_mhz for clock in routed.report.clocks] == [50.0], "known after placement only"

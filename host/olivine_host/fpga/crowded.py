@@ -2,26 +2,29 @@
 
 Wires are what it lacks then. nextpnr's first router takes them one by one and makes way where one is taken; its second
 lets nets share wires at first and raises what that costs, until nobody shares. How fast it raises that decides whether
-it comes to an end: what its own weights leave shared, a tenth of the core's wires, it never parts.
+it comes to an end: with its own weights it stands still while thousands of the core's wires are shared.
 """
+
+import re
 
 from .nets import MEMORY
 
-__all__ = ["CROWDED", "LENGTH", "ROUTER", "WEIGHTS", "is_crowded", "set_weights"]
+__all__ = ["CROWDED", "LENGTH", "ROUTING", "is_crowded", "route_by_length", "keep_targets"]
 
 CROWDED = 0.8
 """Share of a part's block RAMs from which on a design counts as crowded."""
 
 LENGTH = ["--no-tmdriv"]
-"""nextpnr looks at the length of wires alone, in both placements and in routing: with an eye on time, wires are longer
-by 2 % and three times as many rounds are needed, if there is an end."""
+"""nextpnr's option for the first placement, of which only the sites of memories are kept: by length alone it takes half
+the time."""
 
-ROUTER = ["--router", "router2", "--router2-alt-weights"]
-
-WEIGHTS = {"router2/histCongWeight": "0.5", "router2/currCongWeightMult": "0.5"}
-"""Settings that have no option: what a wire costs more for each round in which it was shared, and what sharing costs
-more with each round. With 1 and 0 it stands still at 4,000 shared wires of the core, with 1 and 0.5 at 150 and with 0.2
-and 1 at 20, with 3 and 0.7 far above; with these it ends after 140 rounds of a few seconds."""
+ROUTING = {
+    "router": "router2", "router2/alt-weights": "1",
+    "router2/histCongWeight": "0.5",        # what a wire costs more for each round in which it was shared
+    "router2/currCongWeightMult": "0.5",    # what sharing a wire costs more with each round
+    "timing_driven": "0" * 32,
+}
+"""nextpnr's settings for routing, by name; most have no option. Decision 023 has others and where they stand still."""
 
 
 def is_crowded(cells, capacity):
@@ -29,6 +32,14 @@ def is_crowded(cells, capacity):
     return cells.get(MEMORY, 0) > CROWDED * capacity[MEMORY]
 
 
-def set_weights(netlist, top="top"):
-    """Have nextpnr find `WEIGHTS` in ``netlist``, Yosys's JSON, changed in place."""
-    netlist["modules"][top].setdefault("settings", {}).update(WEIGHTS)
+def route_by_length(placed, top="top"):
+    """Have nextpnr route ``placed``, its JSON after placement, changed in place, by `ROUTING`."""
+    placed["modules"][top]["settings"] |= ROUTING
+
+
+def keep_targets(report, log):
+    """Give the clocks of a report the targets that they had when the design was placed, by the log of that: nextpnr does
+    not write into its JSON what it derives from the constraints of pins. Changed in place."""
+    targets = dict(re.findall(r"Max frequency for clock +'(\S+)': +[\d.]+ MHz \(\w+ at ([\d.]+) MHz\)", log))
+    for name, clock in report["fmax"].items():
+        clock["constraint"] = float(targets[name])

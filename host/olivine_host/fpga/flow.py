@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import time
 from collections import deque
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ import olivine
 
 from ..simulation.build import build_root, cached, digest
 from . import tools
-from .crowded import LENGTH, ROUTER, WEIGHTS, is_crowded, set_weights
+from .crowded import LENGTH, ROUTING, is_crowded, keep_targets, route_by_length
 from .lines import FEWEST, LINES, resets_on_lines
 from .memories import ROUNDS, WIDEST, keep_places, memory_places
 from .passes import PASSES, improve
@@ -243,31 +244,46 @@ def place_and_route(synthesis, *, seed=0, mhz=None, progress=None):
         start = time.perf_counter()
         shutil.copyfile(synthesis.folder / "top.json", folder / "top.json")
         _write(folder, {"top.lpf": plan.files["top.lpf"]})
-        command = tools.nextpnr_command(tool, *options, "--json", "top.json", "--lpf", "top.lpf")
+        netlist = "--json", "top.json", "--lpf", "top.lpf"
+        results = "--textcfg", "top.config", "--report", "report.json"
 
-        def run(result, *more):
+        def run(*more):
             nextpnr = _Run(folder, NextpnrStages(), progress)
-            if nextpnr([*command, *more, result]) or not (folder / result).exists():
+            if nextpnr(tools.nextpnr_command(tool, *options, *more)) or not (folder / more[-1]).exists():
                 over = full(folder / "log")
                 raise DoesNotFit(f"{name} on {plan.design.board.part}", over) if over else nextpnr.error(name, tool)
 
         if crowded:
-            run("placed.json", *LENGTH, "--no-route", "--write")
-            netlist, placed = (json.loads((folder / file).read_text()) for file in ("top.json", "placed.json"))
-            keep_places(netlist, memory_places(placed))
-            set_weights(netlist)
-            (folder / "top.json").write_text(json.dumps(netlist))
+            run(*netlist, *LENGTH, "--no-route", "--write", "placed.json")
+            with _changed(folder / "top.json") as cells:
+                keep_places(cells, memory_places(json.loads((folder / "placed.json").read_text())))
+            run(*netlist, "--no-route", "--write", "placed.json")
+            log = (folder / "log").read_text()
+            with _changed(folder / "placed.json") as cells:
+                route_by_length(cells)
+            run("--json", "placed.json", "--no-pack", "--no-place", *results)
+            with _changed(folder / "report.json") as routed:
+                keep_targets(routed, log)
             (folder / "placed.json").unlink()
-        run("report.json", *([*LENGTH, *ROUTER] if crowded else ()), "--textcfg", "top.config", "--report")
+        else:
+            run(*netlist, *results)
         # Large, and in the folder of the synthesis.
         (folder / "top.json").unlink()
         _timed(folder, start)
 
     key = digest(synthesis.folder.name, plan.files["top.lpf"], options, tools.version(tool),
-                 *((ROUNDS, WIDEST, LENGTH, ROUTER, sorted(WEIGHTS.items())) if crowded else ()))
+                 *((ROUNDS, WIDEST, LENGTH, sorted(ROUTING.items())) if crowded else ()))
     folder = cached(f"{name}-pnr-{key}", make, kind=KIND)
     report = read_report((folder / "report.json").read_text(), plan.design.inner)
     return Routed(plan, folder, report, seed, _seconds(folder))
+
+
+@contextmanager
+def _changed(file):
+    """A JSON file's content, and what it then holds."""
+    content = json.loads(file.read_text())
+    yield content
+    file.write_text(json.dumps(content))
 
 
 def full(log):

@@ -6,7 +6,7 @@ Parameters: OLIVINE_BUS_BITS; OLIVINE_TRIALS, programs of each kind.
 import os
 
 import cocotb
-from olivine.control.instruction import Unit, words_of
+from olivine.control.instruction import SLOTS, Unit, words_of
 from olivine.control.job import StatusCode
 from olivine.program.dispatch import job_bits
 
@@ -113,3 +113,24 @@ async def units_side_by_side(dut):
     taken = {index: now for now, what, _, index in bench.trace if what == "in"}
     assert max(begun[index] for index in range(4)) < min(ended.values())
     assert taken[11] < min(ended.values()) < taken[12], "three of each unit are in before one has ended"
+
+
+@test
+async def slots_run_out(dut):
+    """One instruction waits for its unit while as many pass it as there are slots: the next keeps its words back."""
+    bench = await Bench(dut, pace=1.0).start()
+    begin = bench._begin
+
+    def slowly(engine, *seen):
+        begin(engine, *seen)
+        engine.left = 600 if engine.unit is Unit.ATTENTION else 0
+
+    bench._begin = slowly
+    program = [*(instruction(Unit.ATTENTION, index, 2) for index in range(3)),
+               *(instruction(Unit.VECTOR, index, 8) for index in range(3, 6 + SLOTS))]
+    program[-1]["last"] = 1
+    assert (await bench.run(program))["code"] is StatusCode.OK
+    taken = {index: now for now, what, _, index in bench.trace if what == "in"}
+    ended = {index: now for now, what, _, index in bench.trace if what == "end"}
+    # The third instruction leaves its slot when the first has ended, and the second has begun.
+    assert taken[1 + SLOTS] < ended[0] < taken[2 + SLOTS], (taken, ended)

@@ -3,7 +3,7 @@ from olivine.program.dispatch import ProgramDispatch
 
 from tests.simulate import run
 
-TESTS = 12
+TESTS = 13
 
 
 def _run(bus_bits, trials, simulator="verilator"):

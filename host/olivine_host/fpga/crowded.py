@@ -38,8 +38,8 @@ def route_by_length(placed, top="top"):
 
 
 def keep_targets(report, log):
-    """Give the clocks of a report the targets that they had when the design was placed, by the log of that: nextpnr does
-    not write into its JSON what it derives from the constraints of pins. Changed in place."""
+    """Give the clocks of a report the targets that they had when the design was placed, by the log of that: what
+    nextpnr derives from the constraints of pins it does not write into its JSON. Changed in place."""
     targets = dict(re.findall(r"Max frequency for clock +'(\S+)': +[\d.]+ MHz \(\w+ at ([\d.]+) MHz\)", log))
     for name, clock in report["fmax"].items():
         clock["constraint"] = float(targets[name])

@@ -16,7 +16,7 @@ __all__ = ["measure", "POINTS", "FIGURES"]
 
 FIGURES = Path(__file__).parents[2] / "docs" / "figures" / "board-memory.json"
 
-POINTS = ((62_500_000, 20_800), (75_000_000, 40_000), (100_000_000, 40_000), (100_000_000, 20_000))
+POINTS = ((75_000_000, 40_000), (100_000_000, 40_000), (100_000_000, 20_000))
 """Clock of the memory, hertz; period of the core's clock, ps."""
 
 

@@ -57,7 +57,7 @@ class Setup:
         before = len(self.sink.received)
         self.source.push(wanted(addr, count))
         await self.source.drained()
-        await ClockCycles(self.dut.clk, WINDOWS + 2)
+        await ClockCycles(self.dut.clk, WINDOWS + 3)
         passed = len(self.sink.received) > before
         valid, address = self.fault()
         assert passed != bool(valid), f"{count} bytes at {addr:#x}: passed {passed}, fault {valid}"
@@ -70,7 +70,7 @@ class Setup:
             self.dut.clear.value = 1
             await RisingEdge(self.dut.clk)
             self.dut.clear.value = 0
-            await ClockCycles(self.dut.clk, WINDOWS + 4)
+            await ClockCycles(self.dut.clk, WINDOWS + 5)
             assert self.fault()[0] == (0 if self.allowed(self.entries[0][0], 1) else 1)
             if self.fault()[0]:
                 self.dut.clear.value = 1
@@ -149,7 +149,7 @@ async def clear_spares_good_commands(dut):
 
 @cocotb.test
 async def speed(dut):
-    """One command in three cycles, two cycles of latency."""
+    """One command in four cycles, three cycles of latency."""
     setup = Setup(dut, [(0, TOP, 1, 1)] * 3)
     await start(dut)
     rng = random.Random(3)
@@ -157,8 +157,8 @@ async def speed(dut):
     setup.source.push([wanted(*entry) for entry in asked])
     assert await setup.sink.collect(100) == [let_through(*entry) for entry in asked]
     cycles = setup.sink.cycles
-    assert cycles[-1] - cycles[0] == 3 * 99, "not one command in three cycles"
-    assert cycles[0] - setup.source.cycles[0] == 2, "not two cycles of latency"
+    assert cycles[-1] - cycles[0] == 4 * 99, "not one command in four cycles"
+    assert cycles[0] - setup.source.cycles[0] == 3, "not three cycles of latency"
 
 
 @cocotb.test
@@ -171,13 +171,13 @@ async def lookup(dut):
     for target in (0, 2, 2, 1, 0, 1, 1, 0, 2):
         setup.source.push(wanted(0x1000 * target + 5, 7))
         await setup.sink.collect(1)
-        assert setup.sink.cycles[-1] - setup.source.cycles[-1] == 2 + (target - at) % WINDOWS, (at, target)
+        assert setup.sink.cycles[-1] - setup.source.cycles[-1] == 3 + (target - at) % WINDOWS, (at, target)
         at = target
         setup.source.push(wanted(0x1000 * WINDOWS, 1))
         await setup.source.drained()
-        for cycle in range(1, WINDOWS + 3):
+        for cycle in range(1, WINDOWS + 4):
             await RisingEdge(dut.clk)
-            assert int(dut.busy.value) == 1 and setup.fault()[0] == (cycle > WINDOWS + 1), cycle
+            assert int(dut.busy.value) == 1 and setup.fault()[0] == (cycle > WINDOWS + 2), cycle
         dut.clear.value = 1
         await RisingEdge(dut.clk)
         dut.clear.value = 0

@@ -288,4 +288,4 @@ async def timing(dut):
     first = bench.memory.transfers["ar"][0] + zero - begun
     offered = bench.sink.cycles[0] - zero - bench.memory.transfers["r"][BEATS - 1]
     steps = {b - a for a, b in zip(bench.sink.cycles, bench.sink.cycles[1:])}
-    assert (first, offered, steps) == (6, 5, {BEATS + 2}), (first, offered, steps)
+    assert (first, offered, steps) == (7, 5, {BEATS + 2}), (first, offered, steps)

@@ -36,8 +36,8 @@ class GuardHarness(wiring.Component):
         inside, noted, waited = Signal(), Signal(command(guard.addr_width)), Signal(range(guard.window_count + 1))
         leaves = taken(guard.o) | guard.fault.valid & self.clear
         m.d.sync += [inside.eq(taken(guard.i) | inside & ~leaves),
-                     # One cycle adds up where the command ends.
-                     waited.eq(Mux(~inside | ~guard.added, 0, waited + ~(guard.o.valid | guard.fault.valid)))]
+                     # One cycle adds up where the command ends, one compares.
+                     waited.eq(Mux(~inside | ~guard.judged, 0, waited + ~(guard.o.valid | guard.fault.valid)))]
         with m.If(taken(guard.i)):
             m.d.sync += noted.eq(self.payload)
         # The arithmetic as in the guard, so that it is the same to the solver: what it says is for simulation to test.
@@ -50,6 +50,7 @@ class GuardHarness(wiring.Component):
                     & (guard.o.payload.addr[:width] >= window.first) & (guard.last <= window.last)
                     for window in self.windows]
         allowed = Cat(holds_it).any()
+        comes_behind = guard.coming == Mux(guard.current == windows - 1, 0, guard.current + 1)
         m.d.comb += [
             check(guard.busy == inside),
             check(~guard.o.valid | inside & allowed & (guard.o.payload.addr == noted.addr[:width])
@@ -63,13 +64,20 @@ class GuardHarness(wiring.Component):
             check(~inside | (guard.held == noted)),
             check(~guard.added | inside & (guard.last == end[:width]) & (guard.sound == sound)),
             check(~inside | guard.added | entered),
-            check(~guard.added | guard.fault.valid
-                  | (guard.window.as_value() == self.windows[guard.current].as_value())),
-            check(guard.added | ~guard.fault.valid & (~inside | (guard.tried == 0))),
-            check((guard.current < windows) & (~inside | guard.fault.valid | (guard.tried < windows))),
-            check(~inside | guard.fault.valid | (waited == guard.tried)),
-            *(check(~inside | ((guard.current + windows - index) % windows > guard.tried) | (guard.current == index)
-                    | ~held) for index, held in enumerate(holds_it)),
+            check(~guard.added | guard.fault.valid | guard.o.valid
+                  | (guard.window.as_value() == self.windows[guard.current].as_value()) & comes_behind),
+            check(guard.judged | guard.fits | ~guard.fault.valid & (~inside | (guard.tried == 0))),
+            check(guard.added | ~guard.judged & ~guard.fits & ~guard.fault.valid),
+            check(~inside | guard.added | (guard.current == guard.coming)),
+            check((guard.coming < windows) & (guard.current < windows) & (guard.before < windows)),
+            check(~inside | guard.fault.valid | (guard.tried < windows)),
+            check(~inside | guard.fault.valid | guard.fits | (waited == guard.tried)),
+            check(~guard.fits | guard.added & allowed),
+            check(~(guard.judged & guard.fits) | Cat(holds_it).bit_select(guard.before, 1)),
+            check(~(guard.added & guard.judged & ~guard.fault.valid)
+                  | (guard.current == Mux(guard.before == windows - 1, 0, guard.before + 1))),
+            *(check(~guard.judged | guard.fits | ((guard.before + windows - index) % windows > guard.tried) | ~held)
+              for index, held in enumerate(holds_it)),
         ]
         m.d.comb += check.all_hold()
         return m

@@ -7,9 +7,10 @@ it comes to an end: with its own weights it stands still while thousands of the 
 
 import re
 
-from .nets import MEMORY
+from .nets import GLOBAL, MEMORY
 
-__all__ = ["CROWDED", "LENGTH", "ROUTING", "is_crowded", "route_by_length", "keep_targets"]
+__all__ = ["AIM", "CROWDED", "LENGTH", "ROUTING", "is_crowded", "targets_of", "aims", "route_by_sharing",
+           "keep_targets"]
 
 CROWDED = 0.8
 """Share of a part's block RAMs from which on a design counts as crowded."""
@@ -22,9 +23,12 @@ ROUTING = {
     "router": "router2", "router2/alt-weights": "1",
     "router2/histCongWeight": "0.5",        # what a wire costs more for each round in which it was shared
     "router2/currCongWeightMult": "0.5",    # what sharing a wire costs more with each round
-    "timing_driven": "0" * 32,
 }
 """nextpnr's settings for routing, by name; most have no option. Decision 023 has others and where they stand still."""
+
+AIM = 80.0
+"""MHz. How critical a connection is nextpnr tells by how far its slowest path misses the clock, and where none does all
+are equally critical. So it is asked for more than a crowded design reaches, whatever its clocks are (decision 024)."""
 
 
 def is_crowded(cells, capacity):
@@ -32,14 +36,25 @@ def is_crowded(cells, capacity):
     return cells.get(MEMORY, 0) > CROWDED * capacity[MEMORY]
 
 
-def route_by_length(placed, top="top"):
+def targets_of(log):
+    """Frequencies in MHz that clocks should have, by net, as the log of a placement says: nextpnr derives those behind
+    a PLL from the constraint of its pin."""
+    return {name: float(mhz) for name, mhz in re.findall(
+        r"Max frequency for clock +'(\S+)': +[\d.]+ MHz \(\w+ at ([\d.]+) MHz\)", log)}
+
+
+def aims(targets):
+    """Constraints, lines of an LPF, with which nextpnr aims at `AIM`, or at a target that is higher."""
+    return "".join(f'FREQUENCY NET "{name.removeprefix(GLOBAL)}" {max(mhz, AIM):g} MHZ;\n'
+                   for name, mhz in sorted(targets.items()))
+
+
+def route_by_sharing(placed, top="top"):
     """Have nextpnr route ``placed``, its JSON after placement, changed in place, by `ROUTING`."""
     placed["modules"][top]["settings"] |= ROUTING
 
 
-def keep_targets(report, log):
-    """Give the clocks of a report the targets that they had when the design was placed, by the log of that: what
-    nextpnr derives from the constraints of pins it does not write into its JSON. Changed in place."""
-    targets = dict(re.findall(r"Max frequency for clock +'(\S+)': +[\d.]+ MHz \(\w+ at ([\d.]+) MHz\)", log))
+def keep_targets(report, targets):
+    """Give the clocks of a report their `targets_of` in place of what was aimed at; changed in place."""
     for name, clock in report["fmax"].items():
-        clock["constraint"] = float(targets[name])
+        clock["constraint"] = targets[name]

@@ -43,10 +43,16 @@ class Operations(wiring.Component):
         busy, answered, begins = Signal(), Signal(), Signal()
         creates, closes, opened = Signal(), Signal(), Signal(SLOT_BITS + 1)
         report, answer = self.done.payload, self.answer.payload
-        moved = (opened != 0) & (setup.geometry.as_value() != self.geometry.as_value())
+        # A setup is judged in a cycle, and taken in the next.
+        moved, reserved, judged = Signal(), Signal(), Signal()
+        m.d.sync += [
+            moved.eq((opened != 0) & (setup.geometry.as_value() != self.geometry.as_value())),
+            reserved.eq(setup.reserved.any()), judged.eq(self.job.valid & is_setup & ~busy & ~judged),
+        ]
         m.d.comb += [
             self.command.payload.eq(self.job.payload), self.command.valid.eq(self.job.valid & ~busy & ~is_setup),
-            self.job.ready.eq(~busy & (is_setup | self.command.ready)), begins.eq(self.job.valid & self.job.ready),
+            self.job.ready.eq(~busy & Mux(is_setup, judged, self.command.ready)),
+            begins.eq(self.job.valid & self.job.ready),
             self.answer.ready.eq(busy & ~answered), self.done.valid.eq(busy & answered),
         ]
         with m.If(begins):
@@ -54,7 +60,7 @@ class Operations(wiring.Component):
                          creates.eq((command.op == CacheOp.OPEN) | (command.op == CacheOp.FORK)),
                          closes.eq(command.op == CacheOp.CLOSE)]
             with m.If(is_setup):
-                with m.If(moved | setup.reserved.any()):
+                with m.If(moved | reserved):
                     m.d.sync += [report.code.eq(StatusCode.BAD_FIELD),
                                  report.detail.eq(Mux(moved, SETUP_FIELDS.index("geometry"),
                                                       SETUP_FIELDS.index("reserved")))]

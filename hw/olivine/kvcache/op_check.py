@@ -44,7 +44,7 @@ class OperationCheck(wiring.Component):
     status : Out(CacheStatus), after : Out(after_layout)
         ``after`` holds for OK only.
 
-    Latency: 3 cycles from stable inputs.
+    Latency: 3 cycles from stable inputs, 4 from the command's.
     """
 
     latency = 3
@@ -65,7 +65,10 @@ class OperationCheck(wiring.Component):
         log_lanes = config.lanes.bit_length() - 1
         # No sum of three numbers wraps around.
         sum_bits = count_bits(config) + 2
-        count, size, window_size = (clip_count(config, value) for value in (command.count, command.size, state.size))
+        # The command is there long before the slot's state.
+        count, size = (Signal(count_bits(config), name=name) for name in ("count", "size"))
+        m.d.sync += [count.eq(clip_count(config, command.count)), size.eq(clip_count(config, command.size))]
+        window_size = clip_count(config, state.size)
         op = {name: Signal(name=f"is_{name.lower()}") for name in CacheOp.__members__}
         m.d.comb += [op[name].eq(command.op == CacheOp[name]) for name in op]
         heavy, window = Signal(), Signal()

@@ -175,22 +175,20 @@ class RowLoader(wiring.Component):
         index = Signal(range(self.longest))
         overflow = Signal(config.rows)
         # A word's block is inside, as it entered before the word left the gearbox.
-        m.d.comb += [gearbox.o.ready.eq(1), write.en.eq(gearbox.o.valid),
-                     inside.o.ready.eq(write.en & gearbox.o.payload.last),
-                     write.addr.eq(inside.o.payload.start + index)]
+        m.d.comb += [gearbox.o.ready.eq(1), inside.o.ready.eq(gearbox.o.valid & gearbox.o.payload.last)]
+        # The memory is many blocks, far apart: what it is written has a register, and counts a cycle later.
+        m.d.sync += [write.en.eq(gearbox.o.valid), write.addr.eq(inside.o.payload.start + index)]
         for row in range(config.rows):
             wide = Cat(word[2 * row], word[2 * row + 1]).as_signed()
-            m.d.comb += [
-                overflow[row].eq(inside.o.payload.wide & saturates(wide, ROW_BITS)),
-                write.data.word_select(row, ROW_BITS).eq(
-                    Mux(inside.o.payload.wide, sat(wide, ROW_BITS), word[row].as_signed())),
-            ]
-        with m.If(write.en):
+            m.d.comb += overflow[row].eq(inside.o.payload.wide & saturates(wide, ROW_BITS))
+            m.d.sync += write.data.word_select(row, ROW_BITS).eq(
+                Mux(inside.o.payload.wide, sat(wide, ROW_BITS), word[row].as_signed()))
+        with m.If(gearbox.o.valid):
             m.d.sync += index.eq(Mux(gearbox.o.payload.last, 0, index + 1))
         m.d.sync += [
             self.available.eq(self.available + write.en - self.take),
             self.any_available.eq(write.en | Mux(self.take, self.available[1:].any(), self.available.any())),
-            self.saturated.eq(Mux(write.en, popcount(overflow), 0)),
+            self.saturated.eq(Mux(gearbox.o.valid, popcount(overflow), 0)),
         ]
 
         m.d.comb += [read.addr.eq(self.addr), read.en.eq(1), self.o.eq(read.data)]

@@ -16,11 +16,11 @@ class AddressGuard(wiring.Component):
     The range ``[addr, addr + bytes)`` is not taken modulo the address space: one that runs past the
     last address is refused, and so is an empty one. Two windows that touch do not make one.
 
-    Cycle budget: a command taken in cycle 0 is offered in cycle 2 if it lies in the window of the command before it;
-    cycle 1 adds up where it ends. Otherwise the windows are looked through, one a cycle: a command for the n-th window
-    after that is offered in cycle 2 + n, and one that lies in none is refused in cycle 2 + ``windows``. The next is
-    taken once it is gone, so one command passes in three cycles: a command is many beats, and ``i.ready`` is a
-    register.
+    Cycle budget: a command taken in cycle 0 is offered in cycle 3 if it lies in the window of the command before it;
+    cycle 1 adds up where it ends, cycle 2 compares. Otherwise the windows are looked through, one a cycle: a command
+    for the n-th window after that is offered in cycle 3 + n, and one that lies in none is refused in cycle
+    3 + ``windows``. The next is taken once it is gone, so one command passes in four cycles: a command is many beats,
+    and ``i.ready`` and ``o.valid`` are registers.
 
     Parameters
     ----------
@@ -70,12 +70,14 @@ class AddressGuard(wiring.Component):
             "clear": In(1),
         })
         # Open to proofs: the command; its last byte, and that it has bytes, all of them below 2**window_width, both
-        # known once ``added``; the window that is looked at, by number and, once ``added``, in a register, and how many
-        # were.
+        # known once ``added``. The number of the window that comes next, that of the window compared, which is in a
+        # register, and that of the window to which ``fits`` belongs, once ``judged``; how many did not fit.
         self.held = Signal(command(self.addr_width))
         self.last, self.sound, self.added = Signal(self.window_width), Signal(), Signal()
-        self.current, self.tried = Signal(range(windows), reset_less=True), Signal(range(windows))
+        self.coming, self.current, self.before = (
+            Signal(range(windows), reset_less=True, name=name) for name in ("coming", "current", "before"))
         self.window = Signal(Window(self.window_width), reset_less=True)
+        self.judged, self.fits, self.tried = Signal(), Signal(), Signal(range(windows))
 
     def elaborate(self, platform):
         m = Module()
@@ -89,36 +91,41 @@ class AddressGuard(wiring.Component):
         final = self.window_count - 1
         # Every bit of ``held`` waits for ``valid``. ``free`` says the opposite to those who wait for nothing else; of
         # two registers that say the same synthesis would make one.
-        valid, free, added, refused, passes = Signal(), Signal(init=1), self.added, Signal(), Signal()
-        current, tried, window = self.current, self.tried, self.window
-        # The window that is looked at in the next cycle: this command's first, or the next.
-        following = Signal.like(current)
+        valid, free, added, refused = Signal(), Signal(init=1), self.added, Signal()
+        coming, current, window, judged, fits = self.coming, self.current, self.window, self.judged, self.fits
+        m.d.sync += [window.eq(self.windows[coming]), current.eq(coming), self.before.eq(current)]
         m.d.comb += [
-            following.eq(Mux(added, Mux(current == final, 0, current + 1), current)),
-            passes.eq(added & sound & (window.writable if self.write else window.readable)
-                      & (held.addr[:width] >= window.first) & (last <= window.last)),
             self.o.payload.addr.eq(held.addr),
             self.o.payload.last.eq(last),
-            self.o.valid.eq(passes),
+            self.o.valid.eq(fits),
             self.busy.eq(~free),
             self.fault.valid.eq(refused),
             self.fault.addr.eq(held.addr),
             self.i.ready.eq(free),
         ]
-        with m.If(~passes):
-            m.d.sync += window.eq(self.windows[following])
+        onward = coming.eq(Mux(coming == final, 0, coming + 1))
         with m.If(~valid):
-            m.d.sync += [valid.eq(self.i.valid), free.eq(~self.i.valid), held.eq(self.i.payload), tried.eq(0)]
+            m.d.sync += [valid.eq(self.i.valid), free.eq(~self.i.valid), held.eq(self.i.payload), self.tried.eq(0)]
         with m.Elif(~added):
-            m.d.sync += [added.eq(1), last.eq(end),
+            m.d.sync += [added.eq(1), last.eq(end), onward,
                          sound.eq(~(held.addr[width:].any() | after[width:].any() | end[width]))]
         with m.Elif(refused):
             with m.If(self.clear):
-                m.d.sync += [valid.eq(0), free.eq(1), added.eq(0), refused.eq(0)]
-        with m.Elif(passes):
+                m.d.sync += [valid.eq(0), free.eq(1), added.eq(0), judged.eq(0), refused.eq(0)]
+        with m.Elif(fits):
+            # The next command begins with this window.
+            with m.If(judged):
+                m.d.sync += [coming.eq(self.before), judged.eq(0)]
             with m.If(self.o.ready):
-                m.d.sync += [valid.eq(0), free.eq(1), added.eq(0)]
+                m.d.sync += [valid.eq(0), free.eq(1), added.eq(0), judged.eq(0), fits.eq(0)]
         with m.Else():
-            m.d.sync += [current.eq(following), tried.eq(tried + 1),
-                         refused.eq(tried == final)]
+            m.d.sync += [
+                judged.eq(1), onward,
+                fits.eq(sound & (window.writable if self.write else window.readable)
+                        & (held.addr[:width] >= window.first) & (last <= window.last)),
+            ]
+            with m.If(judged):
+                m.d.sync += [self.tried.eq(self.tried + 1), refused.eq(self.tried == final)]
+                with m.If(self.tried == final):
+                    m.d.sync += coming.eq(current)
         return m

@@ -102,6 +102,7 @@ class BusSplit(wiring.Component):
         ended, before, end = memory.read_port(domain="comb"), memory.read_port(domain="comb"), memory.write_port()
         may, taken = Signal(), Signal()
         # Bursts without answer. What is decided by it is a cycle old, and what is on offer stays: two more may begin.
+        # That an address may pass stays true, and it passes a cycle after.
         owed, full, offered = Signal(COUNT_BITS), Signal(), Signal()
         m.d.sync += [owed.eq(owed + taken - done), full.eq(owed >= (1 << COUNT_BITS) - 4),
                      offered.eq(whole.valid & may & ~taken)]
@@ -113,7 +114,7 @@ class BusSplit(wiring.Component):
             end.en.eq(clear | done), end.addr.eq(Mux(clear, clear_id, done_id)),
             end.data.eq(Mux(clear, 0, before.data + 1)),
             near.payload.eq(whole.payload), far.payload.eq(whole.payload),
-            near.valid.eq(whole.valid & may & goes_near), far.valid.eq(whole.valid & may & ~goes_near),
-            whole.ready.eq(may & Mux(goes_near, near.ready, far.ready)), taken.eq(whole.valid & whole.ready),
+            near.valid.eq(offered & goes_near), far.valid.eq(offered & ~goes_near),
+            whole.ready.eq(offered & Mux(goes_near, near.ready, far.ready)), taken.eq(whole.ready),
         ]
         return goes_near

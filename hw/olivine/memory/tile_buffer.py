@@ -92,9 +92,9 @@ class TileBuffer(wiring.Component):
         m.submodules.memory = memory = BeatMemory(self.depth, self.word_bytes, self.beat_bytes)
         base, head = Signal(range(self.depth)), Signal(range(self.depth))
         beat = Signal(range(memory.beats))
-        complete = Signal()
+        complete, full = Signal(), Signal()     # ``full``: ``level`` is ``depth``
         m.d.comb += [
-            self.i.ready.eq(self.level != self.depth),
+            self.i.ready.eq(~full),
             memory.write_enable.eq(self.i.valid & self.i.ready),
             memory.write_addr.eq(head), memory.write_beat.eq(beat), memory.write_data.eq(self.i.payload),
             complete.eq(memory.write_enable & (beat == memory.beats - 1)),
@@ -105,6 +105,7 @@ class TileBuffer(wiring.Component):
         # ``release`` comes late: it chooses between sums that are there.
         m.d.sync += [head.eq(head + complete), self.level.eq(Mux(self.release, self.level + complete - 1,
                                                                  self.level + complete))]
+        m.d.sync += full.eq(~self.release & (full | complete & (self.level == self.depth - 1)))
         with m.If(self.release):
             m.d.sync += base.eq(base + 1)
         return m

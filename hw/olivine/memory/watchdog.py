@@ -12,8 +12,8 @@ __all__ = ["Watchdog"]
 class Watchdog(wiring.Component):
     """Counts cycles of waiting without progress.
 
-    Latency: ``expired`` is high for one cycle, the one after the last of ``limit`` consecutive cycles
-    with ``waiting`` and without ``progress``. Counting starts anew with that cycle.
+    Latency: ``expired`` is high for one cycle, the second after the last of ``limit`` consecutive cycles
+    with ``waiting`` and without ``progress``. Counting starts anew with the one before.
 
     Parameters
     ----------
@@ -38,10 +38,11 @@ class Watchdog(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         count = Signal(self.bits, init=1)       # this silent cycle included
-        expired = Signal()
+        # Who waits and what moves is known late.
+        expired, silent = Signal(), Signal()
         m.d.comb += self.expired.eq(expired)
-        m.d.sync += [expired.eq(0), count.eq(1)]
-        with m.If(self.waiting & ~self.progress & (self.limit != 0)):
+        m.d.sync += [expired.eq(0), count.eq(1), silent.eq(self.waiting & ~self.progress)]
+        with m.If(silent & (self.limit != 0)):
             # At or past it, should the limit be lowered on the way.
             with m.If(count >= self.limit):
                 m.d.sync += expired.eq(1)

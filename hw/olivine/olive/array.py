@@ -186,7 +186,7 @@ class OliveArray(wiring.Component):
         # Tags as they pass the operand, product and accumulator registers.
         operand, factor, total = (Signal.like(self.step, name=f"{stage}_tags")
                                   for stage in ("operand", "product", "sum"))
-        lane = Signal.like(self.lane, name="lane_operand")
+        lane = Signal.like(self.lane, name="lane_operand", reset_less=True)
         m.d.sync += operand.eq(self.step)
         before = operand
         for stage in range(ecp5.MULTIPLY_CYCLES - 1 if in_cells(self.element, platform) else 0):

@@ -84,7 +84,10 @@ class SharedArray(wiring.Component):
         array = OliveArray(config.rows, config.lanes, config.element, config.drain_columns, Shape.cast(tag).width,
                            steps)
         held, chosen = Signal(), Signal(len(users))
-        m.submodules.array = ResetInserter(~held)(array)
+        # What is left of a job that failed is cleared a cycle after it ended, and in that cycle nobody sees it.
+        clears = Signal()
+        m.d.sync += clears.eq(~held)
+        m.submodules.array = ResetInserter(clears)(array)
         if len(users) == 1:
             m.d.comb += [users[0].granted.eq(1), chosen.eq(1), held.eq(users[0].busy)]
         else:
@@ -108,5 +111,5 @@ class SharedArray(wiring.Component):
                              array.step.tag.eq(user.step.tag), array.row.eq(user.row), lanes.eq(user.lane)]
                 m.d.sync += form.eq(user.form)
             m.d.comb += [*(user.o[name].eq(array.o[name]) for name in ("first", "last", "lane", "data")),
-                         user.o.valid.eq(array.o.valid & user.granted), user.o.tag.eq(array.o.tag)]
+                         user.o.valid.eq(array.o.valid & user.granted & ~clears), user.o.tag.eq(array.o.tag)]
         return m

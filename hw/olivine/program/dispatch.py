@@ -92,8 +92,8 @@ class ProgramDispatch(wiring.Component):
     ended : Out(1), fault : Out(ProgramFault)
         The program is over, for one cycle, and why: OK, ABORTED, or the fault.
 
-    Cycles: an instruction of w words leaves for its unit 5 + w after it came in, if nobody else is in the way; one
-    that waits learns of the completion 2 after the other unit's status. A status a cycle is taken.
+    Cycles: an instruction of w words leaves for its unit 6 + w after it came in, if nobody else is in the way; one
+    that waits learns of the completion 3 after the other unit's status. A status a cycle is taken.
 
     Cost: five stations, two block RAMs with a bus of 64 bits, a choice of one status of five, a comparator and an adder
     for the instruction that failed.
@@ -180,7 +180,7 @@ class ProgramDispatch(wiring.Component):
         with m.If(self.abort & running):
             m.d.sync += aborting.eq(1)
         m.d.sync += still.eq(Mux(running & over, still + 1, 0))
-        m.d.comb += self.ended.eq(running & over & still.all())
+        m.d.sync += self.ended.eq(running & over & still.all() & ~self.ended)
         with m.If(self.ended):
             m.d.sync += running.eq(0)
         with m.If(self.start):
@@ -189,19 +189,18 @@ class ProgramDispatch(wiring.Component):
         return m
 
     def _statuses(self, m, stations, failure, failed):
-        """One a cycle; of several that wait, that of the first unit."""
-        chosen, taken = Signal(len(Unit)), Signal(len(Unit))
+        """One a cycle; of several that wait, that of the first unit. It is chosen a cycle before it is taken."""
+        waits, taken = Signal(len(Unit)), Signal(len(Unit))
+        m.d.comb += waits.eq(Cat(getattr(self, f"{unit.name.lower()}_done").valid for unit in Unit) & ~taken)
+        m.d.sync += taken.eq(waits & (~waits + 1))
         # What is told and what failed is looked at a cycle later; who waits learns at once.
         told = data.StructLayout({"index": INDEX_BITS, "code": StatusCode, "detail": 8, "unit": 3})
         found, seen, status = Signal(told), Signal(told), Signal(status_layout)
         for unit, station in stations.items():
             done, number = getattr(self, f"{unit.name.lower()}_done"), unit.value
             mine = taken[number]
-            before = Cat(getattr(self, f"{other.name.lower()}_done").valid for other in Unit if other.value < number)
-            m.d.comb += [done.ready.eq(~before.any()), mine.eq(done.valid & done.ready),
-                         chosen[number].eq(done.valid & ~before.any()), station.finished.eq(mine)]
-            # Whether it is taken is known later, and matters to ``status_valid`` alone.
-            with m.If(chosen[number]):
+            m.d.comb += [done.ready.eq(mine), station.finished.eq(mine)]
+            with m.If(mine):
                 m.d.comb += [status.address.eq(done.payload.address), found.code.eq(done.payload.code),
                              found.detail.eq(done.payload.detail), found.index.eq(station.work.index),
                              found.unit.eq(number)]

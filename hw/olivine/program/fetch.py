@@ -85,7 +85,7 @@ class InstructionFetch(wiring.Component):
     An instruction is illegal if its version is another one, if bits that must be 0 are not, if nobody has its opcode,
     or if it waits for more of a unit's instructions than came before it. The first in the order of `FIELDS` is told.
 
-    Cycles, where nothing stalls: the first address 6 after ``start``; an instruction is offered 5 after its last beat,
+    Cycles, where nothing stalls: the first address 7 after ``start``; an instruction is offered 5 after its last beat,
     and from one to the next it takes its beats and 2.
 
     Cost: `AHEAD` instructions of queue, a register of the words that hold an `Opening`, two additions of an address,

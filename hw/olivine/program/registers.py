@@ -211,13 +211,16 @@ class Registers(wiring.Component):
         with m.If(clear):
             m.d.sync += status["interrupt"].eq(0)
         with m.If(start):
-            m.d.sync += [self.running.eq(1), fault.eq(0), result.eq(0), *(flag.eq(0) for flag in status.values())]
+            m.d.sync += [self.running.eq(1), *(flag.eq(0) for flag in status.values())]
         with m.Elif(ended):
             good, given_up = self.fault.code == StatusCode.OK, self.fault.code == StatusCode.ABORTED
             m.d.sync += [self.running.eq(0), fault.eq(self.fault), status["interrupt"].eq(1),
                          status["done"].eq(good), status["aborted"].eq(given_up),
                          status["faulted"].eq(~good & ~given_up)]
-        with m.If(self.result_valid):
+        # That a program starts is known late: what is wide is cleared a cycle after.
+        with m.If(self.start):
+            m.d.sync += [fault.eq(0), result.eq(0)]
+        with m.Elif(self.result_valid):
             m.d.sync += result.eq(self.result)
 
         def join(name):

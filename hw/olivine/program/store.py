@@ -27,8 +27,8 @@ class InstructionStore(wiring.Component):
                 ^
                 slot of the first unit that asks, place 0, 1, ...
 
-    Cycles: a unit that asks in cycle 0 and is taken gets its first word in cycle 2, then a word a cycle; the next is
-    taken in the cycle of the last word.
+    Cycles: a unit that asks in cycle 0 and is taken gets its first word in cycle 3, then a word a cycle; the next is
+    taken in the cycle before the last word.
 
     Parameters
     ----------
@@ -95,9 +95,12 @@ class InstructionStore(wiring.Component):
         m.d.comb += read.addr.eq(Cat(place, slot))
         with m.If(~(write.en & (write.addr == read.addr))):
             m.d.sync += word.eq(read.data)
-        m.d.sync += [brings.eq(Mux(busy, unit, 0)), last.eq(ends)]
-        for out, valid in zip(self.o, brings):
-            m.d.comb += [out.valid.eq(valid), out.last.eq(last), out.data.eq(word)]
+        # Behind the block RAM, which is slow, a register: the stations are far apart.
+        content, there, final_word = Signal.like(word), Signal.like(brings), Signal()
+        m.d.sync += [brings.eq(Mux(busy, unit, 0)), last.eq(ends),
+                     content.eq(word), there.eq(brings), final_word.eq(last)]
+        for out, valid in zip(self.o, there):
+            m.d.comb += [out.valid.eq(valid), out.last.eq(final_word), out.data.eq(content)]
         return m
 
 

@@ -67,7 +67,8 @@ class SerialGearbox(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        out = self.o.payload
+        out = Signal(self.o.payload.shape(), reset_less=True)
+        m.d.comb += self.o.payload.eq(out)
         # Every bit of ``held`` waits for ``full``. ``free`` says the opposite to those who wait for nothing else; of
         # two registers that say the same synthesis would make one.
         held, full, free = Signal(self.i.payload.shape(), reset_less=True), Signal(), Signal(init=1)

@@ -143,14 +143,15 @@ class Turner(wiring.Component):
         with m.If(ends):
             m.d.sync += dim.eq(Mux(last, 0, dim + 1))
 
-        # A cycle later the words are here.
+        # A cycle later the words are here, and behind the block RAMs, which are slow, a register.
         o, one = self.o, 1 << ANGLE_FRACTION
-        stays = delayed(m, dim >= turning, 1)
+        stays = delayed(m, dim >= turning, 2)
+        angle = delayed(m, angles.o, 1)
         m.d.comb += [
-            o.place.valid.eq(delayed(m, self.takes | begun, 1)), o.place.last.eq(delayed(m, last, 1)),
-            o.place.counted.eq(delayed(m, counted(config, part, now.rows), 1)), o.own.eq(delayed(m, own, 1)),
-            o.minus.eq(delayed(m, ~upper, 1)), o.x.eq(heads.o),
-            *(o.other[lane].eq(Mux(stays, Mux(o.own, Const(one, signed(LINEAR_BITS)), 0), angles.o[lane]))
+            o.place.valid.eq(delayed(m, self.takes | begun, 2)), o.place.last.eq(delayed(m, last, 2)),
+            o.place.counted.eq(delayed(m, counted(config, part, now.rows), 2)), o.own.eq(delayed(m, own, 2)),
+            o.minus.eq(delayed(m, ~upper, 2)), o.x.eq(delayed(m, heads.o, 1)),
+            *(o.other[lane].eq(Mux(stays, Mux(o.own, Const(one, signed(LINEAR_BITS)), 0), angle[lane]))
               for lane in range(config.vector_lanes)),
         ]
         return m

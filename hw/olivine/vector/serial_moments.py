@@ -106,8 +106,9 @@ class SerialMoments(wiring.Component):
         # Two cycles from operands to a product.
         total, squares = sums[0].total, sums[0].squares
         negative, size = Signal(), Signal(SUM_BITS)
-        m.d.comb += [negative.eq(job.centred & (total < 0)),
-                     size.eq(Mux(job.centred, Mux(total < 0, -total, total), 0))]
+        m.d.comb += negative.eq(job.centred & (total < 0))
+        # First wanted in cycle 1.
+        sync += size.eq(Mux(job.centred, Mux(total < 0, -total, total), 0))
         scaled, octave = Signal(13), Signal(range(13))
         window, exponent, column = Signal(2 * DIGIT), Signal(6), Signal(signed(SUM))
         m.submodules.lines = lines = Memory(shape=LINE, depth=len(RSQRT_LINES), init=_ROUNDED_LINES)

@@ -82,9 +82,10 @@ class CellStores(wiring.Component):
         m = Module()
         depth = self.config.cells
         scan, answers = self.scan, {"position": [], "sum": [], "word": []}
-        # Positions come late in a cycle: they are written a cycle later.
-        loaded = Signal.like(self.load_position)
-        m.d.sync += loaded.eq(self.load_position)
+        # What comes late in a cycle is written a cycle later. A scan begins two cycles after a cell became free.
+        loaded, drop = Signal.like(self.load_position), Signal.like(self.drop)
+        free = Signal.like(self.free)
+        m.d.sync += [loaded.eq(self.load_position), drop.eq(self.drop), free.eq(self.free)]
         for bank in range(BANKS):
             closing = Signal(name=f"closing_{bank}")
             m.d.comb += closing.eq(self.bank == bank)
@@ -98,36 +99,36 @@ class CellStores(wiring.Component):
             def of_bank(entry, bank=bank):
                 return entry.valid & (entry.bank == bank)
 
-            drop = closing & self.drop.valid
+            drops = closing & drop.valid
             read, write = memory(unsigned(17), "position")
             scanned = closing & scan.positions
             m.d.comb += [
                 read.addr.eq(Mux(scanned, scan.position_cell, self.mask_addr.cell)),
                 read.en.eq(~scanned | scan.enable),
-                write.en.eq(drop | of_bank(loaded)), write.addr.eq(Mux(drop, self.drop.cell, loaded.cell)),
-                write.data.eq(Mux(drop, FREE_CELL, Cat(loaded.position, loaded.position != FREE_CELL))),
+                write.en.eq(drops | of_bank(loaded)), write.addr.eq(Mux(drops, drop.cell, loaded.cell)),
+                write.data.eq(Mux(drops, FREE_CELL, Cat(loaded.position, loaded.position != FREE_CELL))),
             ]
             read, write = memory(unsigned(SUM_BITS), "sum")
             scanned = closing & scan.sums
             m.d.comb += [
                 read.addr.eq(Mux(scanned, scan.cell, self.add_addr.cell)), read.en.eq(~scanned | scan.enable),
-                write.en.eq(drop | of_bank(self.add) | of_bank(self.load_sum)),
+                write.en.eq(drops | of_bank(self.add) | of_bank(self.load_sum)),
                 write.addr.eq(self.load_sum.cell), write.data.eq(self.load_sum.sum),
             ]
-            with m.If(drop):
-                m.d.comb += [write.addr.eq(self.drop.cell), write.data.eq(0)]
+            with m.If(drops):
+                m.d.comb += [write.addr.eq(drop.cell), write.data.eq(0)]
             with m.Elif(of_bank(self.add)):
                 m.d.comb += [write.addr.eq(self.add.cell), write.data.eq(self.add.sum)]
             read, write = memory(self.word, "word")
-            free, cell_bits = closing & self.free.valid, len(self.free.cell)
+            frees = closing & free.valid
             m.d.comb += [
-                read.addr.eq(scan.cell), read.en.eq(scan.enable), write.en.eq(free | of_bank(self.capture)),
-                write.addr.eq(Mux(free, self.free.index, self.capture.cell)),
+                read.addr.eq(scan.cell), read.en.eq(scan.enable), write.en.eq(frees | of_bank(self.capture)),
+                write.addr.eq(Mux(frees, free.index, self.capture.cell)),
                 write.data.eq(self.capture.word.as_value()),
             ]
-            with m.If(free):
+            with m.If(frees):
                 # Above it anything.
-                m.d.comb += write.data.as_value()[:cell_bits].eq(self.free.cell)
+                m.d.comb += write.data.as_value()[:len(free.cell)].eq(free.cell)
 
         mask_bank, add_bank = Signal(), Signal()
         m.d.sync += [mask_bank.eq(self.mask_addr.bank), add_bank.eq(self.add_addr.bank)]

@@ -117,6 +117,8 @@ class HitterUnit(wiring.Component):
         m.submodules.stores = stores = CellStores(config)
         m.submodules.accumulator = accumulator = self.accumulator
         m.submodules.closer = closer = Closer(config)
+        # Whether a word is taken is known late, and the scan waits for it.
+        m.submodules.results = results = Spare(self.o_write.payload.shape())
         decode = self.hitters & ~self.score
 
         for source, target in ((wiring.flipped(self.i_group), loader.i_group),
@@ -125,7 +127,7 @@ class HitterUnit(wiring.Component):
                                (loader.o_command, wiring.flipped(self.o_command)),
                                (loader.o_group, closer.i_group),
                                (closer.o_command, wiring.flipped(self.o_write_command)),
-                               (closer.o, wiring.flipped(self.o_write))):
+                               (closer.o, results.i), (results.o, wiring.flipped(self.o_write))):
             wiring.connect(m, source, target)
         m.d.comb += [
             loader.hitters.eq(self.hitters), loader.score.eq(self.score), closer.hitters.eq(self.hitters),

@@ -240,13 +240,16 @@ class AppendEngine(wiring.Component):
 
         m.submodules.control = control = JobControl(AppendDescriptor)
         idle = writer.idle & source_reader.idle & table_reader.idle & lookup_port.idle & (events.level == 0)
-        at_work = Signal()
+        at_work, finished = Signal(), Signal()
+        # What is over stays so to the job's end.
+        m.d.sync += finished.eq(running & writes.done & ~guards[2].busy & writer.idle & reports.idle
+                                & (events.level == 0))
         m.d.comb += [
             control.job.payload.eq(self.job.payload), control.job.valid.eq(self.job.valid),
             self.job.ready.eq(control.job.ready), planner.job.eq(control.held), planner.geometry.eq(self.geometry),
             control.bad.eq(planner.bad), control.field.eq(planner.field), running.eq(control.running),
             control.idle.eq(idle), control.expired.eq(watchdog.expired), control.abort.eq(self.abort),
-            control.finished.eq(writes.done & ~guards[2].busy & writer.idle & reports.idle & (events.level == 0)),
+            control.finished.eq(finished & running),
             control.read_beat.eq(monitor.read_beat), control.write_beat.eq(monitor.write_beat),
             control.events.sat_output.eq(loader.saturated), self.activity.eq(control.activity),
             self.busy.eq(at_work | ~idle),

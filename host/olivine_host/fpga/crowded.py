@@ -7,10 +7,9 @@ it comes to an end: with its own weights it stands still while thousands of the 
 
 import re
 
-from .nets import GLOBAL, MEMORY
+from .nets import MEMORY
 
-__all__ = ["AIM", "CROWDED", "LENGTH", "ROUTING", "is_crowded", "targets_of", "aims", "route_by_sharing",
-           "keep_targets"]
+__all__ = ["CROWDED", "LENGTH", "ROUTING", "is_crowded", "route_by_sharing", "keep_targets"]
 
 CROWDED = 0.8
 """Share of a part's block RAMs from which on a design counts as crowded."""
@@ -26,27 +25,10 @@ ROUTING = {
 }
 """nextpnr's settings for routing, by name; most have no option. Decision 023 has others and where they stand still."""
 
-AIM = 80.0
-"""MHz. How critical a connection is nextpnr tells by how far its slowest path misses the clock, and where none does all
-are equally critical. So it is asked for more than a crowded design reaches, whatever its clocks are (decision 024)."""
-
 
 def is_crowded(cells, capacity):
     """Whether ``cells``, a number by kind, nearly fill a part of this ``capacity``."""
     return cells.get(MEMORY, 0) > CROWDED * capacity[MEMORY]
-
-
-def targets_of(log):
-    """Frequencies in MHz that clocks should have, by net, as the log of a placement says: nextpnr derives those behind
-    a PLL from the constraint of its pin."""
-    return {name: float(mhz) for name, mhz in re.findall(
-        r"Max frequency for clock +'(\S+)': +[\d.]+ MHz \(\w+ at ([\d.]+) MHz\)", log)}
-
-
-def aims(targets):
-    """Constraints, lines of an LPF, with which nextpnr aims at `AIM`, or at a target that is higher."""
-    return "".join(f'FREQUENCY NET "{name.removeprefix(GLOBAL)}" {max(mhz, AIM):g} MHZ;\n'
-                   for name, mhz in sorted(targets.items()))
 
 
 def route_by_sharing(placed, top="top"):
@@ -54,7 +36,9 @@ def route_by_sharing(placed, top="top"):
     placed["modules"][top]["settings"] |= ROUTING
 
 
-def keep_targets(report, targets):
-    """Give the clocks of a report their `targets_of` in place of what was aimed at; changed in place."""
+def keep_targets(report, log):
+    """Give the clocks of a report the targets that they had when the design was placed, by the log of that: what
+    nextpnr derives from the constraints of pins it does not write into its JSON. Changed in place."""
+    targets = dict(re.findall(r"Max frequency for clock +'(\S+)': +[\d.]+ MHz \(\w+ at ([\d.]+) MHz\)", log))
     for name, clock in report["fmax"].items():
-        clock["constraint"] = targets[name]
+        clock["constraint"] = float(targets[name])

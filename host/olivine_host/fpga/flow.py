@@ -26,7 +26,7 @@ import olivine
 
 from ..simulation.build import build_root, cached, digest
 from . import tools
-from .crowded import AIM, LENGTH, ROUTING, aims, is_crowded, keep_targets, route_by_sharing, targets_of
+from .crowded import LENGTH, ROUTING, is_crowded, keep_targets, route_by_sharing
 from .lines import FEWEST, LINES, resets_on_lines
 from .memories import ROUNDS, WIDEST, keep_places, memory_places
 from .passes import PASSES, improve
@@ -236,7 +236,8 @@ def place_and_route(synthesis, *, seed=0, mhz=None, progress=None):
     if synthesis.overflows:
         raise DoesNotFit(f"{name} on {plan.design.board.part}", synthesis.overflows)
     tool = tools.nextpnr()
-    options = [*plan.options, "--seed", str(seed), "--timing-allow-fail", "--placer", "static"]
+    options = [*plan.options, "--seed", str(seed), *(["--freq", f"{mhz:g}"] if mhz is not None else []),
+               "--timing-allow-fail", "--placer", "static"]
     crowded = is_crowded(synthesis.cells, plan.design.board.capacity)
 
     def make(folder):
@@ -246,25 +247,23 @@ def place_and_route(synthesis, *, seed=0, mhz=None, progress=None):
         netlist = "--json", "top.json", "--lpf", "top.lpf"
         results = "--textcfg", "top.config", "--report", "report.json"
 
-        def run(*more, mhz=mhz):
+        def run(*more):
             nextpnr = _Run(folder, NextpnrStages(), progress)
-            more = *(("--freq", f"{mhz:g}") if mhz is not None else ()), *more
             if nextpnr(tools.nextpnr_command(tool, *options, *more)) or not (folder / more[-1]).exists():
                 over = full(folder / "log")
                 raise DoesNotFit(f"{name} on {plan.design.board.part}", over) if over else nextpnr.error(name, tool)
 
         if crowded:
             run(*netlist, *LENGTH, "--no-route", "--write", "placed.json")
-            targets = targets_of((folder / "log").read_text())
             with _changed(folder / "top.json") as cells:
                 keep_places(cells, memory_places(json.loads((folder / "placed.json").read_text())))
-            _write(folder, {"aims.lpf": plan.files["top.lpf"] + aims(targets)})
-            run("--json", "top.json", "--lpf", "aims.lpf", "--no-route", "--write", "placed.json")
+            run(*netlist, "--no-route", "--write", "placed.json")
+            log = (folder / "log").read_text()
             with _changed(folder / "placed.json") as cells:
                 route_by_sharing(cells)
-            run("--json", "placed.json", "--no-pack", "--no-place", *results, mhz=AIM)
+            run("--json", "placed.json", "--no-pack", "--no-place", *results)
             with _changed(folder / "report.json") as routed:
-                keep_targets(routed, targets)
+                keep_targets(routed, log)
             (folder / "placed.json").unlink()
         else:
             run(*netlist, *results)
@@ -272,8 +271,8 @@ def place_and_route(synthesis, *, seed=0, mhz=None, progress=None):
         (folder / "top.json").unlink()
         _timed(folder, start)
 
-    key = digest(synthesis.folder.name, plan.files["top.lpf"], options, mhz, tools.version(tool),
-                 *((ROUNDS, WIDEST, LENGTH, AIM, sorted(ROUTING.items())) if crowded else ()))
+    key = digest(synthesis.folder.name, plan.files["top.lpf"], options, tools.version(tool),
+                 *((ROUNDS, WIDEST, LENGTH, sorted(ROUTING.items())) if crowded else ()))
     folder = cached(f"{name}-pnr-{key}", make, kind=KIND)
     report = read_report((folder / "report.json").read_text(), plan.design.inner)
     return Routed(plan, folder, report, seed, _seconds(folder))

@@ -2,13 +2,10 @@
 
 from collections import Counter
 
-__all__ = ["GLOBAL", "MEMORY", "reads"]
+__all__ = ["MEMORY", "reads"]
 
 MEMORY = "DP16KD"
 """ECP5's block RAM."""
-
-GLOBAL = "$glbnet$"
-"""What nextpnr puts before the name of a net that it gives a global line."""
 
 
 def reads(module):

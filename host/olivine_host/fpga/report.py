@@ -8,8 +8,6 @@ import json
 import re
 from dataclasses import dataclass
 
-from .nets import GLOBAL
-
 __all__ = ["Place", "Step", "Path", "Clock", "Report", "place", "read_report", "overflows",
            "ReportError"]
 
@@ -189,7 +187,7 @@ def read_report(text, inner=""):
         used = {kind: (count["used"], count["available"]) for kind, count in read["utilization"].items()}
         # nextpnr names a clock after the net that it made for it.
         fmax = sorted(read["fmax"].items(), key=lambda item: item[1]["achieved"] / item[1]["constraint"])
-        clocks = tuple(Clock(name.removeprefix(GLOBAL), found["achieved"], found["constraint"])
+        clocks = tuple(Clock(name.removeprefix("$glbnet$"), found["achieved"], found["constraint"])
                        for name, found in fmax)
         paths = [_path(entry, inner) for entry in read["critical_paths"] if entry["path"]]
     except (KeyError, TypeError, json.JSONDecodeError) as error:

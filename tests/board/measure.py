@@ -16,8 +16,8 @@ __all__ = ["measure", "POINTS", "FIGURES"]
 
 FIGURES = Path(__file__).parents[2] / "docs" / "figures" / "board-memory.json"
 
-POINTS = ((75_000_000, 40_000), (100_000_000, 40_000), (100_000_000, 20_000))
-"""Clock of the memory, hertz; period of the core's clock, ps."""
+POINTS = ((75_000_000, 40_000), (100_000_000, 40_000), (100_000_000, 20_000), (62_500_000, 24_000))
+"""Clock of the memory, hertz; period of the core's clock, ps. The last are the ULX3S's own."""
 
 
 def measure(clk_freq, core_ps, total=1 << 16, only=(), part="sdr-32m"):

@@ -23,7 +23,7 @@ from tb.streams import PATTERNS, StreamChecker, StreamSink, StreamSource, pack, 
 CONFIG = AcceleratorConfig(**json.loads(os.environ["OLIVINE_CONFIG"]))
 TRIALS = int(os.environ["OLIVINE_TRIALS"])
 L, B = CONFIG.lanes, CONFIG.bus_bytes
-OVERHEAD = 14
+OVERHEAD = 15
 """Cycles of a move but for its beats and the memory's latency, see the docstring."""
 
 CHANNELS = ("ar", "r", "aw", "w", "b")
@@ -350,12 +350,12 @@ async def timed(bench, command):
 
 def sent(bursts):
     """Cycles from a first word for the writer to the last W, less the writer's own: a word a cycle comes, once its
-    command is there, and a burst is sent when all of it is there. A command comes three cycles after the one before
+    command is there, and a burst is sent when all of it is there. A command comes four cycles after the one before
     left the guard, and a cycle after that one has begun."""
     taken, begins, here, free = -1, 0, 0, 0
     for number, beats in enumerate(bursts):
         if number:
-            taken = max(taken + 3, begins + 1)
+            taken = max(taken + 4, begins + 1)
             begins = max(here, taken + 1)
         here = begins + beats
         free = max(free, here) + beats

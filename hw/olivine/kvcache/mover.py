@@ -52,13 +52,13 @@ class BlockMover(wiring.Component):
 
     Cycle budget, from the transfer of a command to ``o.valid`` without stalls: beats written + beats of the longest
     burst (it is gathered before it is sent; 1 to 16) + cycles from AR to R + cycles from the last W to its response
-    + 14; one more in PLACE, and if COPY has fewer than B ``places``; without the read's cycles if it has none. A run
-    behind another one takes three cycles at least (`AddressGuard`), less where a longer one came before.
+    + 15; one more in PLACE, and if COPY has fewer than B ``places``; without the read's cycles if it has none. A run
+    behind another one takes four cycles at least (`AddressGuard`), less where a longer one came before.
 
     * COPY writes ``ceil(places / B) * k + places * v`` beats of a page, with ``zero`` all its ``L / B * k + L * v``: k
       beats of a sub-block of keys, v of one place's values, over all dims. A page takes no less than 4 cycles for its
       keys, and for each L dims of its values.
-    * PLACE writes ``k + v`` beats of a page, in no less than 3 cycles for its keys, and for each L dims of its values.
+    * PLACE writes ``k + v`` beats of a page, in no less than 4 cycles for its keys, and for each L dims of its values.
 
     Measured: a block of 12 layers, 12 heads, 64 dims in 8 bit (144 pages of 512 beats; L = 64, B = 16) on a
     bus of 30 cycles each way: 73,816 cycles, 20 of its places 30,040, one place 9,880.

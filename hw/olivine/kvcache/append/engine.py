@@ -249,7 +249,7 @@ class AppendEngine(wiring.Component):
             self.job.ready.eq(control.job.ready), planner.job.eq(control.held), planner.geometry.eq(self.geometry),
             control.bad.eq(planner.bad), control.field.eq(planner.field), running.eq(control.running),
             control.idle.eq(idle), control.expired.eq(watchdog.expired), control.abort.eq(self.abort),
-            control.finished.eq(finished & running),
+            control.finished.eq(finished),
             control.read_beat.eq(monitor.read_beat), control.write_beat.eq(monitor.write_beat),
             control.events.sat_output.eq(loader.saturated), self.activity.eq(control.activity),
             self.busy.eq(at_work | ~idle),

@@ -53,8 +53,8 @@ class SharedArray(wiring.Component):
     A free array goes to the first engine, by number, that wants it. What is left in it when its job ends (a job that
     failed) is dropped.
 
-    Latency: as of `OliveArray`; ``granted`` rises in the cycle after ``wanted``, and is always high where there is one
-    engine only.
+    Latency: a cycle more than that of `OliveArray`, for what is chosen; ``granted`` rises in the cycle after
+    ``wanted``, and is always high where there is one engine only.
 
     Parameters
     ----------
@@ -101,15 +101,18 @@ class SharedArray(wiring.Component):
             with m.If(~held):
                 m.d.sync += [chosen.eq(following), others.eq(~following)]
             m.d.comb += [user.granted.eq(~others[index]) for index, user in enumerate(users)]
-        # Who has the array takes a step two cycles after it is granted at the earliest, so ``form`` has a register.
-        lanes, form = Signal.like(users[0].lane), Signal(form_layout)
+        # What is chosen has a register before lanes are decoded, and ``form``, which is there a cycle before, two.
+        step, row, lanes = (Signal.like(signal, reset_less=True) for signal in (array.step, array.row, users[0].lane))
+        valid, form, form_later = Signal(), Signal(form_layout), Signal(form_layout)
+        m.d.comb += [array.step.eq(step), array.step.valid.eq(valid), array.row.eq(row)]
         for lane, code in enumerate(lanes):
-            m.d.comb += array.lane[lane].eq(decoded(config.element, code, form))
+            m.d.comb += array.lane[lane].eq(decoded(config.element, code, form_later))
+        m.d.sync += [valid.eq((chosen & Cat(user.step.valid for user in users)).any()), form_later.eq(form)]
         for index, user in enumerate(users):
-            with m.If(chosen[index]):
-                m.d.comb += [*(array.step[name].eq(user.step[name]) for name in ("valid", "first", "last", "pairs")),
-                             array.step.tag.eq(user.step.tag), array.row.eq(user.row), lanes.eq(user.lane)]
-                m.d.sync += form.eq(user.form)
+            # Where nobody is chosen, anything may follow ``valid``.
+            with m.If(chosen[index] | (index == 0)):
+                m.d.sync += [*(step[name].eq(user.step[name]) for name in ("first", "last", "pairs", "tag")),
+                             row.eq(user.row), lanes.eq(user.lane), form.eq(user.form)]
             m.d.comb += [*(user.o[name].eq(array.o[name]) for name in ("first", "last", "lane", "data")),
                          user.o.valid.eq(array.o.valid & user.granted & ~clears), user.o.tag.eq(array.o.tag)]
         return m

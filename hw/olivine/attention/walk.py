@@ -130,7 +130,7 @@ class TableWalk(wiring.Component):
         bound = self._rows(m, entry, context, row, last_row)
         past, low_edge, head, low, high, seen = (bound[name] for name in ("past", "low_edge", "head", "low", "high",
                                                                           "seen"))
-        exists = rows_left != 0
+        exists = Signal()                       # rows are left
         m.d.comb += [seen.low.eq(Mux(exists, low, 0)), seen.high.eq(Mux(exists, high, 0))]
 
         # Pages of the chunk.
@@ -214,9 +214,9 @@ class TableWalk(wiring.Component):
             with m.State("JUDGED"):
                 m.next = "CHECK"
             with m.State("CHECK"):
-                m.d.sync += [rows_left.eq(entry.rows), past.eq(entry.position + 1), head.eq(0), first_chunk.eq(1),
-                             q.eq(Mux(plan.merge, 0, entry.q)), o.eq(entry.o), rows_before.eq(0),
-                             *at(cached.segments), fault.field.eq(check.field)]
+                m.d.sync += [rows_left.eq(entry.rows), exists.eq(entry.rows != 0), past.eq(entry.position + 1),
+                             head.eq(0), first_chunk.eq(1), q.eq(Mux(plan.merge, 0, entry.q)), o.eq(entry.o),
+                             rows_before.eq(0), *at(cached.segments), fault.field.eq(check.field)]
                 m.next = "BANK"
                 with m.If(plan.cached):
                     m.next = "SEGMENTS"
@@ -247,8 +247,8 @@ class TableWalk(wiring.Component):
                 with m.If(begins):
                     m.d.sync += chunk_low.eq(low)
                 with m.If(exists):
-                    m.d.sync += [rows_left.eq(rows_left - 1), chunk_high.eq(high), chunk.last_rows.eq(row + 1),
-                                 head.eq(head + 1)]
+                    m.d.sync += [rows_left.eq(rows_left - 1), exists.eq(rows_left != 1), chunk_high.eq(high),
+                                 chunk.last_rows.eq(row + 1), head.eq(head + 1)]
                     with m.If(head + 1 == plan.heads):
                         m.d.sync += [head.eq(0), past.eq(past + 1), low_edge.eq(low_edge + 1)]
                 with m.If(last_row):

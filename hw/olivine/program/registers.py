@@ -113,6 +113,10 @@ class Registers(wiring.Component):
         counted = {name.upper() + ("_LO" if name in PROGRAM_COUNTERS else ""): index
                    for index, name in enumerate(NAMES)}
 
+        # Registers lie far apart: what is written is stored a cycle later, when each knows that it is meant.
+        stores = {name: Signal(name=f"store_{name}") for name in stored}
+        late = Signal.like(write, reset_less=True)
+        m.d.sync += [late.eq(write), *(store.eq(0) for store in stores.values())]
         m.d.comb += slave.write_resp.eq(Response.DECERR)
         with m.Switch(write.word):
             for name, word, register in table:
@@ -123,9 +127,12 @@ class Registers(wiring.Component):
                         with m.If(write.valid & ~refused):
                             m.d.comb += commands.eq(write.data & write.strb[0].replicate(len(commands)))
                     elif name in stored:
-                        with m.If(write.valid & ~refused):
-                            for field in register.fields:
-                                self._store(m, stored[name][field.name], field, write)
+                        m.d.sync += stores[name].eq(write.valid & ~refused)
+        for name, _, register in table:
+            if name in stored:
+                with m.If(stores[name]):
+                    for field in register.fields:
+                        self._store(m, stored[name][field.name], field, late)
 
         # Which register is read is found out in a cycle of its own; then it is one bit of many. What kind it is of, and
         # whether there is one, is known a cycle after that.

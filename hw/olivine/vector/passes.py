@@ -178,18 +178,18 @@ class PassWalk(wiring.Component):
         bursts, asked, answered, ahead = (Signal(_COUNT_BITS, name=name) for name in (
             "bursts", "asked", "answered", "ahead"))
         reached = Signal()
-        # Bursts of a command are counted in the cycle after it went, when it is what ``moved``.
-        went = Signal()
+        # Bursts of a command are counted in the cycle after it went, when it is what ``moved``; responses come late.
+        went, heard = Signal(), Signal()
         goes = asks.valid & asks.ready
         m.d.comb += bursts.eq((moved.place[:low] + moved.size - 1 >> low) + 1)
-        m.d.sync += [went.eq(goes), answered.eq(answered + self.answered)]
+        m.d.sync += [went.eq(goes), heard.eq(self.answered), answered.eq(answered + heard)]
         with m.If(went):
             m.d.sync += asked.eq(asked + bursts)
         m.d.comb += [
             targets.i.payload.eq(asked + bursts), targets.i.valid.eq(went & ~second & self.plan.two),
             targets.o.ready.eq(second & self.plan.two & rereads.valid & rereads.ready),
-            ahead.eq(answered + self.answered - targets.o.payload),
+            ahead.eq(answered + heard - targets.o.payload),
         ]
-        # Known when the response is counted; the target is much older, and the next one is looked at much later.
+        # Known a cycle after the response; the target is much older, and the next one is looked at much later.
         m.d.sync += reached.eq(~self.plan.two | ~self.plan.writes | (targets.o.valid & ~ahead[-1]))
         return reached

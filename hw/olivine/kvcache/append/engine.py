@@ -223,8 +223,10 @@ class AppendEngine(wiring.Component):
             # The writer takes whole beats, and knows from the command how many, and how much of the last.
             writer.i.valid.eq(store.o.valid), store.o.ready.eq(writer.i.ready),
             writer.i.payload.data.eq(store.o.payload), writer.i.payload.count.eq(bus_bytes),
-            reports.answered.eq(self.bus.b.valid & self.bus.b.ready), reports.failed.eq(writer.error.valid),
+            reports.failed.eq(writer.error.valid),
         ]
+        # That a burst failed is known in the same cycle.
+        m.d.sync += reports.answered.eq(self.bus.b.valid & self.bus.b.ready)
         for index, reader in enumerate(readers):
             wiring.connect(m, reader.port, mux.ports[index])
             m.d.comb += reader.abort.eq(~running)

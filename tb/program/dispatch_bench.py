@@ -129,7 +129,8 @@ class Bench:
         self.over = False
         self.writes, self.may_write = None, False       # the instruction whose words are written; there is room
         self.held_rows = set()
-        self.worked = dict.fromkeys(Unit, False)
+        self.worked = self.worked_before = dict.fromkeys(Unit, False)
+        self.awaited = False        # attention's job waits for an append, by the counts of the cycle before
         self.array = None           # the unit that has it: it keeps it until its job ends
         self.trace.clear()
         dut.start.value, dut.fetch_idle.value = 1, 0
@@ -238,8 +239,8 @@ class Bench:
         assert stop <= int(self.aborting or self.failed is not None or self.fault_taken)
         before = list(self.completed)
         assert unpack_counts(dut.completed.value) == before, (unpack_counts(dut.completed.value), before)
-        assert int(dut.appends_expected.value) == int(bool(
-            (job := self.engines[Unit.ATTENTION].job) and before[Unit.APPEND.value] < job["waits"][Unit.APPEND.value]))
+        attention = self.engines[Unit.ATTENTION]
+        assert int(dut.appends_expected.value) == int(attention.job is not None and self.awaited)
         idle = all(engine.job is None and not engine.waiting for engine in self.engines.values())
         if int(dut.ended.value):
             assert not any(engine.job for engine in self.engines.values()), self.describe()
@@ -259,8 +260,11 @@ class Bench:
                 statuses.append(engine)
             if valid and ready:
                 self._begin(engine, int(getattr(dut, f"{engine.name}__payload").value), before)
-        # Rows are found ready a cycle late.
-        self.worked = {unit: engine.job is not None for unit, engine in self.engines.items()}
+        # What is complete is compared a cycle late, and rows are found ready a cycle after that.
+        self.worked_before, self.worked = self.worked, {
+            unit: engine.job is not None for unit, engine in self.engines.items()}
+        self.awaited = bool(attention.job) and (
+            before[Unit.APPEND.value] < attention.job["waits"][Unit.APPEND.value])
         self._statuses(statuses)
         self.may_write = bool(int(dut.room.value))
         self._took = bool(offered and int(dut.i__ready.value))
@@ -306,7 +310,7 @@ class Bench:
         """That rows are ready only when they are, and that only the doomed are given up."""
         job, unit = engine.job, engine.unit
         missing = [other for other in Unit if before[other.value] < job["waits"][other.value]]
-        beside = [other for other in BESIDE.get(unit, ()) if self.worked[other]
+        beside = [other for other in BESIDE.get(unit, ()) if self.worked_before[other]
                   and before[other.value] + 1 == job["waits"][other.value]]
         needed = [other for other in missing if other not in beside]
         if rows:

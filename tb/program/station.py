@@ -65,7 +65,8 @@ class Bench:
         times = {}
         known, self.brought, self.words = [], set(), []
         wanted = None       # the instruction whose words the station asks for
-        quiet, others, may = 0, 0, int(dut.may.value)
+        quiet, others, others_before, may = 0, 0, 0, int(dut.may.value)
+        missing = []        # units that the instruction at work waits for, by the counts of the cycle before
         most = 60 * count + 2_000
         for now in range(most):
             if now == doom_at:
@@ -78,7 +79,8 @@ class Bench:
                 unit = rng.randrange(len(Unit))
                 completed[unit] = min(completed[unit] + 1, 6)
                 dut.completed.value = pack(counts_layout, completed)
-            others, others_before = rng.getrandbits(len(Unit)) if self.maybe() else others, others
+            others, others_before, others_earlier = (
+                rng.getrandbits(len(Unit)) if self.maybe() else others, others, others_before)
             dut.units_at_work.value = others
             offering = bool(ahead) and (offered or self.maybe())
             dut.i__valid.value = int(offering)
@@ -104,15 +106,15 @@ class Bench:
             offered = offering and not i_ready
             at_work, ready_rows, abort = (int(getattr(dut, name).value) for name in ("at_work", "rows_ready", "abort"))
             assert at_work == int(job is not None)
-            missing = [unit for unit in range(len(Unit)) if job and completed[unit] < job["waits"][unit]]
-            assert int(dut.expects.value) == sum(1 << unit for unit in missing)
+            if job:
+                assert int(dut.expects.value) == sum(1 << unit for unit in missing)
             doomed = bool(doom) and bool(doom["everything"] or job and job["index"] > doom["index"])
             if job:
                 work = unpack(work_layout, int(dut.work.value))
                 assert work == {name: job[name] for name in ("index", "waits")}
                 if ready_rows and not rows:
-                    # Found ready a cycle before; counts only grow.
-                    assert not [unit for unit in missing if unit != BESIDE or not others_before >> unit & 1
+                    # Found ready two cycles before; counts only grow.
+                    assert not [unit for unit in missing if unit != BESIDE or not others_earlier >> unit & 1
                                 or completed[unit] + 1 < job["waits"][unit]], "rows are not ready"
                 if ready_rows:
                     assert rows or not aborted, "rows after it was given up"
@@ -143,6 +145,7 @@ class Bench:
                     assert all(have >= want for have, want in zip(completed, job["waits"])), "too early"
                 begun.append(job["index"])
                 times["begin", job["index"]] = now
+            missing = [unit for unit in range(len(Unit)) if job and completed[unit] < job["waits"][unit]]
             if offering and i_ready:
                 waiting.append(ahead.popleft())
                 known.append(waiting[-1])

@@ -280,7 +280,6 @@ class AttentionEngine(wiring.Component):
                                        (self.rows, writer.port, ("aw", "w", "b"))):
             for channel in channels:
                 wiring.connect(m, getattr(source, channel), wiring.flipped(getattr(port, channel)))
-        m.d.comb += [part.abort.eq(~running) for part in (*readers, *writers)]
         lend(m, datapath.array, self.array, running)
         m.d.comb += [
             monitor.listen(self.bus, self.bus), row_monitor.listen(self.rows, self.rows),
@@ -291,6 +290,7 @@ class AttentionEngine(wiring.Component):
         m.submodules.control = control = JobControl(AttentionDescriptor)
         idle = Cat(part.idle for part in (*readers, *writers, lookup_port)).all()
         m.d.comb += [
+            *(part.abort.eq(control.aborts) for part in (*readers, *writers)),
             control.job.payload.eq(self.job.payload), control.job.valid.eq(self.job.valid),
             self.job.ready.eq(control.job.ready), planner.job.eq(control.held),
             control.bad.eq(planner.bad), control.field.eq(planner.field), running.eq(control.running),

@@ -80,17 +80,20 @@ class MemoryAccess(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         port, lanes = self.port, exact_log2(self.bus_bits // 8)
-        command = Signal(self.i.payload.shape())        # ``beat`` and ``count``: what is to come
+        # What is wide has no reset: its valid has one.
+        command = Signal(self.i.payload.shape(), reset_less=True)       # ``beat`` and ``count``: what is to come
         index = Signal(range(self.words))               # of the next word
         given_up = Signal()
-        address = Signal(address_channel(self.addr_width, self.id_width))
+        address = Signal(address_channel(self.addr_width, self.id_width), reset_less=True)
+        sent = Signal(port.w.payload.shape(), reset_less=True)
         first_length = Signal(range(BURST_BEATS))       # beats minus one up to where bursts are cut
         left = Signal(range(BURST_BEATS))               # of this burst, minus one
         closed = Signal()                               # no further burst
         resp, heard = Signal(Response), Signal(Response)
         m.d.comb += [
             first_length.eq(~command.beat[:exact_log2(BURST_BEATS)]),
-            port.ar.payload.eq(address), port.aw.payload.eq(address), self.index.eq(index), self.resp.eq(resp),
+            port.ar.payload.eq(address), port.aw.payload.eq(address), port.w.payload.eq(sent),
+            self.index.eq(index), self.resp.eq(resp),
             closed.eq((command.count == 0) | given_up | is_error(resp)),
             self.progress.eq(port.ar.valid & port.ar.ready | port.aw.valid & port.aw.ready | port.r.valid
                              | port.w.valid & port.w.ready | port.b.valid),
@@ -135,8 +138,8 @@ class MemoryAccess(wiring.Component):
             with m.State("FETCH"):
                 m.next = "LOAD"
             with m.State("LOAD"):
-                m.d.sync += [port.w.valid.eq(1), port.w.payload.data.eq(self.word), port.w.payload.last.eq(left == 0),
-                             port.w.payload.strb.eq((~given_up).replicate(self.bus_bits // 8))]
+                m.d.sync += [port.w.valid.eq(1), sent.data.eq(self.word), sent.last.eq(left == 0),
+                             sent.strb.eq((~given_up).replicate(self.bus_bits // 8))]
                 m.next = "WRITE"
             with m.State("WRITE"):
                 with m.If(port.w.ready):

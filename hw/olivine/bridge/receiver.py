@@ -108,7 +108,7 @@ class FrameReceiver(wiring.Component):
     def _gather(self, m, byte, index):
         """Bytes behind the header to words. What lies past the store is a CRC, or too much."""
         size = self.bus_bits // 8
-        held = Signal(max(self.bus_bits, 64))
+        held = Signal(max(self.bus_bits, 64), reset_less=True)
         lane, word = Signal(range(size)), Signal(range(self.words + 1))
         m.d.comb += [self.store.data.eq(held[-self.bus_bits:]), self.value.eq(held[-64:-32])]
         m.d.sync += self.store.valid.eq(0)

@@ -38,25 +38,25 @@ class RegisterAccess(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        bus, command, write = self.bus, self.i.payload, Signal()
+        bus, command = self.bus, Signal(REGISTER_COMMAND, reset_less=True)
         for channel in (bus.ar, bus.aw, bus.w):
             with m.If(channel.ready):
                 m.d.sync += channel.valid.eq(0)
-        m.d.comb += self.data.eq(bus.r.payload.data)
+        m.d.comb += [
+            self.data.eq(bus.r.payload.data), bus.ar.payload.addr.eq(command.addr),
+            bus.aw.payload.addr.eq(command.addr), bus.w.payload.data.eq(command.data), bus.w.payload.strb.eq(-1),
+        ]
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.i.ready.eq(1)
+                m.d.sync += command.eq(self.i.payload)
                 with m.If(self.i.valid):
-                    m.d.sync += [
-                        write.eq(command.write), bus.ar.valid.eq(~command.write), bus.aw.valid.eq(command.write),
-                        bus.w.valid.eq(command.write), bus.ar.payload.addr.eq(command.addr),
-                        bus.aw.payload.addr.eq(command.addr), bus.w.payload.data.eq(command.data),
-                        bus.w.payload.strb.eq(-1),
-                    ]
+                    m.d.sync += [valid.eq(self.i.payload.write) for valid in (bus.aw.valid, bus.w.valid)]
+                    m.d.sync += bus.ar.valid.eq(~self.i.payload.write)
                     m.next = "WAIT"
             with m.State("WAIT"):
-                m.d.comb += [bus.r.ready.eq(~write), bus.b.ready.eq(write)]
-                with m.If(write):
+                m.d.comb += [bus.r.ready.eq(~command.write), bus.b.ready.eq(command.write)]
+                with m.If(command.write):
                     m.d.comb += [self.done.eq(bus.b.valid), self.resp.eq(bus.b.payload.resp)]
                 with m.Else():
                     m.d.comb += [self.done.eq(bus.r.valid), self.resp.eq(bus.r.payload.resp)]

@@ -72,7 +72,9 @@ class JobControl(wiring.Component):
     bad : In(1), field : In(8)
         The descriptor is illegal, and its field; looked at two cycles after ``held`` changed.
     running : Out(1)
-        The engine works; low resets all that starts afresh with each job, and aborts what is on the bus.
+        The engine works; low resets all that starts afresh with each job.
+    aborts : Out(1)
+        Whoever is on the bus gives up what it has: ``running``, inverted, a cycle later.
     fault : In(fault_layout), expired : In(1), finished : In(1), abort : In(1)
         While running: something failed; the bus was silent for too long; everything is done; the job is given up.
     events : In(events_layout), read_beat, write_beat : In(2)
@@ -87,7 +89,7 @@ class JobControl(wiring.Component):
         self.descriptor = descriptor
         super().__init__({
             "job": In(stream.Signature(descriptor)), "done": Out(stream.Signature(JobStatus)),
-            "held": Out(descriptor), "idle": In(1), "bad": In(1), "field": In(8), "running": Out(1),
+            "held": Out(descriptor), "idle": In(1), "bad": In(1), "field": In(8), "running": Out(1), "aborts": Out(1, init=1),
             "fault": In(fault_layout), "expired": In(1), "finished": In(1), "abort": In(1),
             "events": In(events_layout()), "read_beat": In(2), "write_beat": In(2), "activity": Out(Activity),
         })
@@ -98,7 +100,7 @@ class JobControl(wiring.Component):
         # The bus is idle, and was so when nothing was asked of it any more: a register, as it is made of much.
         busy, settled, running, reports, fresh = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [self.running.eq(running), self.done.valid.eq(reports)]
-        m.d.sync += [settled.eq(self.idle & ~running), fresh.eq(0)]
+        m.d.sync += [settled.eq(self.idle & ~running), self.aborts.eq(~running), fresh.eq(0)]
         with m.FSM() as fsm:
             with m.State("IDLE"):
                 m.d.comb += self.job.ready.eq(settled)

@@ -55,8 +55,9 @@ class Operations(wiring.Component):
             begins.eq(self.job.valid & self.job.ready),
             self.answer.ready.eq(busy & ~answered), self.done.valid.eq(busy & answered),
         ]
-        with m.If(begins):
-            m.d.sync += [busy.eq(1), report.eq(0), report.cycles.eq(1), answered.eq(is_setup),
+        # That a job begins is known late: until then this is done in every cycle.
+        with m.If(~busy):
+            m.d.sync += [busy.eq(begins), report.eq(0), report.cycles.eq(1), answered.eq(is_setup),
                          creates.eq((command.op == CacheOp.OPEN) | (command.op == CacheOp.FORK)),
                          closes.eq(command.op == CacheOp.CLOSE)]
             with m.If(is_setup):
@@ -64,7 +65,7 @@ class Operations(wiring.Component):
                     m.d.sync += [report.code.eq(StatusCode.BAD_FIELD),
                                  report.detail.eq(Mux(moved, SETUP_FIELDS.index("geometry"),
                                                       SETUP_FIELDS.index("reserved")))]
-                with m.Else():
+                with m.Elif(begins):
                     m.d.sync += self.geometry.eq(setup.geometry)
         with m.If(self.done.valid & self.done.ready):
             m.d.sync += busy.eq(0)

@@ -138,10 +138,10 @@ class LinearEngine(wiring.Component):
             weight_monitor.listen(self.weights), monitor.listen(self.rows, self.rows),
             watchdog.limit.eq(self.bus_timeout), watchdog.waiting.eq(monitor.waiting | weight_monitor.waiting),
             watchdog.progress.eq(monitor.progress | weight_monitor.progress),
-            weight_reader.abort.eq(~running), row_reader.abort.eq(~running), writer.abort.eq(~running),
         ]
         m.submodules.control = control = JobControl(LinearDescriptor)
         m.d.comb += [
+            *(part.abort.eq(control.aborts) for part in (weight_reader, row_reader, writer)),
             control.job.payload.eq(self.job.payload), control.job.valid.eq(self.job.valid),
             self.job.ready.eq(control.job.ready), planner.job.eq(control.held),
             control.bad.eq(planner.bad), control.field.eq(planner.field), running.eq(control.running),

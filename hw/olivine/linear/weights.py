@@ -76,7 +76,7 @@ class WeightLoader(wiring.Component):
     level, offset, o, release
         The tile buffer's reading side (`TileBuffer`).
     run_complete : Out(1)
-        A run's words, and its multipliers if it has any, are all here.
+        A run's words, and its multipliers if it has any, are all here since the cycle before.
     multiplier_addr : In(struct ``slot``, ``lane``), multiplier : Out(ArrayLayout(unsigned(8), columns))
     record_addr : In(struct ``slot``, ``lane``), record : Out(ArrayLayout(Record, columns))
         Group multipliers and records of ``columns`` channels from ``lane`` on, asked for the cycle before.
@@ -135,9 +135,11 @@ class WeightLoader(wiring.Component):
             records.write_addr.eq(record_slot * record_words + beats // split), records.write_beat.eq(beats % split),
             multipliers.write_addr.eq(multiplier_slot * multiplier_words + beats),
         ]
+        # A free place is written whether a beat is there or not, until it is: that is known late.
+        m.d.sync += self.run_complete.eq(0)
         with m.FSM():
             with m.State("RECORDS"):
-                m.d.comb += [self.i.ready.eq(record_free != 0), records.write_enable.eq(taken), filling.eq(1)]
+                m.d.comb += [self.i.ready.eq(record_free != 0), records.write_enable.eq(self.i.ready), filling.eq(1)]
                 with m.If(taken):
                     m.d.sync += beats.eq(beats + 1)
                     with m.If(beats == record_beats - 1):
@@ -155,17 +157,17 @@ class WeightLoader(wiring.Component):
                             with m.If(plan.grouped):
                                 m.next = "MULTIPLIERS"
                             with m.Else():
-                                m.d.comb += self.run_complete.eq(1)
+                                m.d.sync += self.run_complete.eq(1)
                                 m.d.sync += [runs.eq(next_runs), words.eq(next_words)]
                                 with m.If(runs == 1):
                                     m.next = "RECORDS"
             with m.State("MULTIPLIERS"):
-                m.d.comb += [self.i.ready.eq(multiplier_free != 0), multipliers.write_enable.eq(taken)]
+                m.d.comb += [self.i.ready.eq(multiplier_free != 0), multipliers.write_enable.eq(self.i.ready)]
                 with m.If(taken):
                     m.d.sync += beats.eq(beats + 1)
                     with m.If(beats == multiplier_words - 1):
-                        m.d.comb += [self.run_complete.eq(1), multiplier_filled.eq(1)]
-                        m.d.sync += [beats.eq(0), multiplier_slot.eq(multiplier_slot + 1),
+                        m.d.comb += multiplier_filled.eq(1)
+                        m.d.sync += [self.run_complete.eq(1), beats.eq(0), multiplier_slot.eq(multiplier_slot + 1),
                                      runs.eq(next_runs), words.eq(next_words)]
                         m.next = "WORDS"
                         with m.If(runs == 1):

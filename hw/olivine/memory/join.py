@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -38,8 +38,8 @@ class BusJoin(wiring.Component):
     that does not keeps the others waiting.
 
     Cycle budget: AR and AW each pass one register, one address a cycle, masters taking turns; a change of turn where
-    nothing went before costs one. An address offered on the bus stays until taken. R, W and B pass without a register,
-    a beat a cycle. W carries bursts in the order of their addresses, without a bubble.
+    nothing went before costs one. An address offered on the bus stays until taken. R passes a register, W and B pass
+    without, a beat a cycle. W carries bursts in the order of their addresses, without a bubble.
 
     Stalls: AW waits while 8 bursts or more have an address and none of their beats is due.
 
@@ -63,7 +63,7 @@ class BusJoin(wiring.Component):
     bus : Out(AXI4)
         What comes with a number that no master has is taken and dropped.
 
-    Cost: a `Skid` of an address for AR and for AW; a choice of one of ``masters`` for each bit of AR, AW and W.
+    Cost: a `Skid` of an address for AR and for AW, a register of R; a choice of one of ``masters`` for each bit of AR, AW and W.
     """
 
     def __init__(self, addr_width, bus_bits, masters, id_width=1, favoured=False):
@@ -93,21 +93,21 @@ class BusJoin(wiring.Component):
             arbiter.o.ready.eq(bus.ar.ready),
             bus.r.ready.eq(1),
         ]
+        # A memory is slow to answer, and its readers are many and far apart: each has a register that says it is his.
+        valid, answer = Signal(len(masters)), Signal.like(bus.r.payload, reset_less=True)
+        m.d.sync += answer.eq(bus.r.payload)
         for index, master in enumerate(masters):
-            mine = self._source_of(bus.r.payload.id) == index
+            m.d.sync += valid[index].eq(bus.r.valid & (self._source_of(bus.r.payload.id) == index))
             may = ~masters[0].ar.valid if self.favoured and index else 1
             m.d.comb += [
                 arbiter.i[index].payload.eq(master.ar.payload),
                 arbiter.i[index].valid.eq(master.ar.valid & may),
                 master.ar.ready.eq(arbiter.i[index].ready & may),
-                master.r.payload.data.eq(bus.r.payload.data),
-                master.r.payload.resp.eq(bus.r.payload.resp),
-                master.r.payload.last.eq(bus.r.payload.last),
-                master.r.payload.id.eq(bus.r.payload.id[:self.id_width]),
-                master.r.valid.eq(bus.r.valid & mine),
+                *(master.r.payload[name].eq(answer[name]) for name in ("data", "resp", "last")),
+                # A master's own ID is the lower bits.
+                master.r.payload.id.eq(answer.id),
+                master.r.valid.eq(valid[index]),
             ]
-            with m.If(mine):
-                m.d.comb += bus.r.ready.eq(master.r.ready)
         return m
 
     def _writes(self, m, masters, bus):

@@ -22,7 +22,7 @@ class BusSplit(wiring.Component):
     What AXI4 promises for one ID holds: a burst that would overtake, because its ID still waits for answers from the
     other memory, waits.
 
-    Cycle budget: R passes a register, all other channels pass without; a beat a cycle. W carries bursts in the order of
+    Cycle budget: all channels pass without a register; a beat a cycle. W carries bursts in the order of
     their addresses. Where both memories answer in one cycle, ``far`` goes first: nobody else may be kept waiting on its
     bus.
 
@@ -46,7 +46,7 @@ class BusSplit(wiring.Component):
     After reset no address passes for as many cycles as there are IDs: the counts are cleared.
 
     Cost: for AR and AW each three memories of a count for each ID (LUT RAM); a choice of one of two for each bit of R
-    and B, a register of R. 402 LUTs of ECP5 with 8 bytes, 32 address bits and 4 ID bits.
+    and B. 402 LUTs of ECP5 with 8 bytes, 32 address bits and 4 ID bits.
     """
 
     def __init__(self, addr_width, bus_bits, window_bytes, id_width=1):
@@ -82,9 +82,8 @@ class BusSplit(wiring.Component):
             near.b.ready.eq(master.b.ready & ~far.b.valid),
             master.b.payload.eq(Mux(far.b.valid, far.b.payload.as_value(), near.b.payload.as_value())),
         ]
-        # Both memories are slow to answer, and the master's readers are many: a register between.
         m.d.comb += [far.r.ready.eq(1), near.r.ready.eq(~far.r.valid)]
-        m.d.sync += [master.r.valid.eq(far.r.valid | near.r.valid),
+        m.d.comb += [master.r.valid.eq(far.r.valid | near.r.valid),
                      master.r.payload.eq(Mux(far.r.valid, far.r.payload.as_value(), near.r.payload.as_value()))]
         return m
 

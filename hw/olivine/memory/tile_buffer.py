@@ -92,15 +92,16 @@ class TileBuffer(wiring.Component):
         m.submodules.memory = memory = BeatMemory(self.depth, self.word_bytes, self.beat_bytes)
         base, head = Signal(range(self.depth)), Signal(range(self.depth))
         beat = Signal(range(memory.beats))
-        complete, full = Signal(), Signal()     # ``full``: ``level`` is ``depth``
+        taken, complete, full = Signal(), Signal(), Signal()    # ``full``: ``level`` is ``depth``
         m.d.comb += [
-            self.i.ready.eq(~full),
-            memory.write_enable.eq(self.i.valid & self.i.ready),
+            self.i.ready.eq(~full), taken.eq(self.i.valid & self.i.ready),
+            # That a beat comes is known late. What is written before is of a word that nobody asks for yet.
+            memory.write_enable.eq(self.i.ready),
             memory.write_addr.eq(head), memory.write_beat.eq(beat), memory.write_data.eq(self.i.payload),
-            complete.eq(memory.write_enable & (beat == memory.beats - 1)),
+            complete.eq(taken & (beat == memory.beats - 1)),
             memory.addr.eq(base + self.offset), self.o.eq(memory.o),
         ]
-        with m.If(memory.write_enable):
+        with m.If(taken):
             m.d.sync += beat.eq(Mux(beat == memory.beats - 1, 0, beat + 1))
         # ``release`` comes late: it chooses between sums that are there.
         m.d.sync += [head.eq(head + complete), self.level.eq(Mux(self.release, self.level + complete - 1,

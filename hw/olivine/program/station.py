@@ -70,12 +70,12 @@ class Station(wiring.Component):
     rows_ready, abort : Out(1)
         For the unit, while it has the instruction; ``rows_ready`` is a register, and low otherwise.
     expects : Out(5)
-        For each unit, whether the instruction at work still waits for it.
+        For each unit, whether the instruction at work still waits for it, as of the cycle before.
     empty : Out(1)
         Nothing waits and nothing is at work.
 
     Cycles: its words are asked for 1 after an instruction came in; it is offered to a free unit 3 after the last of
-    them; ``rows_ready`` follows ``completed`` by 1.
+    them, 5 if it needs its rows at once; ``rows_ready`` and ``expects`` follow ``completed`` by 2 and 1.
 
     Cost: a shift register of words for one instruction, without a LUT; for each other unit a comparator of 16 bits, and
     one of the index.
@@ -119,13 +119,16 @@ class Station(wiring.Component):
             m.d.sync += here.eq(0)
         doomed = self.doom.everything | self.doom.valid & (work.index > self.doom.index)
         holds = Value.cast(self.holds(self.job.payload[:8]))
-        # Counts only grow while a program runs.
-        missing = Signal(len(Unit))
-        m.d.comb += missing.eq(sum((self.completed[unit.value] < work.waits[unit.value]) << unit.value
-                                   for unit in Unit if unit is not self.own))
-        last = Signal(len(Unit))
-        m.d.comb += last.eq(self.units_at_work & sum(
-            (self.completed[unit.value] + 1 == work.waits[unit.value]) << unit.value for unit in self.beside))
+        # Counts only grow while a program runs, so what was compared a cycle before may be late, but not wrong. It is of
+        # an earlier instruction in the first cycle of WAIT.
+        missing, last, compared = Signal(len(Unit)), Signal(len(Unit)), Signal()
+        m.d.sync += [
+            missing.eq(sum((self.completed[unit.value] < work.waits[unit.value]) << unit.value
+                           for unit in Unit if unit is not self.own)),
+            last.eq(self.units_at_work & sum((self.completed[unit.value] + 1 == work.waits[unit.value]) << unit.value
+                                             for unit in self.beside)),
+            compared.eq(1),
+        ]
         unready = (missing & ~last).any()
         given_up = Signal()
         m.d.comb += self.expects.eq(missing & self.at_work.replicate(len(Unit)))
@@ -135,11 +138,11 @@ class Station(wiring.Component):
         m.d.sync += over.eq(0)
         with m.FSM() as fsm:
             with m.State("FREE"):
-                m.d.sync += [work.eq(head), known.eq(0), given_up.eq(0)]
+                m.d.sync += [work.eq(head), known.eq(0), given_up.eq(0), compared.eq(0)]
                 with m.If(here & ~over):
                     m.next = "WAIT"
             with m.State("WAIT"):
-                m.d.sync += known.eq(~Mux(holds, missing.any(), unready))
+                m.d.sync += known.eq(compared & ~Mux(holds, missing.any(), unready))
                 with m.If(doomed):
                     m.d.sync += over.eq(1)
                     m.next = "FREE"

@@ -67,8 +67,9 @@ class Queue(wiring.Component):
         filled, enters, leaves = Signal(bits + 1), Signal(), Signal()
         m.d.comb += [
             filled.eq(produce - consume), enters.eq(self.i.valid & self.i.ready),
-            write.addr.eq(produce[:bits]), write.data.eq(self.i.payload), write.en.eq(enters),
-            read.addr.eq(consume[:bits]),
+            write.addr.eq(produce[:bits]), write.data.eq(self.i.payload),
+            # That something comes is known late. What is written before stands in a row that nobody reads yet.
+            write.en.eq(self.i.ready), read.addr.eq(consume[:bits]),
         ]
         produce_after, consume_after = Signal.like(produce), Signal.like(consume)
         m.d.comb += [produce_after.eq(produce + 1), consume_after.eq(consume + 1)]

@@ -204,17 +204,17 @@ class VectorEngine(wiring.Component):
         ]
         for index, reader in enumerate(readers):
             wiring.connect(m, reader.port, mux.ports[index])
-            m.d.comb += reader.abort.eq(~running)
         for part, channels in ((mux.bus, ("ar", "r")), (writer.port, ("aw", "w", "b"))):
             for channel in channels:
                 wiring.connect(m, getattr(part, channel), wiring.flipped(getattr(self.bus, channel)))
         m.d.comb += [
             monitor.listen(self.bus, self.bus), watchdog.limit.eq(self.bus_timeout),
-            watchdog.waiting.eq(monitor.waiting), watchdog.progress.eq(monitor.progress), writer.abort.eq(~running),
+            watchdog.waiting.eq(monitor.waiting), watchdog.progress.eq(monitor.progress),
         ]
 
         m.submodules.control = control = JobControl(VectorDescriptor)
         m.d.comb += [
+            *(part.abort.eq(control.aborts) for part in (*readers, writer)),
             control.job.payload.eq(self.job.payload), control.job.valid.eq(self.job.valid),
             self.job.ready.eq(control.job.ready), planner.job.eq(control.held),
             planner.offered.eq(self.job.payload), planner.take.eq(self.job.valid & self.job.ready),

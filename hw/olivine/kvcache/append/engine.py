@@ -229,7 +229,6 @@ class AppendEngine(wiring.Component):
         m.d.sync += reports.answered.eq(self.bus.b.valid & self.bus.b.ready)
         for index, reader in enumerate(readers):
             wiring.connect(m, reader.port, mux.ports[index])
-            m.d.comb += reader.abort.eq(~running)
         for channel in ("ar", "r"):
             wiring.connect(m, getattr(mux.bus, channel), wiring.flipped(getattr(self.bus, channel)))
         for channel in ("aw", "w", "b"):
@@ -237,16 +236,18 @@ class AppendEngine(wiring.Component):
         m.d.comb += [
             monitor.listen(self.bus, self.bus), watchdog.limit.eq(self.bus_timeout),
             watchdog.waiting.eq(monitor.waiting),
-            watchdog.progress.eq(monitor.progress), writer.abort.eq(~running), lookup_port.flush.eq(~running),
+            watchdog.progress.eq(monitor.progress), lookup_port.flush.eq(~running),
         ]
 
         m.submodules.control = control = JobControl(AppendDescriptor)
         idle = writer.idle & source_reader.idle & table_reader.idle & lookup_port.idle & (events.level == 0)
-        at_work, finished = Signal(), Signal()
+        at_work, finished, owes = Signal(), Signal(), Signal()
+        m.d.sync += owes.eq(~idle)
         # What is over stays so to the job's end.
         m.d.sync += finished.eq(running & writes.done & ~guards[2].busy & writer.idle & reports.idle
                                 & (events.level == 0))
         m.d.comb += [
+            *(part.abort.eq(control.aborts) for part in (*readers, writer)),
             control.job.payload.eq(self.job.payload), control.job.valid.eq(self.job.valid),
             self.job.ready.eq(control.job.ready), planner.job.eq(control.held), planner.geometry.eq(self.geometry),
             control.bad.eq(planner.bad), control.field.eq(planner.field), running.eq(control.running),
@@ -254,7 +255,7 @@ class AppendEngine(wiring.Component):
             control.finished.eq(finished),
             control.read_beat.eq(monitor.read_beat), control.write_beat.eq(monitor.write_beat),
             control.events.sat_output.eq(loader.saturated), self.activity.eq(control.activity),
-            self.busy.eq(at_work | ~idle),
+            self.busy.eq(at_work | owes),
         ]
         with m.If(self.job.valid & self.job.ready):
             m.d.sync += at_work.eq(1)

@@ -89,8 +89,8 @@ class JobControl(wiring.Component):
         self.descriptor = descriptor
         super().__init__({
             "job": In(stream.Signature(descriptor)), "done": Out(stream.Signature(JobStatus)),
-            "held": Out(descriptor), "idle": In(1), "bad": In(1), "field": In(8), "running": Out(1), "aborts": Out(1, init=1),
-            "fault": In(fault_layout), "expired": In(1), "finished": In(1), "abort": In(1),
+            "held": Out(descriptor), "idle": In(1), "bad": In(1), "field": In(8), "running": Out(1),
+            "aborts": Out(1, init=1), "fault": In(fault_layout), "expired": In(1), "finished": In(1), "abort": In(1),
             "events": In(events_layout()), "read_beat": In(2), "write_beat": In(2), "activity": Out(Activity),
         })
 

@@ -63,7 +63,8 @@ class BusJoin(wiring.Component):
     bus : Out(AXI4)
         What comes with a number that no master has is taken and dropped.
 
-    Cost: a `Skid` of an address for AR and for AW, a register of R; a choice of one of ``masters`` for each bit of AR, AW and W.
+    Cost: a `Skid` of an address for AR and for AW, a register of R; a choice of one of ``masters`` for each bit of AR,
+    AW and W.
     """
 
     def __init__(self, addr_width, bus_bits, masters, id_width=1, favoured=False):

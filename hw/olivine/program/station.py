@@ -119,8 +119,8 @@ class Station(wiring.Component):
             m.d.sync += here.eq(0)
         doomed = self.doom.everything | self.doom.valid & (work.index > self.doom.index)
         holds = Value.cast(self.holds(self.job.payload[:8]))
-        # Counts only grow while a program runs, so what was compared a cycle before may be late, but not wrong. It is of
-        # an earlier instruction in the first cycle of WAIT.
+        # Counts only grow while a program runs, so what was compared a cycle before may be late, but not wrong. In the
+        # first cycle of WAIT it is of an earlier instruction.
         missing, last, compared = Signal(len(Unit)), Signal(len(Unit)), Signal()
         m.d.sync += [
             missing.eq(sum((self.completed[unit.value] < work.waits[unit.value]) << unit.value

@@ -15,7 +15,7 @@ There is no handshake inside: the tags ``valid``, ``first`` and ``last`` travel 
 keeps two ``last`` steps at least `drain_cycles` apart; a tile that long hides its drain entirely.
 """
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -183,25 +183,23 @@ class OliveArray(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # Tags as they pass the operand, product and accumulator registers.
-        operand, factor, total = (Signal.like(self.step, name=f"{stage}_tags")
-                                  for stage in ("operand", "product", "sum"))
-        lane = Signal.like(self.lane, name="lane_operand", reset_less=True)
-        m.d.sync += operand.eq(self.step)
-        before = operand
-        for stage in range(ecp5.MULTIPLY_CYCLES - 1 if in_cells(self.element, platform) else 0):
-            later = Signal.like(self.step, name=f"multiplier_tags_{stage}")
-            m.d.sync += later.eq(before)
-            before = later
-        m.d.sync += [factor.eq(before), total.eq(factor)]
+        # Tags as they pass the registers of operands, multiplier, product and sum. That they count has a reset, they
+        # have none.
+        inside = ecp5.MULTIPLY_CYCLES - 1 if in_cells(self.element, platform) else 0
+        tags = [Signal.like(self.step, name=f"{stage}_tags", reset_less=True)
+                for stage in ("operand", *(f"multiplier_{cycle}" for cycle in range(inside)), "product", "sum")]
+        valid, lane = Signal(len(tags)), Signal.like(self.lane, name="lane_operand", reset_less=True)
+        m.d.sync += [valid.eq(Cat(self.step.valid, valid)),
+                     *(after.eq(before) for before, after in zip((self.step, *tags), tags))]
         with m.If(self.step.valid):
             m.d.sync += lane.eq(self.lane)
+        before, factor, total = tags[-3:]
         load = Signal()
-        m.d.comb += load.eq(total.valid & total.last)
+        m.d.comb += load.eq(valid[-1] & total.last)
 
-        drain = Signal.like(self.o)
+        drain = Signal.like(self.o, reset_less=True)
         left = Signal(range(self.drain_cycles + 1))
-        pairs = Signal()
+        pairs = Signal(reset_less=True)
         m.d.comb += [drain.valid.eq(left != 0), drain.last.eq(left == 1)]
         with m.If(drain.valid):
             m.d.sync += [left.eq(left - 1), drain.first.eq(0), drain.lane.eq(drain.lane + self.columns)]
@@ -218,8 +216,8 @@ class OliveArray(wiring.Component):
                                                            sites[index::self.rows])
             m.d.comb += [
                 part.take.eq(self.step.valid), part.row.eq(self.row[index]), part.lane.eq(lane),
-                part.accumulate.eq(before.valid), part.clear.eq(before.first),
-                part.load.eq(factor.valid & factor.last), part.pairs.eq(pairs),
+                part.accumulate.eq(valid[-3]), part.clear.eq(before.first),
+                part.load.eq(valid[-2] & factor.last), part.pairs.eq(pairs),
                 *(drain.data[column][index].eq(part.o[column]) for column in range(self.columns)),
             ]
         # The sum of two lanes takes a cycle of its own.

@@ -9,7 +9,7 @@ from ..memory.realign import words
 from ..memory.writer import column_command
 from ..numerics.popcount import popcount
 from ..numerics.quotient import places_of
-from ..stream import Gearbox, Queue, SerialGearbox, Spare, fork
+from ..stream import Gearbox, Queue, SerialGearbox, fork
 from .descriptor import PARTIAL_HEADER, PARTIAL_PLANES
 from .layout import CHUNKS, FACTOR_BITS, LSE_BITS, MAXIMUM_BITS, O_BITS, SUM_BITS, record_layout
 from .normalise import PASS, Normaliser, NormaliserParameters
@@ -155,7 +155,11 @@ class ResultPacker(wiring.Component):
     ::
 
         words ─> ReplayQueue ─┐
-        records ─> by context ┴> a row or all ─> register ─> what of them ─> register ─> Normaliser ─> gearbox ─> o
+        records ─> by context ┴> a row or all ─> register ─> what of them ─> register ─> Normaliser ─> Queue ─> gearbox
+                                                                                                               │
+                                                                                                               └─> o
+
+    The pipeline never stands still: a word enters when it has a place in the queue behind it.
 
     What is written as it is, partial results and log-sum-exps, goes the same way with a factor of 1, in halves of 16
     bits. With one quotient (`Normaliser`) rows follow one another in the order of their lanes.
@@ -181,8 +185,10 @@ class ResultPacker(wiring.Component):
 
     Throughput: one word of results a cycle, a word of partial results in three; in a batch a word of one of a token's
     heads. With one quotient, a row a cycle in place of a word. Holds 2 L words. Cost: a `Normaliser`, 41 bits for each
-    row of 2 C contexts, a gearbox.
+    row of 2 C contexts, a queue of `behind` words in LUT RAM, a gearbox.
     """
+
+    behind = 16
 
     def __init__(self, config):
         self.config = config
@@ -206,28 +212,32 @@ class ResultPacker(wiring.Component):
         serial = lanes != rows
         m.submodules.gearbox = gearbox = (SerialGearbox if config.vector_cycles > 1 else Gearbox)(
             8, 2 * lanes, config.bus_bytes)
-        # Whether the gearbox takes a word is known late: the pipeline stands still a cycle later.
-        m.submodules.spare = spare = Spare(gearbox.i.payload.shape())
+        # Whether the gearbox takes a word is known late, and the pipeline has many registers.
+        m.submodules.leaving = leaving = Queue(gearbox.i.payload.shape(), self.behind)
         wiring.connect(m, wiring.flipped(self.i_block), blocks.i)
-        wiring.connect(m, spare.o, gearbox.i)
+        wiring.connect(m, leaving.o, gearbox.i)
         wiring.connect(m, gearbox.o, wiring.flipped(self.o))
         # The block at work, in a register.
         block, at_work = Signal(block_layout(config), reset_less=True), Signal()
-        word, out = queue.o.payload, spare.i.payload
+        word, out = queue.o.payload, leaving.i.payload
         record = self._record(m, block.place)
 
         # Where we are: a dim of the block, a word of the header, plane or half of the LSE, a row.
-        moves, taken, ends = Signal(), Signal(), Signal()
+        taken, ends = Signal(), Signal()
         part, lane = Signal(range(max(PARTIAL_HEADER, PARTIAL_PLANES))), Signal(range(rows))
         dim, in_header = Signal(range(config.lanes)), Signal(init=1)
         header, raw = block.header & in_header, Signal()
         end_dim, end_lane = Signal.like(dim), Signal.like(lane)      # of the block
         last_dim, last_part, last_lane = dim == end_dim, Signal(), Signal()
         step, last, count = Signal(), Signal(), Signal.like(out.count)
+        # Places behind the pipeline that nobody has. That there is one is a register, though another may be taken in
+        # this cycle: so one stays free. From a word's entry to its place's return it is 12 cycles.
+        places, room, left = Signal(range(self.behind + 1), init=self.behind), Signal(), Signal()
+        m.d.sync += [left.eq(leaving.o.valid & leaving.o.ready), places.eq(places + left - taken), room.eq(places > 1)]
         m.d.comb += [
             queue.i.valid.eq(self.i_valid), queue.i.payload.eq(self.i), gearbox.take.eq(config.bus_bytes),
             # A word has its record before it, and so has the log-sum-exp, which comes after words.
-            taken.eq(at_work & (block.lse | queue.o.valid) & moves),
+            taken.eq(at_work & (block.lse | queue.o.valid) & room),
             raw.eq(block.lse | plan.partial),
             last_lane.eq((lane == end_lane) if serial else 1),
             step.eq(taken & last_lane & last_part), ends.eq(taken & last), blocks.o.ready.eq(~at_work | ends),
@@ -271,13 +281,12 @@ class ResultPacker(wiring.Component):
             "shift": normaliser.i.shift.shape(), "word": word.shape(),
             "record": data.ArrayLayout(record.shape().elem_shape, lanes)}), reset_less=True)
         row = (lane - block.turn)[:len(lane)]
-        with m.If(moves):
-            m.d.sync += [
-                picked_valid.eq(taken), picked.lse.eq(block.lse), picked.header.eq(header), picked.raw.eq(raw),
-                picked.part.eq(part), picked.shift.eq(self.params[block.place.bank].o_shift),
-                picked.row.eq(row), picked.word.eq(word),
-                *(picked.record[index].eq(record[row if serial else index]) for index in range(lanes)),
-            ]
+        m.d.sync += [
+            picked_valid.eq(taken), picked.lse.eq(block.lse), picked.header.eq(header), picked.raw.eq(raw),
+            picked.part.eq(part), picked.shift.eq(self.params[block.place.bank].o_shift),
+            picked.row.eq(row), picked.word.eq(word),
+            *(picked.record[index].eq(record[row if serial else index]) for index in range(lanes)),
+        ]
         # Of each what is to be normalised, or passed on, into the next.
         entry = Signal.like(normaliser.i)
         part, record = picked.part, picked.record
@@ -298,14 +307,12 @@ class ResultPacker(wiring.Component):
                                            Mux(part == 1, kept.partial.l[:16], kept.partial.l[16:])))
             with m.Else():
                 m.d.comb += element.eq(Cat(value, value[-1].replicate(8)).word_select(part, 16))
-            with m.If(moves):
-                m.d.sync += [entry.value[index].eq(Mux(picked.raw, element, value)),
-                             entry.places[index].eq(Mux(picked.raw, PASS["places"], places_of(kept.whole.exponent))),
-                             entry.factor[index].eq(Mux(picked.raw, PASS["factor"], kept.whole.factor))]
-        with m.If(moves):
-            m.d.sync += [entry.valid.eq(picked_valid),
-                         entry.shift.eq(Mux(picked.raw, PASS["shift"], picked.shift)),
-                         entry.o_format.eq(Mux(picked.raw, PASS["o_format"], plan.o_format.as_value()))]
+            m.d.sync += [entry.value[index].eq(Mux(picked.raw, element, value)),
+                         entry.places[index].eq(Mux(picked.raw, PASS["places"], places_of(kept.whole.exponent))),
+                         entry.factor[index].eq(Mux(picked.raw, PASS["factor"], kept.whole.factor))]
+        m.d.sync += [entry.valid.eq(picked_valid),
+                     entry.shift.eq(Mux(picked.raw, PASS["shift"], picked.shift)),
+                     entry.o_format.eq(Mux(picked.raw, PASS["o_format"], plan.o_format.as_value()))]
 
         # Along with them: how many bytes they are, in which lanes, and whether they are here for the last time.
         about = data.StructLayout({"count": out.count.shape(), "last": 1, "turn": block.turn.shape(), "counts": 1,
@@ -313,22 +320,20 @@ class ResultPacker(wiring.Component):
         along = [Signal(about, name=f"along_{cycle}") for cycle in range(normaliser.latency + 3)]
         m.d.comb += [along[0].count.eq(count), along[0].last.eq(last), along[0].turn.eq(block.turn),
                      along[0].counts.eq(~block.again), along[0].narrow.eq(~raw & ~plan.o_wide)]
-        with m.If(moves):
-            m.d.sync += [after.eq(before) for before, after in zip(along, along[1:])]
+        m.d.sync += [after.eq(before) for before, after in zip(along, along[1:])]
         done, turned = along[-1], normaliser.o.value.as_value()
         if not serial:
             # In containers of 16 bits; what is not of a batch stays in its lane.
             for stage in range(len(block.turn)):
                 turned = Mux(done.turn[stage], turned.rotate_left(16 << stage), turned)
         m.d.comb += [
-            normaliser.i.eq(entry), normaliser.en.eq(moves), moves.eq(spare.i.ready),
-            spare.i.valid.eq(normaliser.o.valid), out.data.eq(turned), out.count.eq(done.count),
-            out.last.eq(done.last),
+            normaliser.i.eq(entry), leaving.i.valid.eq(normaliser.o.valid), out.data.eq(turned),
+            out.count.eq(done.count), out.last.eq(done.last),
         ]
         if not serial:
             with m.If(done.narrow):
                 m.d.comb += [out.data[row].eq(normaliser.o.value[row][:8]) for row in range(rows)]
-        counts = normaliser.o.valid & moves & done.counts
+        counts = normaliser.o.valid & done.counts
         m.d.sync += self.saturated.eq(popcount(normaliser.o.saturated & counts.replicate(lanes)))
         return m
 

@@ -17,8 +17,8 @@ from tb.attention.units import CONFIG, LANES, ROWS, banks, chance, noise, shape_
 from tb.numerics.pipeline import latency
 from tb.streams import pack, start, unpack
 
-INPUT, ADDR, PARAMS, MASK_ADDR, TREE_ADDR, CELL_ADDR, BASES = (shape_of(ScoreScaler, name) for name in (
-    "i", "bounds_addr", "params", "mask_addr", "tree_addr", "cell_addr", "tree_base"))
+INPUT, DATA, ADDR, PARAMS, MASK_ADDR, TREE_ADDR, CELL_ADDR, BASES = (shape_of(ScoreScaler, name) for name in (
+    "i", "data", "bounds_addr", "params", "mask_addr", "tree_addr", "cell_addr", "tree_base"))
 OUTPUT, BOUNDS = score_word(CONFIG), bounds_layout(CONFIG)
 LARGEST = (LANE_MAX << ROW_BITS - 1) * CONFIG.max_head_dim
 """Largest dot product."""
@@ -62,7 +62,7 @@ class Bench:
         self.dut, self.rng = dut, np.random.default_rng(seed)
         self.kind, self.base, self.bases, self.contents = kind, 0, [0] * CHUNKS, {}
         self.saturated = self.hidden = self.seen = self.decided = 0
-        dut.i.value = dut.params.value = dut.bounds.value = 0
+        dut.i.value = dut.data.value = dut.params.value = dut.bounds.value = 0
         for name in ("masked", "tree", "cells", "mask", "tree_base", "tree_column", "position"):
             getattr(dut, name).value = 0
         for name in MODES[kind]:
@@ -136,14 +136,15 @@ class Bench:
         dut, rng = self.dut, self.rng
         dut.params.value, dut.tree_base.value = banks(PARAMS, params), banks(BASES, self.bases)
         self.bounds = bounds
-        enter, leave, ends, tallies, now = {}, {}, {}, {}, 0
+        enter, values, leave, ends, tallies, now = {}, {}, {}, {}, {}, 0
         for tag in tags:
             largest = np.full(ROWS, -1 << 15)
             low, high = (np.array([row[name] for row in bounds[tag["bank"], tag["context"]]])
                          for name in ("low", "high"))
             for lane in range(LANES):
                 dot = data(rng)
-                enter[now] = pack(INPUT, {"valid": 1, "lane": lane, "tag": tag, "data": dot.tolist()})
+                enter[now] = pack(INPUT, {"valid": 1, "lane": lane, "tag": tag})
+                values[now + 1] = pack(DATA, dot.tolist())
                 if lane < tag["keys"]:
                     number = params[tag["bank"]]
                     rounded = rsh(dot * number["mult"], number["shift"])
@@ -164,6 +165,7 @@ class Bench:
         self.saturated += sum(tallies.values())
         for cycle in range(now + latency() + 1):
             dut.i.value = enter.get(cycle, noise(rng, INPUT))
+            dut.data.value = values.get(cycle, noise(rng, DATA))
             await RisingEdge(dut.clk)
             got = unpack(OUTPUT, int(dut.o.value))
             assert got["valid"] == (cycle in leave), cycle

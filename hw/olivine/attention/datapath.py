@@ -218,7 +218,9 @@ class Datapath(wiring.Component):
         drained = array.o
         m.d.comb += [
             score.i.valid.eq(drained.valid & ~drained.tag.values), score.i.lane.eq(drained.lane),
-            score.i.tag.eq(drained.tag.score), score.i.data.eq(drained.data[0]),
+            score.i.tag.eq(drained.tag.score),
+            # The register of what is merged has them already. (A merge job, which has others there, has no scores.)
+            *(score.data[index].eq(merge.i.value[index] >> GUARD_BITS) for index in range(config.rows)),
             self.bounds_addr.eq(score.bounds_addr), score.bounds.eq(self.bounds),
             score.masked.eq(plan.cached), score.tree.eq(plan.tree), score.cells.eq(plan.cells),
             self.mask_addr.eq(score.mask_addr), score.mask.eq(self.mask),

@@ -167,7 +167,7 @@ class AttentionEngine(wiring.Component):
         queries, pages = fresh("queries", QueryAddresses(config)), fresh("pages", PageAddresses(config))
         blocks, datapath = fresh("blocks", ResultBlocks(config)), fresh("datapath", Datapath(config))
         hitters = fresh("hitters", HitterUnit(config))
-        page, log_lanes = table.o_page.payload, config.lanes.bit_length() - 1
+        log_lanes = config.lanes.bit_length() - 1
         fetched = fresh("fetched", Queue(fetched_layout(config), PAGES))
         met = fresh("met", Queue(ordered_layout(config), PAGES))
         tiles = fresh("tiles", Queue(tile_layout(config), TILES))
@@ -195,7 +195,13 @@ class AttentionEngine(wiring.Component):
         m.d.comb += [blocks.i.payload.eq(fan.o[3].payload), blocks.i.valid.eq(fan.o[3].valid & ~plan.score),
                      fan.o[3].ready.eq(blocks.i.ready | plan.score)]
         # Every page goes to those who fetch it and to those who order the steps over it.
-        unit = datapath.i_unit.payload
+        unit, page = datapath.i_unit.payload, Signal(table.o_page.payload.shape(), reset_less=True)
+        # That a page may leave the table is a register, and it enters a cycle later. Pages come every other cycle at
+        # most, and one may be on its way: so one place of a queue stays free.
+        may_page, enters = Signal(), Signal()
+        left = table.o_page.valid & may_page
+        m.d.sync += [page.eq(table.o_page.payload), enters.eq(left),
+                     may_page.eq((fetched.level < PAGES - 1) & (met.level < PAGES - 1) & ~left)]
         m.d.comb += [
             *(fetched.i.payload[name].eq(page[name]) for name in ("addr", "keys")),
             *(met.i.payload[name].eq(page[name]) for name in ("keys", "segment")),
@@ -203,9 +209,7 @@ class AttentionEngine(wiring.Component):
             *(unit[name].eq(met.o.payload[name]) for name in ("keys", "segment")),
             unit.position.eq(met.o.payload.number << log_lanes),
             datapath.i_unit.valid.eq(met.o.valid), met.o.ready.eq(datapath.i_unit.ready),
-            table.o_page.ready.eq(Mux(merge, fetched.i.ready, fetched.i.ready & met.i.ready)),
-            fetched.i.valid.eq(table.o_page.valid & (merge | met.i.ready)),
-            met.i.valid.eq(table.o_page.valid & fetched.i.ready & ~merge),
+            table.o_page.ready.eq(may_page), fetched.i.valid.eq(enters), met.i.valid.eq(enters & ~merge),
         ]
 
         # Commands: addresses -> guard -> bus. Data: bus -> datapath -> bus.

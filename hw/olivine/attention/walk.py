@@ -193,8 +193,15 @@ class TableWalk(wiring.Component):
                 m.next = then
 
         at_segment = at(cached.segments, segments.fault.index << (SEGMENT_BYTES.bit_length() - 1))
-        with m.If(segments.fault.valid & ~failed):
-            m.d.sync += [failed.eq(1), fault.code.eq(StatusCode.BAD_SEGMENT), fault.field.eq(segments.fault.field)]
+        with m.If(segments.fault.valid):
+            m.d.sync += failed.eq(1)
+        # What it would be is loaded as long as there is none.
+        with m.If(~failed):
+            m.d.sync += [fault.code.eq(StatusCode.BAD_ENTRY), fault.field.eq(check.field)]
+            with m.If(segments.fault.valid):
+                m.d.sync += [fault.code.eq(StatusCode.BAD_SEGMENT), fault.field.eq(segments.fault.field)]
+            with m.If(self._listing):
+                m.d.sync += [fault.code.eq(StatusCode.BAD_BASE), fault.field.eq(0)]
         # The parts are told to begin by registers.
         m.d.sync += [segments.load.eq(0), segments.survey.eq(0), segments.emit.eq(0), trees.load.eq(0)]
         with m.FSM():
@@ -216,13 +223,13 @@ class TableWalk(wiring.Component):
             with m.State("CHECK"):
                 m.d.sync += [rows_left.eq(entry.rows), exists.eq(entry.rows != 0), past.eq(entry.position + 1),
                              head.eq(0), first_chunk.eq(1), q.eq(Mux(plan.merge, 0, entry.q)), o.eq(entry.o),
-                             rows_before.eq(0), *at(cached.segments), fault.field.eq(check.field)]
+                             rows_before.eq(0), *at(cached.segments)]
                 m.next = "BANK"
                 with m.If(plan.cached):
                     m.next = "SEGMENTS"
                 with m.If(check.bad):
                     # It lies where it was asked for.
-                    m.d.sync += [failed.eq(1), fault.code.eq(StatusCode.BAD_ENTRY)]
+                    m.d.sync += failed.eq(1)
                     m.next = "STOP"
             with m.State("SEGMENTS"):
                 ask(cached.count << (SEGMENT_BYTES.bit_length() - 1), "LOAD")
@@ -314,8 +321,7 @@ class TableWalk(wiring.Component):
                 m.d.sync += self._listing.eq(asking & self.o_command.ready)
             with m.State("BASES"):
                 with m.If(crooked):
-                    m.d.sync += [self._listing.eq(0), failed.eq(1), fault.code.eq(StatusCode.BAD_BASE),
-                                 fault.field.eq(0)]
+                    m.d.sync += [self._listing.eq(0), failed.eq(1)]
                     m.next = "STOP"
                 with m.Elif(self.o_page.valid & self.o_page.ready):
                     m.d.sync += [left.eq(left - 1), number.eq(number + 1)]

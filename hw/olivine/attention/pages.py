@@ -191,7 +191,8 @@ class PageLoader(wiring.Component):
             word_end.eq(Mux(at_work.values, inner_end & (~at_work.paired | second | (outer == 0)), outer == 0)),
             onward.eq(Mux(at_work.values, word_end, ~inner_end | (outer == 0))), up.eq(word + 1),
             self.i.ready.eq(active & room), taken.eq(self.i.valid & self.i.ready),
-            memory.write_enable.eq(taken), memory.write_addr.eq(word), memory.write_beat.eq(beat),
+            # That a beat comes is known late. Where it would go nobody looks until it is there.
+            memory.write_enable.eq(self.i.ready), memory.write_addr.eq(word), memory.write_beat.eq(beat),
             memory.write_data.eq(self.i.payload),
             memory.addr.eq(base + self.offset), self.o.eq(memory.o),
         ]

@@ -112,13 +112,18 @@ class RunningState(wiring.Component):
         def delayed(value, cycles):
             """``value`` that many cycles later."""
             for _ in range(cycles):
-                held = Signal.like(value, name=f"{value.name}_z")
+                held = Signal.like(value, name=f"{value.name}_z", reset_less=True)
                 m.d.sync += held.eq(value)
                 value = held
             return value
 
+        def register(shape, name):
+            """Of numbers no reset is needed: tags decide what counts. So no register's reset is made of a job's end and
+            a condition."""
+            return Signal(shape, name=name, reset_less=True)
+
         # Stage 0: rows leave the unit's register one by one. Stage n of row r is cycle 1 + r + n.
-        unit, active, row = Signal(block_state(config)), Signal(), Signal(range(rows))
+        unit, row, active = register(block_state(config), "unit"), register(range(rows), "row"), Signal()
         with m.If(self.i.valid):
             sync += [unit.eq(self.i), active.eq(1), row.eq(0)]
         with m.Elif(active):
@@ -139,8 +144,8 @@ class RunningState(wiring.Component):
         m.submodules.state = state = Memory(shape=entry, depth=config.contexts * rows, init=[])
         read, write = state.read_port(), state.write_port()
         m.d.comb += [read.addr.eq(Cat(stage[0].row, stage[0].context)), read.en.eq(1)]
-        block_0, block_1, block_2, so_far = (Signal(entry, name=name)
-                                             for name in ("block_0", "block_1", "block_2", "so_far"))
+        block_0 = Signal(entry)
+        block_1, block_2, so_far = (register(entry, name) for name in ("block_1", "block_2", "so_far"))
         m.d.comb += [block_0.m.eq(unit.m[0]), block_0.l.eq(unit.l[0])]
         sync += [block_1.eq(block_0), block_2.eq(block_1), so_far.m.eq(read.data.m), so_far.l.eq(read.data.l)]
         with m.If(stage[1].first):
@@ -149,8 +154,9 @@ class RunningState(wiring.Component):
         # Stage 2 to 3: maximum, and the shift of whichever is below it.
         rise, most = Signal(signed(MAXIMUM_BITS + 1)), (1 << SHIFT_BITS) - 1
         rises, distance = Signal(), Signal(MAXIMUM_BITS)
-        largest, places, risen = Signal(signed(MAXIMUM_BITS)), Signal(SHIFT_BITS), Signal()
-        shifted_3, other_3 = Signal(SUM_BITS), Signal(SUM_BITS)
+        largest, places, risen = (register(shape, name) for shape, name in (
+            (signed(MAXIMUM_BITS), "largest"), (SHIFT_BITS, "places"), (1, "risen")))
+        shifted_3, other_3 = register(SUM_BITS, "shifted_3"), register(SUM_BITS, "other_3")
         m.d.comb += [rise.eq(block_2.m - so_far.m), rises.eq(~rise[-1]),
                      distance.eq(Mux(rises, rise, so_far.m - block_2.m))]
         sync += [
@@ -160,8 +166,8 @@ class RunningState(wiring.Component):
         ]
 
         # Stages 3 to 5: sum; state written. The bit that rounds, the last one shifted out, is the adder's carry.
-        shifted_4, round_4, other_4, total = Signal(SUM_BITS), Signal(), Signal(SUM_BITS), Signal(SUM_BITS)
-        old, new = Signal(SHIFT_BITS), Signal(SHIFT_BITS)
+        shifted_4, other_4, total = (register(SUM_BITS, name) for name in ("shifted_4", "other_4", "total"))
+        round_4, old, new = register(1, "round_4"), register(SHIFT_BITS, "old"), register(SHIFT_BITS, "new")
         sync += [Cat(round_4, shifted_4).eq(Cat(Const(0, 1), shifted_3) >> places), other_4.eq(other_3),
                  total.eq(shifted_4 + other_4 + round_4),
                  old.eq(Mux(risen, places, 0)), new.eq(Mux(risen, 0, places))]
@@ -177,14 +183,14 @@ class RunningState(wiring.Component):
         m.d.comb += [normalize.i.eq(total), reciprocal.i.eq(normalize.o), log2.i.eq(normalize.o),
                      exponent.eq(normalize.o.exponent), empty.eq(~normalize.o.mantissa[-1])]
         largest_10, empty_10 = delayed(largest_5, 5), delayed(empty, 3)
-        lse = Signal(signed(LSE_BITS))
+        lse = register(signed(LSE_BITS), "lse")
         sync += lse.eq(Mux(empty_10, EMPTY_LSE, (largest_10 << 8) + log2.o - ONE_LOG2))
 
         # Stages 11 to 14: factor.
-        mult = Signal(RECIPROCAL_BITS)
+        mult = Signal(RECIPROCAL_BITS)          # reset as the other operand: so both registers go into the multiplier
         o_mult = self.params[stage[10].bank].o_mult
         sync += mult.eq(Cat(o_mult, o_mult == 0))
-        product, factor = Signal(2 * RECIPROCAL_BITS), Signal(FACTOR_BITS)
+        product, factor = register(2 * RECIPROCAL_BITS, "product"), register(FACTOR_BITS, "factor")
         sync += product.eq(reciprocal.o * mult)
         product_held = delayed(product, 1)
         sync += factor.eq(rsh(product_held, 16))

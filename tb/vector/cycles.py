@@ -14,7 +14,7 @@ LATENCY = 30
 
 PARTS = int(os.environ["OLIVINE_VECTOR_CYCLES"])
 
-FIXED = 55
+FIXED = 62
 """Cycles of a job beside its beats and the latencies of the bus."""
 
 JOBS = {
@@ -47,11 +47,11 @@ def budget(config, name, channels, groups):
     latencies = passes * 2 if add else passes + 1
     extra = (6 if parts == 1 else 27) * config.rows + 17 if norm in (Norm.LAYER, Norm.RMS) else 0
     extra += {"gather": LATENCY + (12 if parts == 1 else 36) * config.rows + 8 * config.rows, "largest": 36 * groups,
-              "rotate": channels // 4 + 32}.get(name, 0)
+              "rotate": parts * channels // 4 + 32}.get(name, 0)
     if name == "largest" and parts > 1:
         # Of random values 8 of the first 16 are among the largest, 8 of the next 16, of the next 32 and so on.
         extra += groups * parts * 8 * 8 * int(np.log2(channels))
-    return word * channels * groups + latencies * LATENCY + FIXED + extra + 16 * (passes * groups - 1)
+    return word * channels * groups + latencies * LATENCY + FIXED + extra + 18 * (passes * groups - 1)
 
 
 @cocotb.test()

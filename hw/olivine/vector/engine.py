@@ -221,11 +221,12 @@ class VectorEngine(wiring.Component):
             control.bad.eq(planner.bad), control.field.eq(planner.field), running.eq(control.running),
             control.idle.eq(writer.idle & x_reader.idle & r_reader.idle & t_reader.idle),
             control.expired.eq(watchdog.expired), control.abort.eq(self.abort),
-            control.finished.eq(datapath.done & ~write_guard.busy & writer.idle),
             control.read_beat.eq(monitor.read_beat), control.write_beat.eq(monitor.write_beat),
             control.events.sat_output.eq(datapath.sat_output), control.events.sat_sum.eq(datapath.sat_sum),
             self.activity.eq(control.activity),
         ]
+        # What is over stays so to the job's end.
+        m.d.sync += control.finished.eq(running & datapath.done & ~write_guard.busy & writer.idle)
         wiring.connect(m, control.done, wiring.flipped(self.done))
         first_fault(m, [
             *((guard.fault.valid, code, guard.fault.addr) for guard, code in zip(guards, (

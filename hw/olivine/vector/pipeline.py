@@ -77,18 +77,20 @@ class Pipeline(wiring.Component):
                1  x or residual                 --+        x << 18 (residual)     x
                2                                  |        - mean                 |x|: its 16ths choose the line
                3                                  |        >> pre                 (the table's output)
-               4                                  |        rounded                slope, step        new residual
-               5                                  |        * factor               *                  * itself
-               6                                  |        sum of the two multipliers, of a line's base, of the squares
-               7                                  |        >> post                tail
-               8                                  +------- sat25: normalised      max(x, 0) - tail
-               9  * factor, other or gamma
-              10  sum of the two multipliers, or of a pair
-              11  >> shift
-              12  rounded, + residual or beta
-              13  o: saturated
+               4                                  |        rounded                (a register behind the block RAM)
+               5                                  |        the same               slope, step        new residual
+               6                                  |        * factor               *                  * itself
+               7                                  |        sum of the two multipliers, of a line's base, of the squares
+               8                                  |        >> post                tail
+               9                                  |        rounded                max(x, 0) - tail
+              10                                  +------- sat25: normalised      the same
+              11  * factor, other or gamma
+              12  sum of the two multipliers, or of a pair
+              13  >> shift
+              14  rounded, + residual or beta
+              15  o: saturated
 
-    Rows are normalised and functions taken in `long` cycles; else cycle 1 is followed by cycle 9, and it is `latency`.
+    Rows are normalised and functions taken in `long` cycles; else cycle 1 is followed by cycle 11, and it is `latency`.
     A new residual enters the first multiplier as it leaves; with its square it is at `squares` three cycles later.
 
     gamma and beta fold the output's scale: a gamma of 1 is one output step for each standard deviation at a shift of
@@ -115,7 +117,7 @@ class Pipeline(wiring.Component):
     of 512 x 27 bits, one block RAM for two lanes.
     """
 
-    latency, long = 6, 13
+    latency, long = 6, 15
     squares_later = 3
 
     def __init__(self, config):
@@ -128,20 +130,20 @@ class Pipeline(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         mode, i, lanes = self.mode, self.i, self.config.vector_lanes
-        place_1, place_8, here = delayed(m, i.place, 1), delayed(m, i.place, 8), Signal(word_place(self.config))
+        place_1, place_10, here = delayed(m, i.place, 1), delayed(m, i.place, 10), Signal(word_place(self.config))
         with m.If(mode.turn):
             m.d.comb += [here.eq(place_1), here.valid.eq(place_1.valid & delayed(m, i.own, 1))]
         with m.Elif(mode.normal | mode.function):
-            m.d.comb += here.eq(place_8)
+            m.d.comb += here.eq(place_10)
         with m.Else():
             m.d.comb += here.eq(place_1)
-        place_12 = delayed(m, here, 4)
-        m.d.sync += self.o.place.eq(place_12)
+        place_14 = delayed(m, here, 4)
+        m.d.sync += self.o.place.eq(place_14)
         m.d.comb += self.squares.place.eq(delayed(m, self.o.place, self.squares_later))
         m.d.comb += self.squares.place.valid.eq(delayed(m, self.o.place.valid & mode.add, self.squares_later))
         # With half an output step, for the rounding.
-        gamma_7, beta_10 = delayed(m, i.gamma, 7), Signal(signed(PARAMETER_BITS + 1))
-        m.d.sync += beta_10.eq(delayed(m, i.beta, 9) + (1 << BETA_FRACTION - 1))
+        gamma_9, beta_12 = delayed(m, i.gamma, 9), Signal(signed(PARAMETER_BITS + 1))
+        m.d.sync += beta_12.eq(delayed(m, i.beta, 11) + (1 << BETA_FRACTION - 1))
         minus = delayed(m, i.minus, 2)
         over = Signal(lanes)
         for lane in range(lanes):
@@ -151,18 +153,18 @@ class Pipeline(wiring.Component):
                 front.mode.eq(mode), front.x.eq(i.x[lane]), front.residual.eq(i.residual[lane]),
                 front.row.eq(i.rows[lane]), front.sum.eq(back.o),
                 back.mode.eq(mode), back.x.eq(i.x[lane]), back.other.eq(i.other[lane]),
-                back.residual.eq(i.residual[lane]), back.value.eq(front.o), back.gamma.eq(gamma_7),
-                back.beta.eq(beta_10), back.minus.eq(minus),
+                back.residual.eq(i.residual[lane]), back.value.eq(front.o), back.gamma.eq(gamma_9),
+                back.beta.eq(beta_12), back.minus.eq(minus),
                 self.o.data[lane].eq(back.o), self.squares.squares[lane].eq(front.square),
                 self.squares.data[lane].eq(delayed(m, back.o, self.squares_later)),
             ]
-            m.d.sync += over[lane].eq(back.saturates & place_12.valid & place_12.counted[lane])
+            m.d.sync += over[lane].eq(back.saturates & place_14.valid & place_14.counted[lane])
         m.d.comb += self.saturated.eq(popcount(over))
         return m
 
 
 class _Front(wiring.Component):
-    """A lane's cycles 0 to 8: normalised residuals, activation functions, squares."""
+    """A lane's cycles 0 to 9: normalised residuals, activation functions, squares."""
 
     def __init__(self):
         super().__init__({
@@ -173,51 +175,52 @@ class _Front(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         sync, mode = m.d.sync, self.mode
-        d, half, factor_3 = self._moved(m)
-        line, step_3, x_6 = self._line(m)
+        d_4, factor_4 = self._moved(m)
+        line_4, step_4, x_7 = self._line(m)
 
-        # Cycles 4 to 6.
-        a, b = Signal(signed(NORMAL_BITS)), Signal(_LOW_BITS)
+        # Cycles 4 to 7.
+        a, b = Signal(signed(NORMAL_BITS)), Signal(signed(_LOW_BITS + 1))
         with m.If(mode.normal):
-            sync += [a.eq((Cat(half, d).as_signed() + 1) >> 1), b.eq(factor_3)]
+            m.d.comb += [a.eq(d_4), b.eq(factor_4)]
         with m.Elif(mode.function):
-            sync += [a.eq(line.slope), b.eq(step_3)]
+            m.d.comb += [a.eq(line_4.slope), b.eq(step_4)]
         with m.Else():
-            sync += [a.eq(self.sum), b.eq(self.sum[:_LOW_BITS])]
-        base_5 = delayed(m, line.base, 2)
-        low, high, top = _products(m, a, mode.function, Cat(b, 0).as_signed(), square=True)
+            m.d.comb += [a.eq(self.sum), b.eq(self.sum[:_LOW_BITS])]
+        base_6 = delayed(m, line_4.base, 2)
+        low, high, top = _products(m, a, mode.function, b, square=True)
         total = Signal(signed(SQUARE_BITS + 1))
         left, right = Signal.like(total), Signal.like(total)
         with m.If(mode.add):
             m.d.comb += [left.eq(Cat(low[:2 * _LOW_BITS], top)), right.eq(high << _LOW_BITS + 1)]
         with m.Else():
-            m.d.comb += [left.eq(low), right.eq(Mux(mode.function, base_5 << STEP_BITS, high << _LOW_BITS))]
+            m.d.comb += [left.eq(low), right.eq(Mux(mode.function, base_6 << STEP_BITS, high << _LOW_BITS))]
         sync += total.eq(left + right)
         m.d.comb += self.square.eq(total)
 
-        # Cycles 6 to 8. No normalised residual is larger than 64 but by its error: a bit more holds it.
-        floor_7, half_7 = Signal(signed(NORMAL_BITS + 1)), Signal()
-        floor, half, _ = shift_right(total[:NORMAL_BITS + _LOW_BITS].as_signed(), delayed(m, self.row.post, 6),
+        # Cycles 7 to 9. No normalised residual is larger than 64 but by its error: a bit more holds it, and any value
+        # of a function.
+        floor_8, half_8 = Signal(signed(NORMAL_BITS + 1)), Signal()
+        floor, half, _ = shift_right(total[:NORMAL_BITS + _LOW_BITS].as_signed(), delayed(m, self.row.post, 7),
                                      NORMAL_BITS + 1)
         n = Signal(signed(NORMAL_BITS + 1))
-        sync += [floor_7.eq(floor), half_7.eq(half)]
-        m.d.comb += n.eq((Cat(half_7, floor_7).as_signed() + 1) >> 1)
+        sync += [floor_8.eq(floor), half_8.eq(half),
+                 n.eq(Mux(mode.function, self._value(m, x_7, total), (Cat(half_8, floor_8).as_signed() + 1) >> 1))]
         fits = n[-1] == n[-2]
-        limited = Mux(fits, n[:NORMAL_BITS], Cat((~n[-1]).replicate(NORMAL_BITS - 1), n[-1])).as_signed()
-        m.d.comb += self.o.eq(Mux(mode.function, self._value(m, x_6, total), limited))
+        m.d.comb += self.o.eq(Mux(fits, n[:NORMAL_BITS], Cat((~n[-1]).replicate(NORMAL_BITS - 1), n[-1])))
         return m
 
     def _moved(self, m):
-        """The residual less its mean in cycle 3, down by ``pre``; the bit below it; the row's factor."""
+        """The residual less its mean in cycle 4, down by ``pre``; the row's factor."""
         exact = Cat(Const(0, MEAN_FRACTION), delayed(m, self.residual, 1)).as_signed()
         moved = Signal(signed(RESIDUAL_BITS + MEAN_FRACTION + 1))
         floor, half, _ = shift_right(moved, delayed(m, self.row.pre, 2), NORMAL_BITS)
-        floor_3, half_3 = Signal(signed(NORMAL_BITS)), Signal()
-        m.d.sync += [moved.eq(exact - delayed(m, self.row.mean, 1)), floor_3.eq(floor), half_3.eq(half)]
-        return floor_3, half_3, delayed(m, self.row.factor, 3)
+        floor_3, half_3, d_4 = Signal(signed(NORMAL_BITS)), Signal(), Signal(signed(NORMAL_BITS))
+        m.d.sync += [moved.eq(exact - delayed(m, self.row.mean, 1)), floor_3.eq(floor), half_3.eq(half),
+                     d_4.eq((Cat(half_3, floor_3).as_signed() + 1) >> 1)]
+        return d_4, delayed(m, self.row.factor, 4)
 
     def _line(self, m):
-        """The line of x, the step along it in cycle 3; in cycle 6 what there is to know of x."""
+        """The line of x and the step along it in cycle 4; in cycle 7 what there is to know of x."""
         mode, x, kind = self.mode, delayed(m, self.x, 1), self.mode.kind
         known = Signal(data.StructLayout({"size": FUNCTION_BITS, "negative": 1}))
         left = (Const(FUNCTION_FRACTION) - mode.fraction)[:3]
@@ -225,10 +228,11 @@ class _Front(wiring.Component):
         m.submodules.table = table = Memory(shape=LINE, depth=len(ACTIVATION_LINES), init=ROUNDED_LINES)
         port, place, silu = table.read_port(), known.size[STEP_BITS:], kind == Function.SILU
         m.d.comb += port.addr.eq(Mux(silu, place[:8], Cat(place[:7], kind == Function.GELU_ERF, 1)))
-        return port.data, delayed(m, known.size[:STEP_BITS], 1), delayed(m, known, 4)
+        # The block RAM's output is slow.
+        return delayed(m, port.data, 1), delayed(m, known.size[:STEP_BITS], 2), delayed(m, known, 5)
 
     def _value(self, m, x, total):
-        """The function in cycle 7: max(x, 0) less its tail, or if it is the identity less the size of a negative x."""
+        """The function in cycle 8: max(x, 0) less its tail, or if it is the identity less the size of a negative x."""
         kind = self.mode.kind
         place, silu = x.size[STEP_BITS:], kind == Function.SILU
         lined = silu | (kind == Function.GELU_ERF) | (kind == Function.GELU_TANH)
@@ -243,7 +247,7 @@ class _Front(wiring.Component):
 
 
 class _Back(wiring.Component):
-    """A lane's cycles 0 and 8 to 13: products, rounded and saturated."""
+    """A lane's cycles 0 and 9 to 15: products, rounded and saturated."""
 
     def __init__(self):
         linear = signed(LINEAR_BITS)
@@ -257,33 +261,33 @@ class _Back(wiring.Component):
         m = Module()
         sync, mode = m.d.sync, self.mode
 
-        # To cycle 8. `minus` and what is added to short words come from cycle 0 on their own ways.
+        # To cycle 10. `minus` and what is added to short words come from cycle 0 on their own ways.
         a, b = Signal(signed(NORMAL_BITS)), Signal(signed(_LOW_BITS))
         # What x comes out of is slow.
         before = Mux(mode.normal | mode.function, self.value, self.residual)
-        sync += [a.eq(Mux(mode.normal | mode.function | mode.residual, before, self.x)),
-                 b.eq(Mux(mode.normal, self.gamma, Mux(mode.other, self.other, Cat(mode.factor, 0).as_signed())))]
+        m.d.comb += [a.eq(Mux(mode.normal | mode.function | mode.residual, before, self.x)),
+                     b.eq(Mux(mode.normal, self.gamma, Mux(mode.other, self.other, Cat(mode.factor, 0).as_signed())))]
 
-        # Cycles 8 to 10. Dims fit the first multiplier, so that the second one's place in the sum is a pair's first
+        # Cycles 10 to 12. Dims fit the first multiplier, so that the second one's place in the sum is a pair's first
         # product's.
         low, high, _ = _products(m, a, mode.turn, b)
         before, total = delayed(m, low, 1), Signal(signed(NORMAL_BITS + _LOW_BITS))
         pair = (before.as_unsigned() ^ self.minus.replicate(len(before))).as_signed()
         sync += total.eq(plus(low, Mux(mode.turn, pair, high << _LOW_BITS), mode.turn & self.minus))
 
-        # Cycles 10 to 13.
-        floor_11, half_11, beyond_11 = Signal(signed(_SUM_BITS)), Signal(), Signal()
-        addend, result, beyond_12 = Signal(signed(RESIDUAL_BITS)), Signal(signed(_SUM_BITS + 1)), Signal()
+        # Cycles 12 to 15.
+        floor_13, half_13, beyond_13 = Signal(signed(_SUM_BITS)), Signal(), Signal()
+        addend, result, beyond_14 = Signal(signed(RESIDUAL_BITS)), Signal(signed(_SUM_BITS + 1)), Signal()
         floor, half, beyond = shift_right(total, mode.shift, _SUM_BITS)
-        sync += [floor_11.eq(floor), half_11.eq(half), beyond_11.eq(beyond),
-                 result.eq(plus(floor_11, addend, half_11)), beyond_12.eq(beyond_11), addend.eq(0)]
-        negative_12 = delayed(m, total[-1], 2)
+        sync += [floor_13.eq(floor), half_13.eq(half), beyond_13.eq(beyond),
+                 result.eq(plus(floor_13, addend, half_13)), beyond_14.eq(beyond_13), addend.eq(0)]
+        negative_14 = delayed(m, total[-1], 2)
         with m.If(mode.normal):
             sync += addend.eq(self.beta)
         with m.Elif(mode.add):
             sync += addend.eq(delayed(m, self.residual, 3))
         value = Mux(mode.normal, result >> BETA_FRACTION, result).as_signed()
-        self._saturate(m, value, beyond_12, Mux(beyond_12, negative_12, value[-1]))
+        self._saturate(m, value, beyond_14, Mux(beyond_14, negative_14, value[-1]))
         return m
 
     def _saturate(self, m, value, beyond, sign):
@@ -302,11 +306,15 @@ class _Back(wiring.Component):
 
 
 def _products(m, a, short, b, square=False):
-    """One cycle: the low bits of a times b, its high ones times b, those squared. If ``short``, the low ones are it."""
-    low_part, high_part = Cat(a[:_LOW_BITS], short & a[_LOW_BITS - 1]).as_signed(), a[_LOW_BITS:].as_signed()
+    """Two cycles: the low bits of a times b, its high ones times b, those squared. If ``short``, the low ones are it.
+
+    All bits of the operands are registers, so that the multipliers' own ones take their place.
+    """
+    low_part, high_part, factor = (Signal(signed(bits)) for bits in (_LOW_BITS + 1, len(a) - _LOW_BITS, len(b)))
     low, high = Signal(signed(2 * _LOW_BITS + 1)), Signal(signed(len(high_part) + len(b)))
     top = Signal(2 * (RESIDUAL_BITS - _LOW_BITS) - 1)
-    m.d.sync += [low.eq(low_part * b), high.eq(high_part * b)]
+    m.d.sync += [low_part.eq(Cat(a[:_LOW_BITS], short & a[_LOW_BITS - 1]).as_signed()), high_part.eq(a[_LOW_BITS:]),
+                 factor.eq(b), low.eq(low_part * factor), high.eq(high_part * factor)]
     if square:
         m.d.sync += top.eq(high_part * high_part)
     return low, high, top

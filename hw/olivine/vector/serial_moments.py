@@ -112,18 +112,23 @@ class SerialMoments(wiring.Component):
         scaled, octave = Signal(13), Signal(range(13))
         window, exponent, column = Signal(2 * DIGIT), Signal(6), Signal(signed(SUM))
         m.submodules.lines = lines = Memory(shape=LINE, depth=len(RSQRT_LINES), init=_ROUNDED_LINES)
-        line = lines.read_port()
-        m.d.comb += line.addr.eq(window[-8:])
+        port, line = lines.read_port(), Signal(LINE)
+        # Where the window's last move leads to is looked up with that move: so there is a cycle for a register behind
+        # the block RAM, which is slow.
+        m.d.comb += port.addr.eq(Mux(window[-2:].any(), window[-8:], window[-10:-2]))
+        sync += line.eq(port.data)
         operands = {
-            "channels": job.channels, "step": window[-8 - LINE_STEP_BITS:-8], "slope": line.data.slope,
+            "channels": job.channels, "step": window[-8 - LINE_STEP_BITS:-8], "slope": line.slope,
             "scaled": scaled, "root": column[16:16 + RSQRT_BITS],
             **_digits("squares", squares), **_digits("size", size), **_digits("reciprocal", job.reciprocal)}
         left, right, product = Signal(DIGIT), Signal(DIGIT), Signal(2 * DIGIT)
         for side, target in enumerate((left, right)):
             names = sorted({step[side] for step in STEPS.values()})
             numbers = {cycle: names.index(step[side]) for cycle, step in STEPS.items()}
-            # A number for each cycle, and that operand.
-            number = Const(sum(value << 3 * cycle for cycle, value in numbers.items()), 32 * 3).word_select(cycle, 3)
+            # A number for each cycle, a register, and that operand.
+            table = Const(sum(value << 3 * cycle for cycle, value in numbers.items()), 32 * 3)
+            number = Signal(3, init=numbers[0])
+            sync += number.eq(table.word_select(following, 3))
             sync += target.eq(Cat((operands[name] | Const(0, DIGIT))[:DIGIT] for name in names).word_select(
                 number, DIGIT))
         sync += product.eq(left * right)
@@ -142,7 +147,7 @@ class SerialMoments(wiring.Component):
                 # The mean of a negative sum is rounded as that of its size.
                 m.d.comb += before.eq(Cat(negative.replicate(RECIPROCAL_SHIFT - MEAN_FRACTION - 1), ~negative))
             with m.Elif(line_begins):
-                m.d.comb += before.eq(line.data.base << LINE_STEP_BITS)
+                m.d.comb += before.eq(line.base << LINE_STEP_BITS)
             with m.Else():
                 m.d.comb += before.eq(1 << 12)
         with m.Elif(columns):

@@ -26,8 +26,6 @@ class Normaliser(wiring.Component):
 
     Members
     -------
-    en : In(1), initially 1
-        The pipeline moves.
     i : In(struct)
         ``valid``; by row ``value`` (O), ``places`` (of the exponent of l), ``factor``; ``shift``; ``o_format``, of
         which ``PARTIAL`` counts as ``INT16``.
@@ -35,8 +33,7 @@ class Normaliser(wiring.Component):
         Results, sign-extended to 16 bits; a bit for each row that saturated. Rows without a key, and rows
         that hold no token, have O = 0: they give 0 and do not saturate.
 
-    Latency: `latency` cycles in which ``en`` is high. Throughput: a group a cycle. Cost: a `Quotient` for each row of a
-    group.
+    Latency: `latency` cycles. Throughput: a group a cycle. Cost: a `Quotient` for each row of a group.
     """
 
     latency = Quotient.latency
@@ -44,7 +41,6 @@ class Normaliser(wiring.Component):
     def __init__(self, config):
         self.config, self.lanes = config, lanes(config)
         super().__init__({
-            "en": In(1, init=1),
             "i": In(data.StructLayout({
                 "valid": 1, "value": data.ArrayLayout(signed(O_BITS), self.lanes),
                 "places": data.ArrayLayout(5, self.lanes), "factor": data.ArrayLayout(FACTOR_BITS, self.lanes),
@@ -56,13 +52,11 @@ class Normaliser(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         valid = Signal(self.latency)
-        with m.If(self.en):
-            m.d.sync += valid.eq((valid << 1) | self.i.valid)
+        m.d.sync += valid.eq((valid << 1) | self.i.valid)
         m.d.comb += self.o.valid.eq(valid[-1])
         for row in range(self.lanes):
             m.submodules[f"quotient_{row}"] = quotient = Quotient()
             m.d.comb += [
-                quotient.en.eq(self.en),
                 quotient.i.numerator.eq(self.i.value[row]), quotient.i.places.eq(self.i.places[row]),
                 quotient.i.factor.eq(self.i.factor[row]), quotient.i.shift.eq(self.i.shift),
                 quotient.i.format.eq(self.i.o_format.as_value()),

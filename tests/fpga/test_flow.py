@@ -12,6 +12,7 @@ from olivine.units import UNITS
 from olivine_host.cli import olivine as cli
 from olivine_host.fpga import flow, summary
 from olivine_host.fpga.boards import BOARDS, board_design, harnessed
+from olivine_host.fpga.delays import keep_delays
 from olivine_host.fpga.progress import Stage
 
 ULX3S, ECPIX5 = BOARDS["ulx3s-85f"], BOARDS["ecpix5-85f"]
@@ -169,6 +170,13 @@ def routed(monkeypatch, tmp_path):
         for name in ("log", "top.bit", "top.svf"):
             (folder / name).write_text(name)
         (folder / "report.json").write_text(text)
+        # A flip-flop that feeds itself.
+        (folder / "top.sdf").write_text(
+            "(INTERCONNECT made.clk/CLKO harness.unit.row_0.sum_1/CLK (0:0:0) (0:0:0))\n"
+            "(INTERCONNECT harness.unit.row_0.sum_1/Q harness.unit.row_0.sum_1/DI (8000:8000:8000) (0:0:0))\n"
+            "(INSTANCE harness.unit.row_0.sum_1)\n(IOPATH CLK Q (500:500:500) (0:0:0))\n"
+            "(SETUPHOLD (posedge DI) (posedge CLK) (0:0:0) (0:0:0))\n")
+        keep_delays(folder / "top.sdf")
 
         def synthesize(plan, progress=None):
             large = plan.design.preset != "tiny" and over
@@ -210,6 +218,7 @@ def test_command_fails_when_timing_is_not_met(routed, tmp_path):
     (tmp_path / "out" / "top.bit").write_text("old")
     done = run(*ARRAY, "--out", tmp_path / "out")
     assert done.exit_code == 1
+    assert "1 registers, in 1 pairs of modules, later than 8.00 ns" in done.output and "8.50" in done.output
     assert "MISSED" in done.output and "clk reaches 124.90 MHz of 125.00: no bitstream" in done.stderr
     assert not (tmp_path / "out" / "top.bit").exists() and (tmp_path / "out" / "summary.json").exists()
 

@@ -43,6 +43,7 @@ def command(board, preset, config_file, unit, freq, dram_freq, seed, out, paths,
     """
     from ..fpga import flow
     from ..fpga.boards import board_design
+    from ..fpga.delays import late_registers
     from ..fpga.estimate import slow_paths
     from ..fpga.summary import preset_that_fits, summary
     from ..fpga.view import FlowView
@@ -70,6 +71,10 @@ def command(board, preset, config_file, unit, freq, dram_freq, seed, out, paths,
         return
     view.report(routed.report)
     view.paths(routed.report, paths)
+    for clock in routed.report.clocks:
+        if not clock.met:
+            view.late(clock, late_registers(routed.folder / "top.sdf.gz", clock.name, 1_000 / clock.target_mhz,
+                                            inner=design.inner))
     out = out or flow.build_root() / "bitstream" / design.name
     _keep(out, {"summary.json": json.dumps(summary(routed), indent=2) + "\n"},
           {"synthesis.log": synthesis.folder / "log", "nextpnr.log": routed.folder / "log",

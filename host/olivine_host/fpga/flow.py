@@ -4,7 +4,7 @@ Amaranth's platform writes the RTLIL, the constraints and the script; the tools 
 stage, logs and reports are kept, and each result is kept by what it was made from::
 
     build/fpga/<name>-synth-<digest>/   top.il, top.ys, top.json, cells.json, log
-    build/fpga/<name>-pnr-<digest>/     top.config, report.json, log
+    build/fpga/<name>-pnr-<digest>/     top.config, report.json, top.sdf.gz, log
     build/fpga/<name>-bit-<digest>/     top.bit, top.svf
 
 Equal inputs give equal bytes: nothing in the inputs names the machine or the time.
@@ -27,6 +27,7 @@ import olivine
 from ..simulation.build import build_root, cached, digest
 from . import tools
 from .crowded import LENGTH, ROUTING, is_crowded, keep_targets, route_by_sharing
+from .delays import keep_delays
 from .lines import FEWEST, LINES, resets_on_lines
 from .memories import ROUNDS, WIDEST, keep_places, memory_places
 from .passes import PASSES, improve
@@ -238,6 +239,7 @@ def place_and_route(synthesis, *, seed=0, mhz=None, progress=None):
     tool = tools.nextpnr()
     options = [*plan.options, "--seed", str(seed), *(["--freq", f"{mhz:g}"] if mhz is not None else []),
                "--timing-allow-fail", "--placer", "static"]
+    results = "--textcfg", "top.config", "--sdf", "top.sdf", "--report", "report.json"
     crowded = is_crowded(synthesis.cells, plan.design.board.capacity)
 
     def make(folder):
@@ -245,7 +247,6 @@ def place_and_route(synthesis, *, seed=0, mhz=None, progress=None):
         shutil.copyfile(synthesis.folder / "top.json", folder / "top.json")
         _write(folder, {"top.lpf": plan.files["top.lpf"]})
         netlist = "--json", "top.json", "--lpf", "top.lpf"
-        results = "--textcfg", "top.config", "--report", "report.json"
 
         def run(*more):
             nextpnr = _Run(folder, NextpnrStages(), progress)
@@ -267,11 +268,12 @@ def place_and_route(synthesis, *, seed=0, mhz=None, progress=None):
             (folder / "placed.json").unlink()
         else:
             run(*netlist, *results)
+        keep_delays(folder / "top.sdf")
         # Large, and in the folder of the synthesis.
         (folder / "top.json").unlink()
         _timed(folder, start)
 
-    key = digest(synthesis.folder.name, plan.files["top.lpf"], options, tools.version(tool),
+    key = digest(synthesis.folder.name, plan.files["top.lpf"], options, results, tools.version(tool),
                  *((ROUNDS, WIDEST, LENGTH, sorted(ROUTING.items())) if crowded else ()))
     folder = cached(f"{name}-pnr-{key}", make, kind=KIND)
     report = read_report((folder / "report.json").read_text(), plan.design.inner)

@@ -11,6 +11,7 @@ from rich.table import Table
 __all__ = ["FlowView"]
 
 PLAIN_WIDTH = 140
+LATE = 20
 KINDS = {"TRELLIS_COMB": "LUT4 (with carries)", "TRELLIS_FF": "flip-flops", "DP16KD": "block RAMs of 2 KiB",
          "MULT18X18D": "multipliers 18 x 18", "EHXPLLL": "PLLs", "TRELLIS_IO": "pins"}
 
@@ -77,8 +78,17 @@ class FlowView:
         if not groups:
             self.say(f"No path is slower than {limit_ns:.1f} ns by estimate; a placement will make them longer.")
             return
-        table = self._table(f"Slower than {limit_ns:.1f} ns by estimate, before placement", ("ns", "right"),
-                            ("endpoints", "right"), ("from", "left"), ("to", "left"))
+        self._groups(f"Slower than {limit_ns:.1f} ns by estimate, before placement", groups)
+
+    def late(self, clock, groups):
+        """Registers that data reaches too late, by the modules that the paths join: the slowest `LATE`."""
+        count, limit_ns = sum(group.count for group in groups), 1_000 / clock.target_mhz
+        title = f"{clock.name}: {count:,} registers, in {len(groups):,} pairs of modules, later than {limit_ns:.2f} ns"
+        self._groups(title + (f"; the slowest {LATE}" if len(groups) > LATE else ""), groups[:LATE])
+
+    def _groups(self, title, groups):
+        self.say(title)         # longer than a narrow table would hold in a line
+        table = self._table(None, ("ns", "right"), ("endpoints", "right"), ("from", "left"), ("to", "left"))
         for group in groups:
             table.add_row(f"{group.ns:.2f}", f"{group.count:,}", str(group.start), str(group.end))
         self.console.print(table)

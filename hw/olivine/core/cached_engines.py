@@ -124,8 +124,10 @@ class CachedEngines(wiring.Component):
             # A job's table is walked some cycles after it began.
             attention.appending.eq(append.busy | append.job.valid | told | recent[:-1].any() | self.expected),
         ]
+        # Gates of all that attention reads of rows and pages wait for it.
+        m.d.sync += attention.rows_ready.eq(self.rows_ready)
         m.d.comb += [
-            attention.rows_ready.eq(self.rows_ready), attention.yields.eq(self.yields),
+            attention.yields.eq(self.yields),
             attention.abort.eq(self.attention_abort), append.abort.eq(self.append_abort),
         ]
 

@@ -1,12 +1,10 @@
 """AXI4 from one clock to another."""
 
-from amaranth.hdl import DomainRenamer, Module
+from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.fifo import AsyncFIFOBuffered
-from amaranth.lib.wiring import In, Out, flipped
+from amaranth.lib.wiring import In, Out
 
-from ..stream.connect import connect
-from ..stream.skid import Skid
 from .axi import AXI4
 from .checks import check_integer, check_power_of_two
 
@@ -20,8 +18,7 @@ class AxiCrossing(wiring.Component):
     (`amaranth.lib.fifo.AsyncFIFOBuffered`): behind it lie the units of a whole core. Channels stay in order; between
     channels nothing is promised, as AXI4 has it.
 
-    Latency: a payload moves at the fourth edge of its receiver after the sender's edge that took it, of W one edge of
-    the sender later.
+    Latency: a payload moves at the fourth edge of its receiver after the sender's edge that took it.
     Throughput: one beat a cycle of the slower clock on each channel, bursts back to back, from ``depth`` 8 on.
     Stalls: a full queue stalls its sender alone.
 
@@ -44,8 +41,8 @@ class AxiCrossing(wiring.Component):
     slave : Out(AXI4)
         The slave's side, in ``slave_domain``.
 
-    Cost: a memory of ``depth`` payloads a channel (LUT RAM on ECP5 at 16) and a register of one, two
-    more of W, 6 counters of log2(depth) + 1 bits each.
+    Cost: a memory of ``depth`` payloads a channel (LUT RAM on ECP5 at 16) and a register of one,
+    6 counters of log2(depth) + 1 bits each.
     """
 
     def __init__(self, addr_width, bus_bits, id_width=1, depth=16, *, master_domain="sync", slave_domain="dram"):
@@ -60,11 +57,8 @@ class AxiCrossing(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         there, back = (self.master_domain, self.slave_domain), (self.slave_domain, self.master_domain)
-        # W comes straight from one of many writers, and that the queue has room is found out in the same cycle.
-        m.submodules.w_skid = skid = DomainRenamer(self.master_domain)(Skid(self.master.w.payload.shape()))
-        connect(m, flipped(self.master.w), skid.i)
-        for name, source in (("ar", self.master.ar), ("aw", self.master.aw), ("w", skid.o)):
-            self._channel(m, name, source, getattr(self.slave, name), *there)
+        for name in ("ar", "aw", "w"):
+            self._channel(m, name, getattr(self.master, name), getattr(self.slave, name), *there)
         for name in ("r", "b"):
             self._channel(m, name, getattr(self.slave, name), getattr(self.master, name), *back)
         return m

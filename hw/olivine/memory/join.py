@@ -8,6 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..stream.arbiter import Arbiter
+from ..stream.skid import Skid
 from .axi import AXI4, address_channel
 from .checks import check_integer
 from .order import BurstOrder
@@ -38,7 +39,7 @@ class BusJoin(wiring.Component):
     that does not keeps the others waiting.
 
     Cycle budget: AR and AW each pass one register, one address a cycle, masters taking turns; a change of turn where
-    nothing went before costs one. An address offered on the bus stays until taken. R passes a register, W and B pass
+    nothing went before costs one. An address offered on the bus stays until taken. R and W pass a register, B passes
     without, a beat a cycle. W carries bursts in the order of their addresses, without a bubble.
 
     Stalls: AW waits while 8 bursts or more have an address and none of their beats is due.
@@ -63,8 +64,8 @@ class BusJoin(wiring.Component):
     bus : Out(AXI4)
         What comes with a number that no master has is taken and dropped.
 
-    Cost: a `Skid` of an address for AR and for AW, a register of R; a choice of one of ``masters`` for each bit of AR,
-    AW and W.
+    Cost: a `Skid` of an address for AR and for AW, and one of a beat for W, a register of R; a choice of one of
+    ``masters`` for each bit of AR, AW and W.
     """
 
     def __init__(self, addr_width, bus_bits, masters, id_width=1, favoured=False):
@@ -116,6 +117,9 @@ class BusJoin(wiring.Component):
         m.submodules.aw_arbiter = arbiter = Arbiter(masters[0].aw.payload.shape(), len(masters))
         # The masters of the granted addresses, in order.
         m.submodules.w_order = order = BurstOrder(len(masters))
+        # What a memory takes it says late, and there are many who would like to know.
+        m.submodules.w_skid = beats = Skid(bus.w.payload.shape())
+        wiring.connect(m, beats.o, wiring.flipped(bus.w))
         granted = arbiter.o.payload
         m.d.comb += [
             bus.aw.payload.addr.eq(granted.payload.addr),
@@ -124,7 +128,7 @@ class BusJoin(wiring.Component):
             bus.aw.valid.eq(arbiter.o.valid),
             arbiter.o.ready.eq(bus.aw.ready),
             order.enters.eq(Cat(master.aw.valid & master.aw.ready for master in masters)),
-            order.leaves.eq(bus.w.valid & bus.w.ready & bus.w.payload.last),
+            order.leaves.eq(beats.i.valid & beats.i.ready & beats.i.payload.last),
             bus.b.ready.eq(1),
         ]
         for index, (master, sends) in enumerate(zip(masters, order.first)):
@@ -133,7 +137,7 @@ class BusJoin(wiring.Component):
                 arbiter.i[index].payload.eq(master.aw.payload),
                 arbiter.i[index].valid.eq(master.aw.valid & order.room),
                 master.aw.ready.eq(arbiter.i[index].ready & order.room),
-                master.w.ready.eq(sends & bus.w.ready),
+                master.w.ready.eq(sends & beats.i.ready),
                 # A master's own ID is the lower bits.
                 master.b.payload.id.eq(bus.b.payload.id),
                 master.b.payload.resp.eq(bus.b.payload.resp),
@@ -143,8 +147,8 @@ class BusJoin(wiring.Component):
                 m.d.comb += bus.b.ready.eq(master.b.ready)
         # At most one: an AND and an OR for each master and bit, none for a master that never writes.
         m.d.comb += [
-            bus.w.valid.eq(reduce(or_, (turn & master.w.valid for turn, master in zip(order.first, masters)))),
-            bus.w.payload.as_value().eq(reduce(or_, (
+            beats.i.valid.eq(reduce(or_, (turn & master.w.valid for turn, master in zip(order.first, masters)))),
+            beats.i.payload.as_value().eq(reduce(or_, (
                 turn.replicate(bus.w.payload.shape().size) & master.w.payload.as_value()
                 for turn, master in zip(order.first, masters)))),
         ]

@@ -180,13 +180,16 @@ class BurstWriter(wiring.Component):
             self.i.ready.eq(self.abort | content.i.ready & ~drain),
             self.i_command.ready.eq(self.abort | ~self.asked.valid & ~drain),
         ]
-        self._place(m, drain, content.o)
-        opened = self._offer(m, drain)
-        self._send(m, drain, opened)
+        # What is queued waits for nobody: it is dropped a cycle later.
+        late = Signal()
+        m.d.sync += late.eq(drain)
+        self._place(m, drain, late, content.o)
+        opened = self._offer(m, drain, late)
+        self._send(m, late, opened)
         self._answer(m)
         return m
 
-    def _place(self, m, drain, content):
+    def _place(self, m, drain, late, content):
         """Words to beats: one a cycle into the queue, and at each burst's end a note of the burst."""
         size = self.bus_bytes
         lanes, low = exact_log2(size), exact_log2(chunk_beats(size, self.max_burst_beats))
@@ -204,8 +207,6 @@ class BurstWriter(wiring.Component):
         final, burst_end, needs_word, place = look.final, look.burst_end, look.needs_word, Signal()
         room, ready = Signal(), Signal()
         # Beats come in the first cycle of an abort still: all that follows from one waits for it.
-        late = Signal()
-        m.d.sync += late.eq(drain)
         tail, fits = Signal(lanes), Signal()
         m.d.comb += [
             after.eq(beat + 1), look.eq(Mux(leading, first_beat, next_beat)),
@@ -278,14 +279,14 @@ class BurstWriter(wiring.Component):
         with m.If(late):
             m.d.sync += self.busy.eq(0)
 
-    def _offer(self, m, drain):
+    def _offer(self, m, drain, late):
         """Waiting bursts to the AW register. Returns the pulse that lets a burst's beats go."""
         waiting, flight, aw = self.waiting, self.flight, self.port.aw
         offered, opened = Signal(), Signal()
         address = Signal(address_channel(self.addr_width, self.id_width))
         m.d.comb += [
             opened.eq(waiting.o.valid & flight.i.ready & (~offered | aw.ready) & ~drain),
-            waiting.o.ready.eq(opened | drain),
+            waiting.o.ready.eq(opened | late),
             flight.i.payload.eq(waiting.o.payload.addr),
             flight.i.valid.eq(opened),
             aw.payload.eq(address),
@@ -299,7 +300,7 @@ class BurstWriter(wiring.Component):
             m.d.sync += offered.eq(0)
         return opened
 
-    def _send(self, m, drain, opened):
+    def _send(self, m, late, opened):
         """Beats of offered bursts to W. Once these are gone, an abort drops the others."""
         queue, w = self.queue, self.port.w
         beat = queue.o.payload
@@ -310,7 +311,7 @@ class BurstWriter(wiring.Component):
         first = Signal(w.payload.shape(), reset_less=True)
         m.d.comb += [
             w.valid.eq(filled & sending), sends.eq(w.valid & w.ready), w.payload.eq(first),
-            moves.eq(~filled | Mux(sending, w.ready, drain)), queue.o.ready.eq(moves),
+            moves.eq(~filled | Mux(sending, w.ready, late)), queue.o.ready.eq(moves),
             ends.eq(sends & first.last),
         ]
         with m.If(moves):

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ...control.job import command
 from ...kvcache.lookup import CacheEvent, EventKind
 from ...memory.realign import words
-from ...stream import Spare
+from ...stream import Skid, Spare
 from ..layout import CHUNKS, GROUPS, LSE_BITS, cell_address, cell_position, record_layout
 from ..plan import address_bits
 from ..score import score_word
@@ -117,8 +117,8 @@ class HitterUnit(wiring.Component):
         m.submodules.stores = stores = CellStores(config)
         m.submodules.accumulator = accumulator = self.accumulator
         m.submodules.closer = closer = Closer(config)
-        # Whether a word is taken is known late, and the scan waits for it.
-        m.submodules.results = results = Spare(self.o_write.payload.shape())
+        # Whether a word is taken is known late, and the scan waits for it; that one comes, and the writer waits for it.
+        m.submodules.results = results = Skid(self.o_write.payload.shape())
         decode = self.hitters & ~self.score
 
         for source, target in ((wiring.flipped(self.i_group), loader.i_group),

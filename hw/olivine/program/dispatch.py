@@ -209,8 +209,13 @@ class ProgramDispatch(wiring.Component):
                 m.d.sync += self.completed[number].eq(self.completed[number] + 1)
         m.d.comb += status.has_result.eq(taken[Unit.CACHE.value] & (found.code == StatusCode.OK))
         m.d.sync += [self.status_valid.eq(taken.any()), self.status.eq(status), seen.eq(found)]
+        # That it is the first to fail is known late: what else is told of it follows a cycle later, before the end.
+        first, kept = Signal(), Signal(data.StructLayout({
+            name: ProgramFault[name].shape for name in ("code", "detail", "address", "unit")}), reset_less=True)
+        m.d.sync += [first.eq(0), kept.address.eq(self.status.address),
+                     *(kept[name].eq(seen[name]) for name in ("code", "detail", "unit"))]
         with m.If(self.status_valid & (seen.code != StatusCode.OK) & (seen.code != StatusCode.ABORTED)
                   & (~failed | (seen.index < failure.index))):
-            m.d.sync += [failed.eq(1), failure.code.eq(seen.code), failure.detail.eq(seen.detail),
-                         failure.address.eq(self.status.address), failure.index.eq(seen.index),
-                         failure.unit.eq(seen.unit)]
+            m.d.sync += [failed.eq(1), failure.index.eq(seen.index), first.eq(1)]
+        with m.If(first):
+            m.d.sync += [failure[name].eq(kept[name]) for name, _ in kept.shape()]

@@ -142,6 +142,9 @@ class InstructionFetch(wiring.Component):
         held = data.View(Opening, begins[:Opening.size])
         failure, fault = Signal(fault_layout), Signal(fault_layout)
         index, here, place, silent = Signal(INDEX_BITS), Signal(width), Signal(_PLACE), Signal()
+        # Where it lies is known a cycle after its index: until then no fault can be said to be its own.
+        lies_there = Signal()
+        m.d.sync += [here.eq(lies(index)), lies_there.eq(0)]
         following, issued, wanted = Signal(INDEX_BITS), Signal(waits_layout), Signal()
         word, instruction = reader.o, self.o_instruction
         number, beyond = Signal(range(beats)), Signal()     # of the next word; bits that a short descriptor leaves
@@ -150,7 +153,7 @@ class InstructionFetch(wiring.Component):
         unit, last = Signal.like(of_opcode), Signal()
         out = instruction.payload
         m.d.comb += [
-            here.eq(lies(index)), following.eq(index + 1), out.unit.eq(unit), out.last.eq(last),
+            following.eq(index + 1), out.unit.eq(unit), out.last.eq(last),
             out.index.eq(index), self.o_word.slot.eq(index[:exact_log2(SLOTS)]), self.o_word.place.eq(number),
             self.o_word.data.eq(word.payload.data), self.o_word.valid.eq(word.valid & word.ready),
             *(self.o_fault.payload[name].eq(value) for name, value in {
@@ -190,6 +193,7 @@ class InstructionFetch(wiring.Component):
                     m.next = "FILL"
             with m.State("FILL"):
                 m.d.comb += [running.eq(1), word.ready.eq(self.room), waiting.eq(~word.valid)]
+                m.d.sync += lies_there.eq(1)
                 with m.If(word.valid & self.room):
                     m.d.sync += [number.eq(number + 1),
                                  beyond.eq((number != 0) & beyond | self._beyond(number, word.payload.data.as_value()))]
@@ -197,7 +201,7 @@ class InstructionFetch(wiring.Component):
                         m.d.sync += begins.eq(Cat(begins, word.payload.data)[config.bus_bits:])
                     with m.If(word.payload.last):
                         m.next = "CHECK"
-                with m.Elif(failure.valid):
+                with m.Elif(failure.valid & lies_there):
                     m.d.sync += [fault.code.eq(failure.code), fault.detail.eq(0), place.eq(failure.address),
                                  silent.eq(failure.code == StatusCode.TIMEOUT)]
                     m.next = "FAULT"

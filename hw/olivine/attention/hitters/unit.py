@@ -77,7 +77,7 @@ class HitterUnit(wiring.Component):
 
     ===========  ==============================================  =========================
     load         2 n + l + 5                                     masks wait for n + l + 5
-    decode end   3 n + free cells + latency + l + 17             from record to SUMMED
+    decode end   3 n + free cells + latency + l + 18             from record to SUMMED
     each search  n + 6 for W victims, n + 6 + W with their drop  in decode the first is free
     score end    2 n + free cells + l + 16, and the searches
     ===========  ==============================================  =========================

@@ -9,7 +9,7 @@ import re
 from collections import Counter, defaultdict, deque
 from pathlib import Path
 
-from .estimate import PathGroup
+from .estimate import grouped
 from .report import place
 
 __all__ = ["late_registers", "keep_delays"]
@@ -65,17 +65,14 @@ def late_registers(sdf, clock, limit_ns, inner=""):
             missing[target] -= 1
             if not missing[target]:
                 settled.append(target)
-    groups = defaultdict(list)
+    late = []
     for end, needs in setup.items():
         if end[0] in clocked and end in arrival and (ns := arrival[end] + needs) > limit_ns:
             start = end
             while start in before:
                 start = before[start]
-            first, last = place(start[0], inner), place(end[0], inner)
-            groups[first.module, last.module].append((ns, first, last))
-    slowest = [PathGroup(round(ns, 2), len(group), start, end)
-               for group in groups.values() for ns, start, end in [max(group, key=lambda path: path[0])]]
-    return sorted(slowest, key=lambda group: -group.ns)
+            late.append((ns, place(start[0], inner), place(end[0], inner)))
+    return grouped(late)
 
 
 def _read(sdf, clock):

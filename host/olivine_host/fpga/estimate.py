@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .report import Place, place
 
-__all__ = ["PathGroup", "slow_paths"]
+__all__ = ["PathGroup", "grouped", "slow_paths"]
 
 OUTPUT_NS = {"TRELLIS_FF": 0.52, "DP16KD": 4.4, "MULT18X18D": 0.74, "EHXPLLL": 0.0}
 """Cells that end paths and begin new ones: from the clock to an output."""
@@ -51,6 +51,16 @@ class PathGroup:
     count: int
     start: Place
     end: Place
+
+
+def grouped(paths):
+    """Paths, each (ns, start, end), as `PathGroup`, the slowest first."""
+    groups = defaultdict(list)
+    for ns, start, end in paths:
+        groups[start.module, end.module].append((ns, start, end))
+    slowest = [PathGroup(round(ns, 2), len(group), start, end)
+               for group in groups.values() for ns, start, end in [max(group, key=lambda path: path[0])]]
+    return sorted(slowest, key=lambda group: -group.ns)
 
 
 class _Netlist:
@@ -155,11 +165,7 @@ def slow_paths(text, limit_ns, top="top", inner=""):
     """
     netlist = _Netlist(text, top)
     arrival, origin = netlist.arrivals()
-    groups = defaultdict(list)
-    for bit, named in netlist.ends:
-        if bit in arrival and (ns := arrival[bit] + netlist.wire(bit)) > limit_ns:
-            start, end = (place(netlist.names[net], inner) for net in (origin[bit], named))
-            groups[start.module, end.module].append((ns, start, end))
-    slowest = [PathGroup(round(ns, 2), len(group), start, end)
-               for group in groups.values() for ns, start, end in [max(group, key=lambda path: path[0])]]
-    return sorted(slowest, key=lambda group: -group.ns)
+    late = [(ns, origin[bit], named) for bit, named in netlist.ends
+            if bit in arrival and (ns := arrival[bit] + netlist.wire(bit)) > limit_ns]
+    return grouped((ns, place(netlist.names[start], inner), place(netlist.names[end], inner))
+                   for ns, start, end in late)

@@ -111,6 +111,7 @@ class Loader:
 
     async def begin(self, job):
         """Reset the loader with a job's plan; the beats of all its chunks are on offer."""
+        self.complete = False
         self.dut.plan.value = plan_bits(job)
         for slots in (self.records, self.multipliers):
             slots.restart()
@@ -186,9 +187,9 @@ class Loader:
             f"cycle {cycle()}: ready is {ready}, {len(self.words)} words, {self.records.held} records and "
             f"{self.multipliers.held} multipliers held, {self.pieces[:1] and self.pieces[0][0]} to come")
         moved = ready and dut.i__valid.value == 1
-        complete = self.enter() if moved else False
-        assert int(dut.run_complete.value) == complete, f"cycle {cycle()}: run_complete, or not"
-        self.runs += complete
+        assert int(dut.run_complete.value) == self.complete, f"cycle {cycle()}: run_complete, or not"
+        self.complete = self.enter() if moved else False        # told a cycle later
+        self.runs += self.complete
         if release:
             self.words.pop(0)
         for slots in (self.records, self.multipliers):

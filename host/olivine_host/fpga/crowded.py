@@ -9,7 +9,7 @@ import re
 
 from .nets import MEMORY
 
-__all__ = ["CROWDED", "LENGTH", "ROUTING", "is_crowded", "route_by_sharing", "keep_targets"]
+__all__ = ["AIM", "CROWDED", "LENGTH", "ROUTING", "is_crowded", "route_by_sharing", "aims", "keep_targets"]
 
 CROWDED = 0.8
 """Share of a part's block RAMs from which on a design counts as crowded."""
@@ -22,8 +22,16 @@ ROUTING = {
     "router": "router2", "router2/alt-weights": "1",
     "router2/histCongWeight": "0.5",        # what a wire costs more for each round in which it was shared
     "router2/currCongWeightMult": "0.5",    # what sharing a wire costs more with each round
+    "router/tmg_ripup": "1",                # what is later than `aims` say is routed anew, though it shares no wire
 }
 """nextpnr's settings for routing, by name; most have no option. Decision 023 has others and where they stand still."""
+
+
+AIM = 1.04
+"""What the router aims at, of the frequencies that the placement is estimated to reach. A wire that went a long way
+around in an early round stays there, sharing with nobody, unless something is wrong with it."""
+
+_ESTIMATE = re.compile(r"Max frequency for clock +'(\S+)': +([\d.]+) MHz \(\w+ at ([\d.]+) MHz\)")
 
 
 def is_crowded(cells, capacity):
@@ -36,9 +44,15 @@ def route_by_sharing(placed, top="top"):
     placed["modules"][top]["settings"] |= ROUTING
 
 
+def aims(log):
+    """Constraints for the routing, by the log of the placement: `AIM` of the estimate, at most twice the target."""
+    return "".join(f'FREQUENCY NET "{name}" {min(float(estimate) * AIM, 2 * float(target)):.2f} MHZ;\n'
+                   for name, estimate, target in _ESTIMATE.findall(log))
+
+
 def keep_targets(report, log):
     """Give the clocks of a report the targets that they had when the design was placed, by the log of that: what
     nextpnr derives from the constraints of pins it does not write into its JSON. Changed in place."""
-    targets = dict(re.findall(r"Max frequency for clock +'(\S+)': +[\d.]+ MHz \(\w+ at ([\d.]+) MHz\)", log))
+    targets = {name: target for name, _, target in _ESTIMATE.findall(log)}
     for name, clock in report["fmax"].items():
         clock["constraint"] = float(targets[name])

@@ -39,8 +39,8 @@ class BusJoin(wiring.Component):
     that does not keeps the others waiting.
 
     Cycle budget: AR and AW each pass one register, one address a cycle, masters taking turns; a change of turn where
-    nothing went before costs one. An address offered on the bus stays until taken. R and W pass a register, B passes
-    without, a beat a cycle. W carries bursts in the order of their addresses, without a bubble.
+    nothing went before costs one. An address offered on the bus stays until taken. R and W pass a register, B
+    passes without, a beat a cycle. W carries bursts in the order of their addresses, without a bubble.
 
     Stalls: AW waits while 8 bursts or more have an address and none of their beats is due.
 

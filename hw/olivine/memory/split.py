@@ -82,8 +82,7 @@ class BusSplit(wiring.Component):
             near.b.ready.eq(master.b.ready & ~far.b.valid),
             master.b.payload.eq(Mux(far.b.valid, far.b.payload.as_value(), near.b.payload.as_value())),
         ]
-        m.d.comb += [far.r.ready.eq(1), near.r.ready.eq(~far.r.valid)]
-        m.d.comb += [master.r.valid.eq(far.r.valid | near.r.valid),
+        m.d.comb += [far.r.ready.eq(1), near.r.ready.eq(~far.r.valid), master.r.valid.eq(far.r.valid | near.r.valid),
                      master.r.payload.eq(Mux(far.r.valid, far.r.payload.as_value(), near.r.payload.as_value()))]
         return m
 

@@ -180,7 +180,8 @@ class BurstWriter(wiring.Component):
             self.i.ready.eq(self.abort | content.i.ready & ~drain),
             self.i_command.ready.eq(self.abort | ~self.asked.valid & ~drain),
         ]
-        # What is queued waits for nobody: it is dropped a cycle later.
+        # Beats come in the first cycle of an abort still, so what follows from one, and what is queued, is dropped a
+        # cycle later.
         late = Signal()
         m.d.sync += late.eq(drain)
         self._place(m, drain, late, content.o)
@@ -206,7 +207,6 @@ class BurstWriter(wiring.Component):
         first_beat, next_beat, look = Signal(looks), Signal(looks), Signal(looks)
         final, burst_end, needs_word, place = look.final, look.burst_end, look.needs_word, Signal()
         room, ready = Signal(), Signal()
-        # Beats come in the first cycle of an abort still: all that follows from one waits for it.
         tail, fits = Signal(lanes), Signal()
         m.d.comb += [
             after.eq(beat + 1), look.eq(Mux(leading, first_beat, next_beat)),

@@ -89,8 +89,8 @@ class Bench:
             takes = self._bring(wanted)
             ready = job is None and self.maybe()
             dut.job__ready.value = int(ready)
-            # Looked at a cycle later.
-            could, may = may, 1 if steady else int(self.maybe())
+            # Looked at a cycle later; it stays while something waits.
+            could, may = may, 1 if steady or may and waiting else int(self.maybe())
             dut.may.value = may
             finishes = job is not None and (rows and not self._late(job, completed) or aborted) and left == 0 and (
                 rng.random() < 0.3 or steady)

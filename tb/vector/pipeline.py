@@ -40,10 +40,10 @@ async def stream(dut, rng, mode, words, expected, gaps):
 
     Returns the tally.
     """
-    dut.mode.value = pack(MODE, mode)
+    long = bool(mode.get("normal") or mode.get("function"))
+    dut.mode.value = pack(MODE, {**mode, "long": long})
     # Operands do not depend on the latency.
     noise = np.random.default_rng(0)
-    long = mode.get("normal") or mode.get("function")
     latency = PIPELINE.long if long else PIPELINE.latency
     enter, leave, squares, at = {}, {}, {}, 0
     for parts, (values, saturated) in zip(words, expected):

@@ -85,7 +85,7 @@ class Board:
 
 BOARDS = {
     "ulx3s-85f": Board("ulx3s-85f", "Radiona ULX3S with LFE5U-85F", "amaranth_boards.ulx3s:ULX3S_85F_Platform",
-                       "LFE5U-85F-6BG381", "LFE5U-85F", 25.0, "R1", "B2", 500 / 12, dram="sdr-32m", dram_mhz=62.5,
+                       "LFE5U-85F-6BG381", "LFE5U-85F", 25.0, "R1", "B2", 62.5, dram="sdr-32m", dram_mhz=62.5,
                        lights=(("led", None),) * 4),
     "ecpix5-85f": Board("ecpix5-85f", "LambdaConcept ECPIX-5 with LFE5UM5G-85F",
                         "amaranth_boards.ecpix5:ECPIX585Platform", "LFE5UM5G-85F-8BG554", "LFE5UM5G-85F", 100.0,

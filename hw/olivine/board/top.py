@@ -139,13 +139,14 @@ class BoardTop(wiring.Component):
         link.clk = sync.clk = self.core_clk
         m.domains += [link, sync]
         held = Signal(init=1, reset_less=True)
-        # Its synchronizer has a domain of its own, which nothing else is in: behind it is a plain register, of which
-        # each module may have a copy. (Copies of the synchronizer's last one could differ for a cycle.)
-        early, begins = ClockDomain("early"), Signal(init=1, reset_less=True)
+        # Its synchronizer has a domain of its own, which nothing else is in: behind it are two plain registers, as it
+        # stands at the pins and the last of them is copied into each module. (Copies of the synchronizer's last one
+        # could differ for a cycle.)
+        early, settled, begins = ClockDomain("early"), *(Signal(init=1, reset_less=True) for _ in range(2))
         early.clk = self.core_clk
         m.domains += early
         m.submodules.link_reset = ResetSynchronizer(~self.locked, domain="early")
-        m.d.link += begins.eq(ResetSignal("early"))
+        m.d.link += [settled.eq(ResetSignal("early")), begins.eq(settled)]
         m.d.comb += ResetSignal("link").eq(begins)
         m.d.comb += ResetSignal("sync").eq(held)
         if self.dram is not None:

@@ -26,7 +26,7 @@ class FrameReceiver(wiring.Component):
     another length than its header says. While a header is offered everything that arrives is dropped, to the end of its
     frame, and counted apart, so that the header and the store hold.
 
-    Latency: ``o.valid`` rises 2 cycles after the end of the frame on ``i``.
+    Latency: ``o.valid`` rises 3 cycles after the end of the frame on ``i``.
 
     Cost on ECP5: about 270 LUTs, of which the CRC takes half.
 
@@ -65,39 +65,41 @@ class FrameReceiver(wiring.Component):
         overlong, late = Signal(), Signal()
         header = Signal(HEADER)
         expected = Signal(17)                   # bytes that its header announces
-        ended = Signal()                        # the end of a frame without fault so far was in the cycle before
-        blocked, byte, end = Signal(), Signal(), Signal()
+        ended, judged, right = Signal(), Signal(), Signal()     # the end of a frame was 1, 2 cycles ago; it is right
+        blocked, taken, byte, end = Signal(), Signal(), Signal(8), Signal()
+        # A byte counts a cycle after it came, as it goes to many; its frame ends a cycle later at least.
+        m.d.comb += [blocked.eq(self.o.valid | ended | judged), end.eq(self.i.valid & self.i.end)]
+        m.d.sync += [taken.eq(self.i.valid & ~self.i.end & ~blocked & ~late), byte.eq(self.i.data)]
         m.d.comb += [
-            blocked.eq(self.o.valid | ended),
-            byte.eq(self.i.valid & ~self.i.end & ~blocked & ~late), end.eq(self.i.valid & self.i.end),
-            check.data.eq(self.i.data), check.valid.eq(byte), check.start.eq(byte & (index == 0)),
+            check.data.eq(byte), check.valid.eq(taken), check.start.eq(taken & (index == 0)),
             self.o.payload.eq(header),
         ]
         m.d.sync += expected.eq(HEADER_BYTES + CRC_BYTES + Mux((header.operation & CARRIES) != 0, header.count, 0))
 
         with m.If(self.i.valid & ~self.i.end & blocked):
             m.d.sync += late.eq(1)
-        with m.If(byte):
+        with m.If(taken):
             with m.If(index == longest):
                 m.d.sync += overlong.eq(1)
             with m.Else():
                 m.d.sync += index.eq(index + 1)
             with m.If(index < HEADER_BYTES):
-                m.d.sync += header.eq(Cat(header.as_value()[8:], self.i.data))
-        self._gather(m, byte, index)
+                m.d.sync += header.eq(Cat(header.as_value()[8:], byte))
+        self._gather(m, taken, byte, index)
 
-        m.d.sync += ended.eq(0)
+        m.d.sync += [ended.eq(0), judged.eq(ended),
+                     right.eq(check.match_detected & (index == expected) & ~overlong)]
         with m.If(end):
             m.d.sync += late.eq(0)
             with m.If(late | blocked):
                 m.d.sync += self.late.eq(self.late + 1)
-            with m.Elif(self.i.bad | overlong):
+            with m.Elif(self.i.bad):
                 m.d.sync += [self.damaged.eq(self.damaged + 1), index.eq(0), overlong.eq(0)]
             with m.Else():
                 m.d.sync += ended.eq(1)
-        with m.If(ended):
-            m.d.sync += index.eq(0)
-            with m.If(check.match_detected & (index == expected)):
+        with m.If(judged):
+            m.d.sync += [index.eq(0), overlong.eq(0)]
+            with m.If(right):
                 m.d.sync += self.o.valid.eq(1)
             with m.Else():
                 m.d.sync += self.damaged.eq(self.damaged + 1)
@@ -105,15 +107,15 @@ class FrameReceiver(wiring.Component):
             m.d.sync += self.o.valid.eq(0)
         return m
 
-    def _gather(self, m, byte, index):
+    def _gather(self, m, taken, byte, index):
         """Bytes behind the header to words. What lies past the store is a CRC, or too much."""
         size = self.bus_bits // 8
         held = Signal(max(self.bus_bits, 64), reset_less=True)
         lane, word = Signal(range(size)), Signal(range(self.words + 1))
         m.d.comb += [self.store.data.eq(held[-self.bus_bits:]), self.value.eq(held[-64:-32])]
         m.d.sync += self.store.valid.eq(0)
-        with m.If(byte):
-            m.d.sync += held.eq(Cat(held[8:], self.i.data))
+        with m.If(taken):
+            m.d.sync += held.eq(Cat(held[8:], byte))
             with m.If(index < HEADER_BYTES):
                 m.d.sync += [lane.eq(0), word.eq(0)]
             with m.Elif(word != self.words):

@@ -29,7 +29,7 @@ class Responder(wiring.Component):
                                              |         v
         o <- CobsEncoder <-------------- FrameSender <- answer
 
-    Throughput: a byte a cycle in, 13 cycles a byte out. From a request's delimiter to the first byte of its answer: 8
+    Throughput: a byte a cycle in, 13 cycles a byte out. From a request's delimiter to the first byte of its answer: 9
     cycles, those of the access, and 13 for each byte of the first COBS block, at most 254.
 
     Stalls: ``i`` never waits: what arrives while a request is at work is dropped.

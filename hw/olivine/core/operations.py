@@ -26,7 +26,7 @@ class Operations(wiring.Component):
     read_beat, write_beat : In(1)
         Of the cache's own transfers.
 
-    Cycles: the command is offered in the cycle of the job, the status one after the answer.
+    Cycles: the command is offered the cycle after the job, the status one after the answer.
     """
 
     def __init__(self):
@@ -39,20 +39,19 @@ class Operations(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         setup, command = data.View(SetupDescriptor, self.job.payload), data.View(CacheCommand, self.job.payload)
-        is_setup = self.job.payload[:8] == OPCODE_SETUP
         busy, answered, begins = Signal(), Signal(), Signal()
         creates, closes, opened = Signal(), Signal(), Signal(SLOT_BITS + 1)
         report, answer = self.done.payload, self.answer.payload
-        # A setup is judged in a cycle, and taken in the next.
-        moved, reserved, judged = Signal(), Signal(), Signal()
+        # A job is looked at in the cycle in which it comes, and taken in the next.
+        offered, is_setup, moved, reserved = Signal(), Signal(), Signal(), Signal()
         m.d.sync += [
+            offered.eq(self.job.valid & ~begins), is_setup.eq(self.job.payload[:8] == OPCODE_SETUP),
             moved.eq((opened != 0) & (setup.geometry.as_value() != self.geometry.as_value())),
-            reserved.eq(setup.reserved.any()), judged.eq(self.job.valid & is_setup & ~busy & ~judged),
+            reserved.eq(setup.reserved.any()),
         ]
         m.d.comb += [
-            self.command.payload.eq(self.job.payload), self.command.valid.eq(self.job.valid & ~busy & ~is_setup),
-            self.job.ready.eq(~busy & Mux(is_setup, judged, self.command.ready)),
-            begins.eq(self.job.valid & self.job.ready),
+            self.command.payload.eq(self.job.payload), self.command.valid.eq(offered & ~busy & ~is_setup),
+            begins.eq(offered & ~busy & (is_setup | self.command.ready)), self.job.ready.eq(begins),
             self.answer.ready.eq(busy & ~answered), self.done.valid.eq(busy & answered),
         ]
         # That a job begins is known late: until then this is done in every cycle.

@@ -194,15 +194,14 @@ class BlockMover(wiring.Component):
         # The run at work: words that are left, that the next is the last, and what becomes of them. In registers, as
         # every bit of a word waits for them.
         busy, left, final = Signal(), Signal.like(run.beats), Signal()
-        zero, column, part = Signal(), Signal(), Signal()
+        zero, column, kept, source = Signal(), Signal(), Signal(size), Signal(range(size))
         taken = Signal()
         byte = Signal(8)
         bytes_in = reader.o.payload.data.as_value()
-        m.d.comb += byte.eq(bytes_in.word_select(move.source_place[:log_bus], 8))
+        m.d.comb += byte.eq(bytes_in.word_select(source, 8))
         for lane in range(size):
-            kept = ~zero & (~part | (lane < move.places[:log_bus]))
             m.d.comb += writer.i.payload.data[lane].eq(
-                Mux(column, byte, bytes_in.word_select(lane, 8) & kept.replicate(8)))
+                Mux(column, byte, bytes_in.word_select(lane, 8) & kept[lane].replicate(8)))
         m.d.comb += [
             writer.i.payload.count.eq(size), writer.i.payload.last.eq(final),
             writer.i.valid.eq(busy & (zero | reader.o.valid)),
@@ -213,7 +212,10 @@ class BlockMover(wiring.Component):
         with m.If(words.o.ready):
             m.d.sync += [
                 busy.eq(words.o.valid), left.eq(run.beats), final.eq(run.beats == 1), zero.eq(run.kind == RunKind.ZERO),
-                column.eq(run.kind == RunKind.COLUMN), part.eq(run.kind == RunKind.PART),
+                column.eq(run.kind == RunKind.COLUMN), source.eq(move.source_place[:log_bus]),
+                *(kept[lane].eq((run.kind != RunKind.ZERO)
+                                & ((run.kind != RunKind.PART) | (lane < move.places[:log_bus])))
+                  for lane in range(size)),
             ]
         with m.Elif(taken):
             m.d.sync += [left.eq(left - 1), final.eq(left == 2)]

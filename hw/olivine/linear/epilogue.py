@@ -21,6 +21,8 @@ __all__ = ["RESULT_BITS", "result_layout", "Epilogue"]
 RESULT_BITS = 16
 FACTOR_BITS = 16
 """Width of a channel's multiplier."""
+CYCLES = 13
+"""From the rows of a word to its results."""
 
 
 def result_layout(config):
@@ -35,16 +37,18 @@ class Epilogue(wiring.Component):
 
         cycle  0  rows of a word              group multipliers addressed
                1  (multipliers read, a register behind their memory)
-               2  * multiplier (u8)
-               3  >> group_shift              partial sum addressed
-               4  + partial sum (40 bits), rounded
-               5  write back, + bias          (records addressed in cycle 4)
-               6  sat36
-               7  * mult (u16)
-               8  (multiplier's second register)
-               9  >> shift, 17 bits of it
-              10  rounded, sat to the result's width
-              11  o
+               2  (the multiplication's own registers)
+               3  * multiplier (u8)
+               4  >> group_shift              partial sum addressed
+               5  + partial sum (40 bits), rounded
+               6  write back, + bias          (records addressed in cycle 5)
+               7  sat36
+               8  * mult (u16)
+               9  (multiplier's second register)
+              10  >> shift, 17 bits of it
+              11  rounded
+              12  sat to the result's width
+              13  o
 
     With ``vector_cycles`` above 1, a word's rows come one part after the other out of `DrainParts`, a cycle later, and
     ``o_valid`` comes with the last.
@@ -70,7 +74,7 @@ class Epilogue(wiring.Component):
 
     def __init__(self, config, drain_shape):
         self.config = config
-        self.latency = 11 + (DrainParts.latency if config.vector_cycles > 1 else 0)
+        self.latency = CYCLES + (DrainParts.latency if config.vector_cycles > 1 else 0)
         events = range(config.rows * config.drain_columns + 1)
         super().__init__({
             "plan": In(plan_layout(config)), "i": In(drain_shape),
@@ -94,7 +98,7 @@ class Epilogue(wiring.Component):
                                    "lane": range(lanes),        # channel in the panel
                                    "index": range(lanes),       # channel in this drain
                                    "part": range(config.vector_cycles)})
-        stage = [Signal(place, name=f"stage_{cycle}") for cycle in range(12)]
+        stage = [Signal(place, name=f"stage_{cycle}") for cycle in range(CYCLES + 1)]
         m.d.comb += [*(stage[0][name].eq(sums[name]) for name in ("valid", "last", "final", "tag", "part")),
                      stage[0].index.eq(sums.lane),
                      stage[0].lane.eq(sums.lane + Mux(sums.tag.half, lanes // 2, 0))]
@@ -105,20 +109,23 @@ class Epilogue(wiring.Component):
             """A register for each column and row, holding the word's values in ``cycle``."""
             return {at: Signal(shape, name=f"value_{cycle}_{at[0]}_{at[1]}") for at in each}
 
-        # Cycles 0 to 2: group multiplier. The choice among a memory's word is not the multiplication's cycle.
+        # Cycles 0 to 3: group multiplier. The choice among a memory's word is not the multiplication's cycle, whose
+        # operands are in registers that do nothing else, so that the multiplier's own take their place.
         m.d.comb += [self.multiplier_addr.slot.eq(stage[0].tag.multiplier_slot),
                      self.multiplier_addr.lane.eq(stage[0].lane),
                      self.multiplier_release.eq(stage[0].valid & stage[0].last & stage[0].tag.release_run)]
-        came, acc = (lanes_of(signed(SUM_BITS), cycle) for cycle in (1, 2))
-        product = lanes_of(signed(SUM_BITS + 8), 3)
-        factor = [Signal(8, name=f"factor_2_{column}") for column in range(columns)]
+        came, waits, acc = (lanes_of(signed(SUM_BITS), cycle) for cycle in (1, 2, 3))
+        product = lanes_of(signed(SUM_BITS + 8), 4)
+        chosen, factor = ([Signal(8, name=f"{name}_{column}") for column in range(columns)]
+                          for name in ("chosen", "factor"))
         for column in range(columns):
-            m.d.sync += factor[column].eq(Mux(plan.grouped, self.multiplier[column], 1))
+            m.d.sync += [chosen[column].eq(Mux(plan.grouped, self.multiplier[column], 1)),
+                         factor[column].eq(chosen[column])]
         for at in each:
-            m.d.sync += [came[at].eq(sums.data[at[0]][at[1]]), acc[at].eq(came[at]),
+            m.d.sync += [came[at].eq(sums.data[at[0]][at[1]]), waits[at].eq(came[at]), acc[at].eq(waits[at]),
                          product[at].eq(acc[at] * factor[at[0]])]
 
-        # Cycles 3 to 5: partial sum. What the shift leaves below the point rounds in the same addition.
+        # Cycles 4 to 6: partial sum. What the shift leaves below the point rounds in the same addition.
         depth = config.contexts * lanes // columns * config.vector_cycles
         m.submodules.psums = psums = Memory(shape=unsigned(PARTIAL_SUM_BITS * rows * columns), depth=depth, init=[])
         write = psums.write_port()
@@ -127,32 +134,32 @@ class Epilogue(wiring.Component):
             return ((stage.tag.context * (lanes // columns) + stage.lane // columns) * config.vector_cycles
                     + stage.part)
 
-        shifted, total = lanes_of(signed(SUM_BITS + 9), 4), lanes_of(signed(PARTIAL_SUM_BITS), 5)
-        m.d.comb += [write.addr.eq(psum_addr(stage[5])), write.en.eq(stage[5].valid & ~stage[5].tag.last_run)]
+        shifted, total = lanes_of(signed(SUM_BITS + 9), 5), lanes_of(signed(PARTIAL_SUM_BITS), 6)
+        m.d.comb += [write.addr.eq(psum_addr(stage[6])), write.en.eq(stage[6].valid & ~stage[6].tag.last_run)]
         # Words behind one another are of other lanes or parts.
-        so_far = read_later(m, psums, psum_addr(stage[3]), write)
+        so_far = read_later(m, psums, psum_addr(stage[4]), write)
         for index, at in enumerate(each):
-            before = Mux(stage[4].tag.first_run, 0, so_far.word_select(index, PARTIAL_SUM_BITS))
+            before = Mux(stage[5].tag.first_run, 0, so_far.word_select(index, PARTIAL_SUM_BITS))
             m.d.sync += [shifted[at].eq(Cat(Const(0, 1), product[at]).as_signed() >> plan.group_shift),
                          # The lowest bit is added to itself: its carry is what rounds.
                          total[at].eq(shifted[at] + Cat(shifted[at][0], before).as_signed() >> 1)]
             m.d.comb += write.data.word_select(index, PARTIAL_SUM_BITS).eq(total[at])
 
-        # Cycles 5 to 11: bias, requantization.
-        m.d.comb += [self.record_addr.slot.eq(stage[4].tag.record_slot), self.record_addr.lane.eq(stage[4].lane),
-                     self.record_release.eq(stage[5].valid & stage[5].last & stage[5].tag.release_panel)]
+        # Cycles 6 to 13: bias, requantization.
+        m.d.comb += [self.record_addr.slot.eq(stage[5].tag.record_slot), self.record_addr.lane.eq(stage[5].lane),
+                     self.record_release.eq(stage[6].valid & stage[6].last & stage[6].tag.release_panel)]
         mult = [[Signal(unsigned(FACTOR_BITS), name=f"mult_{cycle}_{column}") for column in range(columns)]
-                for cycle in (6, 7)]
+                for cycle in (7, 8)]
         shift = [[Signal(unsigned(6), name=f"shift_{cycle}_{column}") for column in range(columns)]
-                 for cycle in (6, 7, 8, 9)]
+                 for cycle in (7, 8, 9, 10)]
         for column in range(columns):
             m.d.sync += [mult[0][column].eq(self.record[column].mult), mult[1][column].eq(mult[0][column]),
                          shift[0][column].eq(self.record[column].shift),
                          *(after[column].eq(before[column]) for before, after in zip(shift, shift[1:]))]
-        biased, finished = lanes_of(signed(PARTIAL_SUM_BITS + 1), 6), lanes_of(signed(REQUANT_BITS), 7)
-        scaled, scaled_held = (lanes_of(signed(REQUANT_BITS + FACTOR_BITS), cycle) for cycle in (8, 9))
-        near, far = lanes_of(signed(RESULT_BITS + 1), 10), lanes_of(1, 10)
-        sign = lanes_of(1, 10)
+        biased, finished = lanes_of(signed(PARTIAL_SUM_BITS + 1), 7), lanes_of(signed(REQUANT_BITS), 8)
+        scaled, scaled_held = (lanes_of(signed(REQUANT_BITS + FACTOR_BITS), cycle) for cycle in (9, 10))
+        near, rounded = (lanes_of(signed(RESULT_BITS + 1), cycle) for cycle in (11, 12))
+        (far, far_held), (sign, sign_held) = ([lanes_of(1, cycle) for cycle in (11, 12)] for _ in range(2))
         sum_over, output_over = Signal(len(each)), Signal(len(each))
         for index, at in enumerate(each):
             column, row = at
@@ -165,17 +172,19 @@ class Epilogue(wiring.Component):
             m.d.sync += [
                 biased[at].eq(total[at] + self.record[column].bias),
                 finished[at].eq(sat(biased[at], REQUANT_BITS)),
-                sum_over[index].eq(saturates(biased[at], REQUANT_BITS) & exists(stage[6])),
+                sum_over[index].eq(saturates(biased[at], REQUANT_BITS) & exists(stage[7])),
                 scaled[at].eq(finished[at] * mult[1][column]), scaled_held[at].eq(scaled[at]),
                 near[at].eq(Cat(half, floor)), far[at].eq(beyond), sign[at].eq(scaled_held[at][-1]),
+                # The lowest bit lies below the point.
+                rounded[at].eq(near[at] + near[at][0] >> 1), far_held[at].eq(far[at]), sign_held[at].eq(sign[at]),
             ]
-            value, over = _result(m, near[at], far[at], sign[at], plan.y_format, f"{column}_{row}")
-            m.d.sync += output_over[index].eq(over & exists(stage[10]))
-            with m.Switch(stage[10].part):
+            value, over = _saturated(m, rounded[at], far_held[at], sign_held[at], plan.y_format, f"{column}_{row}")
+            m.d.sync += output_over[index].eq(over & exists(stage[12]))
+            with m.Switch(stage[12].part):
                 for part in range(config.vector_cycles):
                     with m.Case(part):
                         m.d.sync += self.o[column][part * rows + row].eq(value)
-        final = stage[11]
+        final = stage[CYCLES]
         m.d.comb += self.o_valid.eq(final.valid & final.final & final.tag.last_run & (final.index < final.tag.lanes))
         m.d.sync += [self.sum_saturated.eq(popcount(sum_over)), self.output_saturated.eq(popcount(output_over))]
         return m
@@ -196,12 +205,9 @@ class Epilogue(wiring.Component):
         return sums
 
 
-def _result(m, near, far, sign, y_format, name):
-    """``near``, whose lowest bit lies below the point, rounded and saturated to a format: (value, whether it
-    saturated)."""
-    rounded, over = Signal(signed(RESULT_BITS + 1), name=f"rounded_{name}"), Signal(name=f"over_{name}")
-    limit = Signal(RESULT_BITS, name=f"limit_{name}")
-    m.d.comb += rounded.eq(near + near[0] >> 1)
+def _saturated(m, rounded, far, sign, y_format, name):
+    """What is ``rounded``, or ``far`` beyond its bits, as a format has it: (value, whether it saturated)."""
+    over, limit = Signal(name=f"over_{name}"), Signal(RESULT_BITS, name=f"limit_{name}")
     with m.Switch(y_format):
         for width in RowFormat:
             with m.Case(width):

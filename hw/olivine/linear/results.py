@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..control.job import command
-from ..stream import Gearbox, Queue, SerialGearbox, Spare, fork
+from ..stream import Gearbox, Queue, SerialGearbox, Skid, fork
 from .descriptor import RowFormat
 from .epilogue import RESULT_BITS, result_layout
 from .plan import address_bits, plan_layout, times
@@ -100,9 +100,9 @@ class ResultPacker(wiring.Component):
         m.submodules.blocks = blocks = Queue(block_layout(config), 4)
         m.submodules.gearbox = gearbox = (SerialGearbox if config.vector_cycles > 1 else Gearbox)(
             8, 2 * config.rows, config.bus_bytes)
-        # Whoever counts credits does not wait for the gearbox.
-        m.submodules.spare = spare = Spare(gearbox.i.payload.shape())
-        wiring.connect(m, spare.o, gearbox.i)
+        # Whoever counts credits does not wait for the gearbox, nor that for what comes out of block RAM.
+        m.submodules.door = door = Skid(gearbox.i.payload.shape())
+        wiring.connect(m, door.o, gearbox.i)
         wiring.connect(m, wiring.flipped(self.i_block), blocks.i)
         wiring.connect(m, gearbox.o, wiring.flipped(self.o))
 
@@ -114,14 +114,14 @@ class ResultPacker(wiring.Component):
         m.d.comb += [
             queue.i.valid.eq(self.i_valid), queue.i.payload.eq(self.i),
             gearbox.take.eq(config.bus_bytes),
-            spare.i.valid.eq(queue.o.valid & blocks.o.valid),
-            spare.i.payload.count.eq(block.rows << plan.y_wide), spare.i.payload.last.eq(last_lane),
-            taken.eq(spare.i.valid & spare.i.ready),
+            door.i.valid.eq(queue.o.valid & blocks.o.valid),
+            door.i.payload.count.eq(block.rows << plan.y_wide), door.i.payload.last.eq(last_lane),
+            taken.eq(door.i.valid & door.i.ready),
             queue.o.ready.eq(taken & (last_lane | (column == columns - 1) if columns > 1 else 1)),
             self.credit.eq(queue.o.valid & queue.o.ready),
             blocks.o.ready.eq(taken & last_lane),
         ]
-        bytes_out = spare.i.payload.data
+        bytes_out = door.i.payload.data
         for row in range(config.rows):
             low, high = word[row][:8], word[row][8:RESULT_BITS]
             with m.If(plan.y_format == RowFormat.INT8):

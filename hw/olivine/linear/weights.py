@@ -117,6 +117,7 @@ class WeightLoader(wiring.Component):
         record_slot, multiplier_slot = Signal(range(RECORD_SLOTS)), Signal(range(MULTIPLIER_SLOTS))
         record_free = Signal(range(RECORD_SLOTS + 1), init=RECORD_SLOTS)
         multiplier_free = Signal(range(MULTIPLIER_SLOTS + 1), init=MULTIPLIER_SLOTS)
+        record_room, multiplier_room = Signal(init=1), Signal(init=1)       # that one is free
         record_filled, multiplier_filled = Signal(), Signal()
 
         # Of the next run: the panel's first, or the one behind this one. They are found in two cycles; records, and a
@@ -139,7 +140,7 @@ class WeightLoader(wiring.Component):
         m.d.sync += self.run_complete.eq(0)
         with m.FSM():
             with m.State("RECORDS"):
-                m.d.comb += [self.i.ready.eq(record_free != 0), records.write_enable.eq(self.i.ready), filling.eq(1)]
+                m.d.comb += [self.i.ready.eq(record_room), records.write_enable.eq(self.i.ready), filling.eq(1)]
                 with m.If(taken):
                     m.d.sync += beats.eq(beats + 1)
                     with m.If(beats == record_beats - 1):
@@ -162,7 +163,7 @@ class WeightLoader(wiring.Component):
                                 with m.If(runs == 1):
                                     m.next = "RECORDS"
             with m.State("MULTIPLIERS"):
-                m.d.comb += [self.i.ready.eq(multiplier_free != 0), multipliers.write_enable.eq(self.i.ready)]
+                m.d.comb += [self.i.ready.eq(multiplier_room), multipliers.write_enable.eq(self.i.ready)]
                 with m.If(taken):
                     m.d.sync += beats.eq(beats + 1)
                     with m.If(beats == multiplier_words - 1):
@@ -173,12 +174,12 @@ class WeightLoader(wiring.Component):
                         with m.If(runs == 1):
                             m.next = "RECORDS"
         # What was filled counts a cycle later: a beat of weights at least comes before the next records or multipliers.
-        record_used, multiplier_used = Signal(), Signal()
-        m.d.sync += [
-            record_used.eq(record_filled), multiplier_used.eq(multiplier_filled),
-            record_free.eq(record_free - record_used + self.record_release),
-            multiplier_free.eq(multiplier_free - multiplier_used + self.multiplier_release),
-        ]
+        for filled, free, room, release in (
+                (record_filled, record_free, record_room, self.record_release),
+                (multiplier_filled, multiplier_free, multiplier_room, self.multiplier_release)):
+            used = Signal()
+            m.d.sync += [used.eq(filled), free.eq(free - used + release),
+                         room.eq(release | Mux(used, free[1:].any(), free.any()))]
 
         # Reading: the tile buffer's words, and the channels' numbers picked out of their words.
         m.d.comb += [self.level.eq(tile.level), tile.offset.eq(self.offset), tile.release.eq(self.release),

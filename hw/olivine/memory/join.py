@@ -34,13 +34,13 @@ class BusJoin(wiring.Component):
     A master's IDs keep their meaning: what the bus promises for transfers of one ID holds for one ID of one master,
     and data of different IDs may come interleaved in any way.
 
-    **The user's part.** A master takes R and B always, and offers a write's address only when its beats are there to
-    follow: `BurstReader` and `BurstWriter` do, and what is built from them with `ReadMux`. One
-    that does not keeps the others waiting.
+    **The user's part.** A master takes R and B always: they are offered for a cycle. It offers a write's address only
+    when its beats are there to follow, or it keeps the others waiting. `BurstReader` and `BurstWriter` do both, and
+    what is built from them with `ReadMux`.
 
     Cycle budget: AR and AW each pass one register, one address a cycle, masters taking turns; a change of turn where
-    nothing went before costs one. An address offered on the bus stays until taken. R and W pass a register, B
-    passes without, a beat a cycle. W carries bursts in the order of their addresses, without a bubble.
+    nothing went before costs one. An address offered on the bus stays until taken. R, W and B pass a
+    register, a beat a cycle. W carries bursts in the order of their addresses, without a bubble.
 
     Stalls: AW waits while 8 bursts or more have an address and none of their beats is due.
 
@@ -64,7 +64,7 @@ class BusJoin(wiring.Component):
     bus : Out(AXI4)
         What comes with a number that no master has is taken and dropped.
 
-    Cost: a `Skid` of an address for AR and for AW, and one of a beat for W, a register of R; a choice of one of
+    Cost: a `Skid` of an address for AR and for AW, and one of a beat for W, registers of R and B; a choice of one of
     ``masters`` for each bit of AR, AW and W.
     """
 
@@ -131,20 +131,21 @@ class BusJoin(wiring.Component):
             order.leaves.eq(beats.i.valid & beats.i.ready & beats.i.payload.last),
             bus.b.ready.eq(1),
         ]
+        # Answers go far, as those of reads do.
+        valid, answer = Signal(len(masters)), Signal.like(bus.b.payload, reset_less=True)
+        m.d.sync += answer.eq(bus.b.payload)
         for index, (master, sends) in enumerate(zip(masters, order.first)):
-            mine = self._source_of(bus.b.payload.id) == index
+            m.d.sync += valid[index].eq(bus.b.valid & (self._source_of(bus.b.payload.id) == index))
             m.d.comb += [
                 arbiter.i[index].payload.eq(master.aw.payload),
                 arbiter.i[index].valid.eq(master.aw.valid & order.room),
                 master.aw.ready.eq(arbiter.i[index].ready & order.room),
                 master.w.ready.eq(sends & beats.i.ready),
                 # A master's own ID is the lower bits.
-                master.b.payload.id.eq(bus.b.payload.id),
-                master.b.payload.resp.eq(bus.b.payload.resp),
-                master.b.valid.eq(bus.b.valid & mine),
+                master.b.payload.id.eq(answer.id),
+                master.b.payload.resp.eq(answer.resp),
+                master.b.valid.eq(valid[index]),
             ]
-            with m.If(mine):
-                m.d.comb += bus.b.ready.eq(master.b.ready)
         # At most one: an AND and an OR for each master and bit, none for a master that never writes.
         m.d.comb += [
             beats.i.valid.eq(reduce(or_, (turn & master.w.valid for turn, master in zip(order.first, masters)))),

@@ -61,7 +61,7 @@ class Station(wiring.Component):
         To `InstructionStore`: there is room for the words of that slot; they are on their way; and a word.
     job : Out(stream(bits))
     may : In(1)
-        A job may begin in the next cycle. It stays while ``job.valid`` is high, or the job begins later.
+        A job may begin two cycles later, and may until it has begun: ``job.valid`` does not ask again.
     finished : In(1)
         The unit's job has ended, for one cycle.
     completed : In(counts_layout), units_at_work : In(5), doom : In(doom_layout)
@@ -132,7 +132,8 @@ class Station(wiring.Component):
         unready = (missing & ~last).any()
         given_up = Signal()
         m.d.comb += self.expects.eq(missing & self.at_work.replicate(len(Unit)))
-        # What ``rows_ready`` tells once the unit has the instruction. Whether it may begin is found out far away.
+        # What ``rows_ready`` tells once the unit has the instruction. Whether it may begin is found out far away, and
+        # stays true, so that what is offered depends on the state alone.
         known, may = Signal(), Signal()
         m.d.sync += may.eq(self.may)
         m.d.sync += over.eq(0)
@@ -149,7 +150,7 @@ class Station(wiring.Component):
                 with m.Elif(may & (~holds | known)):
                     m.next = "OFFER"
             with m.State("OFFER"):
-                m.d.comb += self.job.valid.eq(may)
+                m.d.comb += self.job.valid.eq(1)
                 m.d.sync += known.eq(~Mux(holds, missing.any(), unready))
                 with m.If(self.job.valid & self.job.ready):
                     m.d.sync += [over.eq(1), self.rows_ready.eq(~Mux(holds, missing.any(), unready))]

@@ -184,6 +184,7 @@ class Datapath(wiring.Component):
         m.d.sync += [
             mode.normal.eq(residual & kind & normalises), mode.add.eq(residual & ~kind),
             mode.residual.eq(residual & kind), mode.function.eq(op.activate),
+            mode.long.eq((residual & kind & normalises) | op.activate),
             mode.turn.eq(op.rotate), mode.other.eq(op.gate | op.rotate),
             mode.kind.eq(job.function), mode.fraction.eq(job.fraction),
             mode.factor.eq(Mux(kind, job.out_mult, job.mult | moves)),

@@ -40,6 +40,7 @@ pipeline_mode = data.StructLayout({
     "residual": 1,      # the residual is multiplied, in place of x
     "other": 1,         # by ``other``, in place of ``factor``
     "turn": 1,          # with the word before: a pair's dims by sine and cosine
+    "long": 1,          # ``normal`` or ``function``
     "kind": Function, "fraction": 4, "factor": unsigned(FACTOR_BITS), "shift": unsigned(SHIFT_BITS),
     "format": RowFormat,
 })
@@ -84,13 +85,14 @@ class Pipeline(wiring.Component):
                8                                  |        >> post                tail
                9                                  |        rounded                max(x, 0) - tail
               10                                  +------- sat25: normalised      the same
-              11  * factor, other or gamma
-              12  sum of the two multipliers, or of a pair
-              13  >> shift
-              14  rounded, + residual or beta
-              15  o: saturated
+              11  which operands
+              12  * factor, other or gamma
+              13  sum of the two multipliers, or of a pair
+              14  >> shift
+              15  rounded, + residual or beta
+              16  o: saturated
 
-    Rows are normalised and functions taken in `long` cycles; else cycle 1 is followed by cycle 11, and it is `latency`.
+    Rows are normalised and functions taken in `long` cycles; else cycle 1 is cycle 11, and it is `latency`.
     A new residual enters the first multiplier as it leaves; with its square it is at `squares` three cycles later.
 
     gamma and beta fold the output's scale: a gamma of 1 is one output step for each standard deviation at a shift of
@@ -117,7 +119,7 @@ class Pipeline(wiring.Component):
     of 512 x 27 bits, one block RAM for two lanes.
     """
 
-    latency, long = 6, 15
+    latency, long = 7, 16
     squares_later = 3
 
     def __init__(self, config):
@@ -130,21 +132,21 @@ class Pipeline(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         mode, i, lanes = self.mode, self.i, self.config.vector_lanes
-        place_1, place_10, here = delayed(m, i.place, 1), delayed(m, i.place, 10), Signal(word_place(self.config))
+        place_2, place_11, here = delayed(m, i.place, 2), delayed(m, i.place, 11), Signal(word_place(self.config))
         with m.If(mode.turn):
-            m.d.comb += [here.eq(place_1), here.valid.eq(place_1.valid & delayed(m, i.own, 1))]
-        with m.Elif(mode.normal | mode.function):
-            m.d.comb += here.eq(place_10)
+            m.d.comb += [here.eq(place_2), here.valid.eq(place_2.valid & delayed(m, i.own, 2))]
+        with m.Elif(mode.long):
+            m.d.comb += here.eq(place_11)
         with m.Else():
-            m.d.comb += here.eq(place_1)
-        place_14 = delayed(m, here, 4)
-        m.d.sync += self.o.place.eq(place_14)
+            m.d.comb += here.eq(place_2)
+        place_15 = delayed(m, here, 4)
+        m.d.sync += self.o.place.eq(place_15)
         m.d.comb += self.squares.place.eq(delayed(m, self.o.place, self.squares_later))
         m.d.comb += self.squares.place.valid.eq(delayed(m, self.o.place.valid & mode.add, self.squares_later))
         # With half an output step, for the rounding.
-        gamma_9, beta_12 = delayed(m, i.gamma, 9), Signal(signed(PARAMETER_BITS + 1))
-        m.d.sync += beta_12.eq(delayed(m, i.beta, 11) + (1 << BETA_FRACTION - 1))
-        minus = delayed(m, i.minus, 2)
+        gamma_9, beta_13 = delayed(m, i.gamma, 9), Signal(signed(PARAMETER_BITS + 1))
+        m.d.sync += beta_13.eq(delayed(m, i.beta, 12) + (1 << BETA_FRACTION - 1))
+        minus = delayed(m, i.minus, 3)
         over = Signal(lanes)
         for lane in range(lanes):
             m.submodules[f"front_{lane}"] = front = _Front()
@@ -154,11 +156,11 @@ class Pipeline(wiring.Component):
                 front.row.eq(i.rows[lane]), front.sum.eq(back.o),
                 back.mode.eq(mode), back.x.eq(i.x[lane]), back.other.eq(i.other[lane]),
                 back.residual.eq(i.residual[lane]), back.value.eq(front.o), back.gamma.eq(gamma_9),
-                back.beta.eq(beta_12), back.minus.eq(minus),
+                back.beta.eq(beta_13), back.minus.eq(minus),
                 self.o.data[lane].eq(back.o), self.squares.squares[lane].eq(front.square),
                 self.squares.data[lane].eq(delayed(m, back.o, self.squares_later)),
             ]
-            m.d.sync += over[lane].eq(back.saturates & place_14.valid & place_14.counted[lane])
+            m.d.sync += over[lane].eq(back.saturates & place_15.valid & place_15.counted[lane])
         m.d.comb += self.saturated.eq(popcount(over))
         return m
 
@@ -247,7 +249,7 @@ class _Front(wiring.Component):
 
 
 class _Back(wiring.Component):
-    """A lane's cycles 0 and 9 to 15: products, rounded and saturated."""
+    """A lane's cycles 0 and 10 to 16: products, rounded and saturated."""
 
     def __init__(self):
         linear = signed(LINEAR_BITS)
@@ -261,33 +263,33 @@ class _Back(wiring.Component):
         m = Module()
         sync, mode = m.d.sync, self.mode
 
-        # To cycle 10. `minus` and what is added to short words come from cycle 0 on their own ways.
+        # To cycle 11. `minus` and what is added to short words come from cycle 0 on their own ways. Which operands are
+        # multiplied has a register of its own: what they come out of is slow, and the multipliers take the next one.
         a, b = Signal(signed(NORMAL_BITS)), Signal(signed(_LOW_BITS))
-        # What x comes out of is slow.
-        before = Mux(mode.normal | mode.function, self.value, self.residual)
-        m.d.comb += [a.eq(Mux(mode.normal | mode.function | mode.residual, before, self.x)),
-                     b.eq(Mux(mode.normal, self.gamma, Mux(mode.other, self.other, Cat(mode.factor, 0).as_signed())))]
+        before = Mux(mode.long, self.value, self.residual)
+        sync += [a.eq(Mux(mode.long | mode.residual, before, self.x)),
+                 b.eq(Mux(mode.normal, self.gamma, Mux(mode.other, self.other, Cat(mode.factor, 0).as_signed())))]
 
-        # Cycles 10 to 12. Dims fit the first multiplier, so that the second one's place in the sum is a pair's first
+        # Cycles 11 to 13. Dims fit the first multiplier, so that the second one's place in the sum is a pair's first
         # product's.
         low, high, _ = _products(m, a, mode.turn, b)
         before, total = delayed(m, low, 1), Signal(signed(NORMAL_BITS + _LOW_BITS))
         pair = (before.as_unsigned() ^ self.minus.replicate(len(before))).as_signed()
         sync += total.eq(plus(low, Mux(mode.turn, pair, high << _LOW_BITS), mode.turn & self.minus))
 
-        # Cycles 12 to 15.
-        floor_13, half_13, beyond_13 = Signal(signed(_SUM_BITS)), Signal(), Signal()
-        addend, result, beyond_14 = Signal(signed(RESIDUAL_BITS)), Signal(signed(_SUM_BITS + 1)), Signal()
+        # Cycles 13 to 16.
+        floor_14, half_14, beyond_14 = Signal(signed(_SUM_BITS)), Signal(), Signal()
+        addend, result, beyond_15 = Signal(signed(RESIDUAL_BITS)), Signal(signed(_SUM_BITS + 1)), Signal()
         floor, half, beyond = shift_right(total, mode.shift, _SUM_BITS)
-        sync += [floor_13.eq(floor), half_13.eq(half), beyond_13.eq(beyond),
-                 result.eq(plus(floor_13, addend, half_13)), beyond_14.eq(beyond_13), addend.eq(0)]
-        negative_14 = delayed(m, total[-1], 2)
+        sync += [floor_14.eq(floor), half_14.eq(half), beyond_14.eq(beyond),
+                 result.eq(plus(floor_14, addend, half_14)), beyond_15.eq(beyond_14), addend.eq(0)]
+        negative_15 = delayed(m, total[-1], 2)
         with m.If(mode.normal):
             sync += addend.eq(self.beta)
         with m.Elif(mode.add):
-            sync += addend.eq(delayed(m, self.residual, 3))
+            sync += addend.eq(delayed(m, self.residual, 4))
         value = Mux(mode.normal, result >> BETA_FRACTION, result).as_signed()
-        self._saturate(m, value, beyond_14, Mux(beyond_14, negative_14, value[-1]))
+        self._saturate(m, value, beyond_15, Mux(beyond_15, negative_15, value[-1]))
         return m
 
     def _saturate(self, m, value, beyond, sign):

@@ -1,6 +1,6 @@
 """Parts of results become beats."""
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,11 +11,14 @@ __all__ = ["delayed", "BeatPacker"]
 
 def delayed(m, value, cycles):
     """``value`` that many cycles later."""
+    # Registers are plain bits: of a register with fields, Yosys gives bits a driver too many where some of them are
+    # never looked at.
+    shape, bits = value.shape(), Value.cast(value)
     for _ in range(cycles):
-        held = Signal.like(value)
-        m.d.sync += held.eq(value)
-        value = held
-    return value
+        held = Signal.like(bits, name="held")
+        m.d.sync += held.eq(bits)
+        bits = held
+    return data.View(shape, bits) if isinstance(shape, data.Layout) else bits
 
 
 class BeatPacker(wiring.Component):

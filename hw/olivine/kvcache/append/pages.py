@@ -1,6 +1,6 @@
 """Runs of places to the writes that fill them, and the reports that are due once those are answered."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ...linear.plan import times
 from ...memory.burst import chunk_beats
 from ...memory.writer import column_command
+from ...numerics.narrow import plus
 from ...stream import Queue, fork
 from ..addresses import address_bits, address_sum
 from ..descriptor import SLOT_BITS
@@ -87,15 +88,18 @@ class PageWrites(wiring.Component):
         last_block = block + 1 == plan.full_blocks + (plan.last_bytes != 0)
         last_row, last_of_step = row + 1 == run.count, Signal()
 
-        # Bursts, and those of the last write, a cycle later.
+        # Bursts, and those of the last write, a cycle later: as many as its bytes fill, and one if it begins so far
+        # inside of its first that it needs one more.
         bursts = Signal(BURSTS_BITS)
-        total, more = Signal(BURSTS_BITS), Signal(range((1 << len(at) + log_bus - log_burst) + 2))
-        m.d.comb += [total.eq(bursts + more), self.o_report.payload.slot.eq(run.slot),
+        total, more, part = Signal(BURSTS_BITS), Signal(range((1 << len(at) + log_bus - log_burst) + 1)), Signal()
+        last_byte = asks.bytes[:len(at) + log_bus] - 1
+        m.d.comb += [total.eq(plus(bursts, Cat(more, Const(0, 1)), part)), self.o_report.payload.slot.eq(run.slot),
                      self.o_report.payload.bursts.eq(total)]
         sent = fork(m, placed, self.o_command, self.o_piece)
-        m.d.sync += [bursts.eq(total), more.eq(0)]
+        m.d.sync += [bursts.eq(total), more.eq(0), part.eq(0)]
         with m.If(sent):
-            m.d.sync += more.eq(((asks.addr[:log_burst] + asks.bytes[:len(at) + log_bus] - 1) >> log_burst) + 1)
+            m.d.sync += [more.eq((last_byte >> log_burst) + 1),
+                         part.eq(asks.addr[:log_burst] + last_byte[:log_burst] >> log_burst)]
         m.d.comb += [page.eq(Mux(keys, new.page, run.page)), asks.addr.eq(address_sum(page, at << log_bus)),
                      self.i.ready.eq(sent & keys), write.en.eq(sent & keys)]
         with m.If(keys):

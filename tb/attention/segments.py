@@ -288,7 +288,7 @@ async def heads_after_each_other(dut):
 
 @test
 async def cycles_when_nothing_stalls(dut):
-    """A lookup is answered q cycles after it was taken. Load: 8 + q for each segment. Survey: 4 for each, and one for
+    """A lookup is answered q cycles after it was taken. Load: 9 + q for each segment. Survey: 4 for each, and one for
     each context. Emit: 4 for each segment, 3 + q for each page and one for each bit of its block, at least
     one."""
     bench = Bench(dut, "cycles", delays=(0,))
@@ -306,5 +306,5 @@ async def cycles_when_nothing_stalls(dut):
             # One until the unit sees the command, one until busy is seen to be over.
             took[name] = cycle() - begin - 2
         q, = {b - a for a, b in zip(bench.requests.cycles[asked:], bench.answers.cycles[asked:])}
-        assert took == {"load": (8 + q) * count, "survey": (4 + contexts) * count,
+        assert took == {"load": (9 + q) * count, "survey": (4 + contexts) * count,
                         "emit": (4 + (3 + q) * pages + bits) * count}

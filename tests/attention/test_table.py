@@ -18,6 +18,12 @@ def test_walk(config):
     run(TableWalk(config), "tb.attention.table", parameters=given(config, unit="walk"), expected=43)
 
 
+@pytest.mark.parametrize("config", [pytest.param(TINY, id="tiny"),
+                                    pytest.param(WIDE, id="wide", marks=pytest.mark.slow)])
+def test_walk_of_cached_jobs(config):
+    run(TableWalk(config), "tb.attention.cached_table", parameters=given(config), expected=3)
+
+
 class SpareElements(wiring.Component):
     """With a spare place before it, as a unit without a clock cannot be tested: that of words of one element."""
 

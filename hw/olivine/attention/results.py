@@ -287,8 +287,9 @@ class ResultPacker(wiring.Component):
             picked.row.eq(row), picked.word.eq(word),
             *(picked.record[index].eq(record[row if serial else index]) for index in range(lanes)),
         ]
-        # Of each what is to be normalised, or passed on, into the next.
-        entry = Signal.like(normaliser.i)
+        # Of each what is to be normalised, or passed on, into the next; numbers need no reset, ``entered`` says whether
+        # they count.
+        entry, entered = Signal.like(normaliser.i, reset_less=True), Signal()
         part, record = picked.part, picked.record
         for index in range(lanes):
             value, kept = picked.word[picked.row if serial else index], record[index]
@@ -310,7 +311,7 @@ class ResultPacker(wiring.Component):
             m.d.sync += [entry.value[index].eq(Mux(picked.raw, element, value)),
                          entry.places[index].eq(Mux(picked.raw, PASS["places"], places_of(kept.whole.exponent))),
                          entry.factor[index].eq(Mux(picked.raw, PASS["factor"], kept.whole.factor))]
-        m.d.sync += [entry.valid.eq(picked_valid),
+        m.d.sync += [entered.eq(picked_valid),
                      entry.shift.eq(Mux(picked.raw, PASS["shift"], picked.shift)),
                      entry.o_format.eq(Mux(picked.raw, PASS["o_format"], plan.o_format.as_value()))]
 
@@ -327,8 +328,8 @@ class ResultPacker(wiring.Component):
             for stage in range(len(block.turn)):
                 turned = Mux(done.turn[stage], turned.rotate_left(16 << stage), turned)
         m.d.comb += [
-            normaliser.i.eq(entry), leaving.i.valid.eq(normaliser.o.valid), out.data.eq(turned),
-            out.count.eq(done.count), out.last.eq(done.last),
+            normaliser.i.eq(entry), normaliser.i.valid.eq(entered), leaving.i.valid.eq(normaliser.o.valid),
+            out.data.eq(turned), out.count.eq(done.count), out.last.eq(done.last),
         ]
         if not serial:
             with m.If(done.narrow):

@@ -155,11 +155,13 @@ class ScoreScaler(wiring.Component):
         sync += [in_tree.eq(self.tree & (branch >= 0)), named.eq(branch < TREE_PLACES)]
         # The multipliers' inputs are registers of their own; what lies behind is chosen the cycle before.
         chosen, mult = (Signal(ScoreParameters["mult"].shape, name=name) for name in ("chosen", "mult"))
-        shift = Signal(ScoreParameters["shift"].shape)
+        # A register of each of two halves of the rows, as every bit of a shifter waits for it: of two that say the same
+        # synthesis would make one, so the second says the opposite.
+        shift, unshifted = (Signal(ScoreParameters["shift"].shape, name=name) for name in ("shift", "unshifted"))
         sync += [position[1].eq(i.tag.position + i.lane), position[2].eq(position[1]), position[3].eq(position[2]),
                  found.eq(self.position), position[4].eq(Mux(self.cells, found.position, position[3])),
                  chosen.eq(self.params[i.tag.bank].mult), mult.eq(chosen),
-                 shift.eq(self.params[stage[3].tag.bank].shift)]
+                 shift.eq(self.params[stage[3].tag.bank].shift), unshifted.eq(~self.params[stage[3].tag.bank].shift)]
 
         over, visible_6, visible_7 = Signal(rows), Signal(rows), Signal(rows)
         sync += [visible_7.eq(visible_6), self.saturated.eq(popcount(over))]
@@ -195,7 +197,8 @@ class ScoreScaler(wiring.Component):
             whole, outside = rounded(kept, beyond, sign, SCORE_BITS)
             score_6, score_7 = register(signed(SCORE_BITS), "score_6"), register(signed(SCORE_BITS), "score_7")
             sync += [
-                *(after.eq(value) for after, value in zip((kept, beyond, sign), shifted(held, shift, SCORE_BITS))),
+                *(after.eq(value) for after, value in zip((kept, beyond, sign), shifted(
+                    held, shift if row < rows // 2 else ~unshifted, SCORE_BITS))),
                 score_6.eq(Mux(outside, Cat((~sign).replicate(SCORE_BITS - 1), sign), whole)), score_7.eq(score_6),
                 over[row].eq(outside & visible_5 & stage[5].valid),
             ]

@@ -88,7 +88,7 @@ class SegmentWalk(wiring.Component):
     Where the geometry or a block's number leads out of the address space, a page's ``addr`` and a group's ``record``
     have their highest bit set, so that the guard refuses them.
 
-    Cycles, with a lookup's q: 4 elements, q + 4 for each segment of a load, and some 30 for the record of a group over
+    Cycles, with a lookup's q: 4 elements, q + 5 for each segment of a load, and some 30 for the record of a group over
     cells; 4 and one a context for each segment of a survey; for each page q + 3, and one for each bit of the block's
     number, at least one. Cost: 1,400 LUTs of an ECP5 (`ecp5`), a memory of 128 words of 65 bits, one of 128 C words of
     P bits.
@@ -236,6 +236,8 @@ class SegmentWalk(wiring.Component):
                 with m.If(self.found.valid):
                     m.next = "JUDGE"
             with m.State("JUDGE"):
+                m.next = "JUDGED"
+            with m.State("JUDGED"):
                 m.next = "CHECK"
             with m.State("CHECK"):
                 with m.If(waits):
@@ -368,11 +370,13 @@ class SegmentWalk(wiring.Component):
 
     def _judge(self, m, raw, answer, written, hope, under_way):
         """Whether the segment at hand is illegal, its first illegal field, and whether it has to wait for its head: in
-        the second cycle after the answer."""
+        the third cycle after the answer."""
         plan, log_lanes = self.plan, self.config.lanes.bit_length() - 1
-        # Whether places are reserved for good is known late: both ends are compared with before.
-        beyond = Mux(written | hope, _less((answer.length + answer.reserved)[:LENGTH_BITS], raw.end),
-                     _less(answer.length, raw.end))
+        # The sum has a cycle of its own. Whether places are reserved for good is known late: both ends are compared
+        # with before.
+        most = Signal(LENGTH_BITS)
+        m.d.sync += most.eq(answer.length + answer.reserved)
+        beyond = Mux(written | hope, _less(most, raw.end), _less(answer.length, raw.end))
         cells_wrong = (raw.end != answer.filled) | ~written | Mux(
             plan.hitters, (answer.summed != self.head) & ~under_way, answer.summed > self.head)
         end_page = (raw.end + (self.config.lanes - 1)) >> log_lanes

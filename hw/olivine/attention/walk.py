@@ -128,8 +128,9 @@ class TableWalk(wiring.Component):
 
         context, row, last_row = Signal(range(config.contexts)), Signal(range(config.rows)), Signal()
         bound = self._rows(m, entry, context, row, last_row)
-        past, low_edge, head, low, high, seen = (bound[name] for name in ("past", "low_edge", "head", "low", "high",
-                                                                          "seen"))
+        past, low_edge, upper, limit, capped, low, high, seen = (bound[name] for name in (
+            "past", "low_edge", "upper", "limit", "capped", "low", "high", "seen"))
+        head, last_head, one_head = Signal(9), Signal(), plan.heads == 1    # of the row's token
         exists = Signal()                       # rows are left
         m.d.comb += [seen.low.eq(Mux(exists, low, 0)), seen.high.eq(Mux(exists, high, 0))]
 
@@ -159,7 +160,7 @@ class TableWalk(wiring.Component):
         m.d.comb += seen_pages.eq((Cat(chunk_high[:log_lanes].any(), chunk_high[log_lanes:])
                                    + Cat(Const(1, 1), minus_low))[:len(minus_low) + 1])
 
-        crooked, crooked_addr = self._pages(m, entry, last_page, number, last_keys, segments)
+        crooked, crooked_addr, page_moves = self._pages(m, entry, last_page, number, last_keys, segments)
         m.d.comb += [
             *(self.o_cells.payload[name].eq(chunk[name]) for name in ("bank", "contexts", "last_rows", "lse")),
             self.o_cells.payload.first.eq(first_chunk), self.o_cells.payload.last.eq(last_chunk),
@@ -222,7 +223,8 @@ class TableWalk(wiring.Component):
                 m.next = "CHECK"
             with m.State("CHECK"):
                 m.d.sync += [rows_left.eq(entry.rows), exists.eq(entry.rows != 0), past.eq(entry.position + 1),
-                             head.eq(0), first_chunk.eq(1), q.eq(Mux(plan.merge, 0, entry.q)), o.eq(entry.o),
+                             upper.eq(entry.position + ~plan.tree), head.eq(0), last_head.eq(one_head),
+                             first_chunk.eq(1), q.eq(Mux(plan.merge, 0, entry.q)), o.eq(entry.o),
                              rows_before.eq(0), *at(cached.segments)]
                 m.next = "BANK"
                 with m.If(plan.cached):
@@ -240,7 +242,8 @@ class TableWalk(wiring.Component):
                 with m.If(~segments.busy):
                     m.next = "BANK"
             with m.State("BANK"):
-                m.d.sync += [chunk.q.eq(q), chunk.o.eq(o), first_row.eq(rows_before), low_edge.eq(past - plan.window)]
+                m.d.sync += [chunk.q.eq(q), chunk.o.eq(o), first_row.eq(rows_before), low_edge.eq(past - plan.window),
+                             capped.eq(~(plan.causal | plan.tree) | (upper > limit))]
                 with m.If(free != 0):
                     m.d.comb += take_bank.eq(1)
                     m.d.sync += [row.eq(0), context.eq(0), begins.eq(1)]
@@ -255,9 +258,11 @@ class TableWalk(wiring.Component):
                     m.d.sync += chunk_low.eq(low)
                 with m.If(exists):
                     m.d.sync += [rows_left.eq(rows_left - 1), exists.eq(rows_left != 1), chunk_high.eq(high),
-                                 chunk.last_rows.eq(row + 1), head.eq(head + 1)]
-                    with m.If(head + 1 == plan.heads):
-                        m.d.sync += [head.eq(0), past.eq(past + 1), low_edge.eq(low_edge + 1)]
+                                 chunk.last_rows.eq(row + 1), head.eq(head + 1), last_head.eq(head + 2 == plan.heads)]
+                    with m.If(last_head):
+                        m.d.sync += [head.eq(0), last_head.eq(one_head), past.eq(past + 1), low_edge.eq(low_edge + 1)]
+                        with m.If(~plan.tree):
+                            m.d.sync += [upper.eq(upper + 1), capped.eq(capped | (upper == limit))]
                 with m.If(last_row):
                     m.d.sync += [row.eq(0), context.eq(context + 1), chunk.contexts.eq(context + 1), q.eq(q + q_stride),
                                  o.eq(o + o_stride), rows_before.eq(rows_before + config.rows)]
@@ -323,7 +328,7 @@ class TableWalk(wiring.Component):
                 with m.If(crooked):
                     m.d.sync += [self._listing.eq(0), failed.eq(1)]
                     m.next = "STOP"
-                with m.Elif(self.o_page.valid & self.o_page.ready):
+                with m.Elif(page_moves):
                     m.d.sync += [left.eq(left - 1), number.eq(number + 1)]
                     with m.If(last_page | chunk.blank):
                         m.d.sync += self._listing.eq(0)
@@ -352,18 +357,18 @@ class TableWalk(wiring.Component):
     def _rows(self, m, entry, context, row, last_row):
         """The bounds of the row of this cycle, and the memory that keeps those of a context."""
         config, plan, chunk = self.config, self.plan, self.o_chunk.payload
-        head = Signal(9)
         # Places, and past all of them: what lies beyond counts as that.
         places = place_bits(config)
         low, high, no_bound = Signal(places), Signal(places), (1 << places) - 1
         # Position of the first key that the row of this cycle does not see any more, and of the first that it does.
         past, low_edge = Signal(signed(27)), Signal(signed(27))
-        limit, upper = Signal(places), Signal(signed(27))
+        # Where its keys end: at ``upper``, which is ``past``, of a tree its committed keys, as the mask says the rest;
+        # and at ``limit``, if nothing else ends them or that comes first (``capped``).
+        limit, upper, capped = Signal(places), Signal(signed(27)), Signal()
+        m.d.sync += limit.eq(Mux(plan.cached, no_bound, entry.keys))
         m.d.comb += [
             low.eq(Mux((plan.window == 0) | (low_edge < 0), 0, Mux(low_edge >> len(low) != 0, -1, low_edge))),
-            # Of a tree the committed keys; the mask says the rest.
-            limit.eq(Mux(plan.cached, no_bound, entry.keys)), upper.eq(Mux(plan.tree, entry.position, past)),
-            high.eq(Mux(~(plan.causal | plan.tree) | (upper > limit), limit, Mux(upper < 0, 0, upper))),
+            high.eq(Mux(capped, limit, Mux(upper < 0, 0, upper))),
         ]
         of_rows = kept_bounds(config)
         m.submodules.memory = memory = Memory(shape=of_rows, depth=CHUNKS * config.contexts, init=[])
@@ -383,15 +388,17 @@ class TableWalk(wiring.Component):
             with m.If(place == index):
                 m.d.sync += bounds[index].eq(found)
         m.d.comb += write.data[-1].eq(found)
-        return {"past": past, "low_edge": low_edge, "head": head, "low": low, "high": high, "seen": seen}
+        return {"past": past, "low_edge": low_edge, "upper": upper, "limit": limit, "capped": capped, "low": low,
+                "high": high, "seen": seen}
 
     def _pages(self, m, entry, last_page, number, last_keys, segments):
         """Pages, from where they come: the list, the segments, or one that is not fetched. What the list offers is
-        added up and judged in a cycle of its own, so a page comes in two. Returns whether that is illegal, and its
-        address."""
+        added up and judged in a cycle of its own, so a page comes in two. Returns whether that is illegal, its address,
+        and whether a page moves, should it be of the list or blank: the segments' are known later."""
         config, plan, chunk, page = self.config, self.plan, self.o_chunk.payload, self.o_page.payload
         self._listing, wrong, held = Signal(), Signal(), Signal()
         base, start, kept = self.i.payload, Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
+        listed = chunk.blank | held & ~wrong
         m.d.comb += start.eq(base[:48] + entry.page_offset)
         with m.If(self._listing):
             with m.If(held):
@@ -406,9 +413,9 @@ class TableWalk(wiring.Component):
             m.d.comb += [
                 page.addr.eq(Mux(chunk.blank, 0, kept)), page.position.eq(number << config.lanes.bit_length() - 1),
                 page.keys.eq(Mux(last_page | chunk.blank, last_keys, config.lanes)),
-                self.o_page.valid.eq(chunk.blank | held & ~wrong), self.i.ready.eq(~held & ~chunk.blank),
+                self.o_page.valid.eq(listed), self.i.ready.eq(~held & ~chunk.blank),
             ]
         with m.Else():
             m.d.comb += [page.eq(segments.o_page.payload), self.o_page.valid.eq(segments.o_page.valid),
                          segments.o_page.ready.eq(self.o_page.ready)]
-        return held & wrong, kept
+        return held & wrong, kept, listed & self.o_page.ready

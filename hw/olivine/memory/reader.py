@@ -22,6 +22,12 @@ def bus_error(addr_width):
     return data.StructLayout({"valid": unsigned(1), "resp": Response, "addr": unsigned(addr_width)})
 
 
+def _queued(bus_bytes, serial):
+    """A beat in the queue. With ``serial`` a bit more: what it holds of its command lies in one pair of bytes."""
+    fields = {name: field.shape for name, field in rotated_beats(bus_bytes)}
+    return data.StructLayout({**fields, "one_pair": 1} if serial else fields)
+
+
 def _expected(addr_width, bus_bytes, realign):
     """What is kept of a burst until its data is there, for the data and for the address of an error."""
     whole = burst(addr_width, bus_bytes)
@@ -100,9 +106,9 @@ class BurstReader(wiring.Component):
         First SLVERR or DECERR since the last abort. ``addr`` is the first byte of that beat that the
         command asked for. No data of that beat or a later one is delivered. Cleared by ``abort``.
 
-    Cost: a queue of ``depth_beats`` beats, each with 2 log2(bus_bytes) + 1 bits beside (block RAM from
-    32 beats on); a list of ``max_outstanding`` bursts (LUT RAM); log2(bus_bytes) + 1 multiplexers of two
-    for each data bit, not if ``serial`` or not ``realign``. Of ECP5 with 8 bytes, 32 address bits and 16 bursts 659
+    Cost: a queue of ``depth_beats`` beats, each with 2 log2(bus_bytes) + 1 bits beside, with ``serial`` one more
+    (block RAM from 32 beats on); a list of ``max_outstanding`` bursts (LUT RAM); log2(bus_bytes) + 1 multiplexers of
+    two for each data bit, not if ``serial`` or not ``realign``. Of ECP5 with 8 bytes, 32 address bits and 16 bursts 659
     LUTs, serial 473, 386 without ``realign``.
     """
 
@@ -133,8 +139,8 @@ class BurstReader(wiring.Component):
         self.splitter = BurstSplitter(addr_width, bus_bytes, max_burst_beats)
         self.credits = CreditCounter(depth_beats, chunk_beats(bus_bytes, max_burst_beats))
         self.flight = Queue(_expected(addr_width, bus_bytes, realign), max_outstanding)
-        self.queue = Queue(rotated_beats(bus_bytes), depth_beats)
-        self.packer = (SerialGearbox(8, bus_bytes, bus_bytes) if self.serial
+        self.queue = Queue(_queued(bus_bytes, self.serial), depth_beats)
+        self.packer = (SerialGearbox(8, bus_bytes, bus_bytes, skips=True) if self.serial
                        else Packer(bus_bytes) if realign else Skid(words(bus_bytes)))
         self.returned = Signal(range(3))
         self.ahead = Signal(data.StructLayout({"valid": 1, "burst": burst(addr_width, bus_bytes)}))
@@ -229,6 +235,10 @@ class BurstReader(wiring.Component):
             self.queue.i.payload.last.eq(last),
             self.error.eq(error),
         ]
+        if self.serial:
+            # Compared here: behind the queue it would be late.
+            m.d.comb += self.queue.i.payload.one_pair.eq(
+                (within[1:] == current.tail[1:]) & last | within[1:].all() & ~last)
         with m.If(taken):
             m.d.sync += [start.eq(r.payload.last), later.eq(place + 1)]
         # That a response is bad comes late, from far away: what it would be of is kept in any case.
@@ -265,7 +275,7 @@ class BurstReader(wiring.Component):
             packer.i.payload.count.eq(Cat(beat.tail, beat.tail == 0)),
         ]
         if self.serial:
-            m.d.comb += [packer.skip.eq(beat.head), packer.take.eq(self.bus_bytes)]
+            m.d.comb += [packer.skip.eq(beat.head), packer.one_pair.eq(beat.one_pair), packer.take.eq(self.bus_bytes)]
 
     @property
     def _packs(self):

@@ -20,7 +20,8 @@ class SerialGearbox(wiring.Component):
     So words of P elements in one or two bytes each take at most P cycles. No bubbles between words or packets.
 
     **Stalls**: ``i.ready`` depends on ``o.ready``; ``o`` is a register. Whether a move is the input word's last is
-    found a cycle ahead.
+    found a cycle ahead; of a word's first move it follows from ``count`` or, where words may begin later on, from what
+    comes with it, as a comparison behind a block RAM would be late.
 
     **Cost**: a choice of one of ``inputs / 2`` pairs; registers of both words. 173 LUTs of ECP5 with 8 bytes each.
 
@@ -30,6 +31,8 @@ class SerialGearbox(wiring.Component):
         Of an element; a byte by default.
     inputs, outputs : int
         Elements in an input word and in an output word: even, at least 2.
+    skips : bool
+        Elements may be left out in front of a word.
 
     Attributes
     ----------
@@ -42,15 +45,16 @@ class SerialGearbox(wiring.Component):
     o : Out(stream) of `word` (element, outputs)
     take : In(range(outputs + 1))
         As of `Gearbox`.
-    skip : In(range(inputs))
-        With each word at ``i``: so many of its ``count`` elements, in front, are left out; not all of them.
+    skip : In(range(inputs)), one_pair : In(1)
+        With ``skips`` only. With each word at ``i``: so many of its ``count`` elements, in front, are left out, not all
+        of them; and those that stay lie in one pair, ``skip // 2 == (count - 1) // 2``.
     idle : Out(1)
         Nothing is inside.
     """
 
     latency = 2
 
-    def __init__(self, element=unsigned(8), inputs=8, outputs=8):
+    def __init__(self, element=unsigned(8), inputs=8, outputs=8, skips=False):
         for name, value in (("inputs", inputs), ("outputs", outputs)):
             if not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"gearbox {name} must be an even integer, not {value!r}")
@@ -58,11 +62,14 @@ class SerialGearbox(wiring.Component):
                 raise ValueError(f"gearbox {name} must be even and at least 2, not {value!r}")
         if Shape.cast(element).width == 0:
             raise ValueError(f"gearbox element must have bits, not {element!r}")
-        self.element, self.inputs, self.outputs = element, inputs, outputs
+        if not isinstance(skips, bool):
+            raise TypeError(f"gearbox skips must be True or False, not {skips!r}")
+        self.element, self.inputs, self.outputs, self.skips = element, inputs, outputs, skips
         super().__init__({
             "i": In(stream.Signature(word(element, inputs))),
             "o": Out(stream.Signature(word(element, outputs))),
-            "take": In(range(outputs + 1)), "skip": In(range(inputs)), "idle": Out(1),
+            "take": In(range(outputs + 1)), "idle": Out(1),
+            **({"skip": In(range(inputs)), "one_pair": In(1)} if skips else {}),
         })
 
     def elaborate(self, platform):
@@ -87,16 +94,17 @@ class SerialGearbox(wiring.Component):
             self.i.ready.eq(free | (~self.o.valid | self.o.ready) & word_in),
             self.idle.eq(~full & ~self.o.valid & (filled == 0)),
         ]
-        def goes_on(place, count):
-            m.d.sync += [one_left.eq(_one_more(place) == count),
-                         two_left.eq((_one_more(place[1:]) == count[1:]) & ~place[0] & ~count[0])]
-
+        count = self.i.payload.count
+        if self.skips:
+            first = self.skip
+            one_first, two_first = self.one_pair & (first[0] ^ count[0]), self.one_pair & ~first[0] & ~count[0]
+        else:
+            first, one_first, two_first = 0, count == 1, count == 2
         with m.If(~full | moves & word_in):
-            m.d.sync += [held.eq(self.i.payload), place.eq(self.skip)]
-            goes_on(self.skip, self.i.payload.count)
+            m.d.sync += [held.eq(self.i.payload), place.eq(first), one_left.eq(one_first), two_left.eq(two_first)]
         with m.Elif(moves):
-            m.d.sync += place.eq(place_after)
-            goes_on(place_after, held.count)
+            m.d.sync += [place.eq(place_after), one_left.eq(_one_more(place_after) == held.count), two_left.eq(
+                (_one_more(place_after[1:]) == held.count[1:]) & ~place_after[0] & ~held.count[0])]
         with m.If(self.i.ready):
             m.d.sync += [full.eq(self.i.valid), free.eq(~self.i.valid)]
         with m.If(moves):

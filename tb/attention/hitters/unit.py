@@ -349,7 +349,7 @@ async def budget(dut, cells):
     dut._log.info(f"{cells} cells: {took} cycles for {len(groups)} groups, between groups {periods}, "
                   f"from record to SUMMED {ends}, load {bench.loads}")
     assert periods == [4 * cells] * (len(groups) - 1), periods
-    assert max(ends) <= 3 * cells + LATENCY + 30 + 18 + 1, ends
+    assert max(ends) <= 3 * cells + LATENCY + 30 + 19 + 1, ends
     assert max(bench.loads) <= 2 * cells + 30 + 5, bench.loads
 
 

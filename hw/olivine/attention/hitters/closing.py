@@ -22,7 +22,7 @@ class Closer(wiring.Component):
     =========  ============================================================  =====================
     scan       what it does                                                  cycles
     =========  ============================================================  =====================
-    sweep      decode: each cell's word of scores goes to the accumulator,   filled + latency + 3
+    sweep      decode: each cell's word of scores goes to the accumulator,   filled + latency + 4
                the complete sums to the selector
     search     the selector finds the next W victims; the first search is    filled + 6
                saved where there was a sweep

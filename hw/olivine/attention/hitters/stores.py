@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ...kvcache.descriptor import FREE_CELL
+from ...stream import read_later
 from ..layout import SCORE_BITS
 from .layout import BANKS
 from .selector import SUM_BITS
@@ -29,7 +30,8 @@ class CellStores(wiring.Component):
     """Positions, sums and scores of two banks, with one read and one write port each.
 
     A bank is first loaded, then at work, then closing, and each port has one user in each of these times: so nothing
-    here arbitrates, and what is asked is answered in the next cycle.
+    here arbitrates, and what is asked is answered in the next cycle. Who asks for a cell in the cycle in which it is
+    written must not look at the answer (`read_later`).
 
     =========  ==========================  ========================
     port       at work                     closing
@@ -90,28 +92,27 @@ class CellStores(wiring.Component):
             closing = Signal(name=f"closing_{bank}")
             m.d.comb += closing.eq(self.bank == bank)
 
-            def memory(shape, name, bank=bank):
+            def memory(shape, name, addr, enable, bank=bank):
                 m.submodules[f"{name}_{bank}"] = store = Memory(shape=shape, depth=depth, init=[])
-                read, write = store.read_port(), store.write_port()
-                answers[name].append(read.data)
-                return read, write
+                write = store.write_port()
+                answers[name].append(read_later(m, store, addr, write, enable))
+                return write
 
             def of_bank(entry, bank=bank):
                 return entry.valid & (entry.bank == bank)
 
             drops = closing & drop.valid
-            read, write = memory(unsigned(17), "position")
             scanned = closing & scan.positions
+            write = memory(unsigned(17), "position", Mux(scanned, scan.position_cell, self.mask_addr.cell),
+                           ~scanned | scan.enable)
             m.d.comb += [
-                read.addr.eq(Mux(scanned, scan.position_cell, self.mask_addr.cell)),
-                read.en.eq(~scanned | scan.enable),
                 write.en.eq(drops | of_bank(loaded)), write.addr.eq(Mux(drops, drop.cell, loaded.cell)),
                 write.data.eq(Mux(drops, FREE_CELL, Cat(loaded.position, loaded.position != FREE_CELL))),
             ]
-            read, write = memory(unsigned(SUM_BITS), "sum")
             scanned = closing & scan.sums
+            write = memory(unsigned(SUM_BITS), "sum", Mux(scanned, scan.cell, self.add_addr.cell),
+                           ~scanned | scan.enable)
             m.d.comb += [
-                read.addr.eq(Mux(scanned, scan.cell, self.add_addr.cell)), read.en.eq(~scanned | scan.enable),
                 write.en.eq(drops | of_bank(self.add) | of_bank(self.load_sum)),
                 write.addr.eq(self.load_sum.cell), write.data.eq(self.load_sum.sum),
             ]
@@ -119,10 +120,10 @@ class CellStores(wiring.Component):
                 m.d.comb += [write.addr.eq(drop.cell), write.data.eq(0)]
             with m.Elif(of_bank(self.add)):
                 m.d.comb += [write.addr.eq(self.add.cell), write.data.eq(self.add.sum)]
-            read, write = memory(self.word, "word")
+            write = memory(self.word, "word", scan.cell, scan.enable)
             frees = closing & free.valid
             m.d.comb += [
-                read.addr.eq(scan.cell), read.en.eq(scan.enable), write.en.eq(frees | of_bank(self.capture)),
+                write.en.eq(frees | of_bank(self.capture)),
                 write.addr.eq(Mux(frees, free.index, self.capture.cell)),
                 write.data.eq(self.capture.word.as_value()),
             ]

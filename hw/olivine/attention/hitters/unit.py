@@ -77,12 +77,12 @@ class HitterUnit(wiring.Component):
 
     ===========  ==============================================  =========================
     load         2 n + l + 5                                     masks wait for n + l + 5
-    decode end   3 n + free cells + latency + l + 18             from record to SUMMED
+    decode end   3 n + free cells + latency + l + 19             from record to SUMMED
     each search  n + 6 for W victims, n + 6 + W with their drop  in decode the first is free
     score end    2 n + free cells + l + 16, and the searches
     ===========  ==============================================  =========================
 
-    1,024 cells on `edge`: loaded in 2,083 cycles, ended in 3,130 with l = 30. A decode job with a 4-bit cache brings
+    1,024 cells on `edge`: loaded in 2,083 cycles, ended in 3,131 with l = 30. A decode job with a 4-bit cache brings
     a group in 4,096 cycles. Its bank is free again about 3,300 cycles after its last word, with 800 left for
     the positions of the group after next; its sums may come later. So no group waits.
 
@@ -173,15 +173,16 @@ class HitterUnit(wiring.Component):
             *(write.data[row].eq(Mux(self.score, loader.lse.lse, self.i_record[row].lse))
               for row in range(config.rows)),
         ]
-        # Cycle 1 to 2: a register behind the slow outputs of the block RAMs.
+        # Cycle 1 to 2: a register behind the slow outputs of the block RAMs. The word of a sweep has one more, before
+        # it is chosen.
+        kept = Signal.like(arrived, name="kept", reset_less=True)
         sync += swept.lse.eq(read.data)
+        sync += [kept.valid.eq(closer.sweep.valid), kept.bank.eq(closer.bank), kept.cell.eq(closer.sweep.cell),
+                 kept.score.eq(stores.scan_word.score), kept.visible.eq(stores.scan_word.visible)]
         sync += [arrived.valid.eq(word.valid & self.score), arrived.bank.eq(bank), arrived.cell.eq(cell),
                  arrived.score.eq(word.score), arrived.visible.eq(word.visible)]
-        with m.If(self.score):
-            sync += [swept[name].eq(arrived[name]) for name in ("valid", "bank", "cell", "score", "visible")]
-        with m.Else():
-            sync += [swept.valid.eq(closer.sweep.valid), swept.bank.eq(closer.bank), swept.cell.eq(closer.sweep.cell),
-                     swept.score.eq(stores.scan_word.score), swept.visible.eq(stores.scan_word.visible)]
+        sync += [swept[name].eq(Mux(self.score, arrived[name], kept[name]))
+                 for name in ("valid", "bank", "cell", "score", "visible")]
         m.d.comb += [stores.add_addr.eq(accumulator.sum_addr), accumulator.sum.eq(stores.add_sum),
                      stores.add.eq(accumulator.o)]
 

@@ -182,7 +182,8 @@ class AttentionEngine(wiring.Component):
         wiring.connect(m, table.o_chunk, fan.i)
         # A merge job fetches partial results; the others, pages and queries. Score jobs have no results.
         plan = planner.plan
-        merge = plan.merge
+        merge = Signal()        # long known when the first chunk comes
+        m.d.sync += merge.eq(plan.merge)
         parts = fresh("parts", PartAddresses(config))
         for source, target, other in ((fan.o[0], pages.i, parts.i), (fan.o[1], queries.i, None),
                                       (fan.o[2], datapath.i_chunk, None), (fetched.o, pages.i_page, parts.i_page)):

@@ -18,6 +18,7 @@ from amaranth.lib.wiring import In, Out
 from ..control.job import Stall
 from ..numerics.popcount import popcount
 from ..olive.shared import ArrayPort
+from ..stream import Skid
 from . import results, rows
 from .border import Border
 from .epilogue import Epilogue
@@ -81,7 +82,10 @@ class Datapath(wiring.Component):
         for part in (weights, rows, sequencer, epilogue, packer):
             if hasattr(part, "plan"):
                 m.d.comb += part.plan.eq(plan)
-        wiring.connect(m, wiring.flipped(self.i_weight), weights.i)
+        # The reader stands where the bus is, the loader beside what it fills.
+        m.submodules.weight_door = weight_door = Skid(config.bus_bits)
+        wiring.connect(m, wiring.flipped(self.i_weight), weight_door.i)
+        wiring.connect(m, weight_door.o, weights.i)
         wiring.connect(m, wiring.flipped(self.i_row), rows.i)
         wiring.connect(m, wiring.flipped(self.i_row_block), rows.i_block)
         wiring.connect(m, wiring.flipped(self.i_result_block), packer.i_block)

@@ -15,7 +15,7 @@ from litedram.modules import DDR3Module, _SpeedgradeTimings, _TechnologyTimings
 from litedram.phy.ecp5ddrphy import ECP5DDRPHY
 from litex.gen.fhdl.verilog import convert
 from litex.soc.interconnect import csr_bus
-from migen import ClockDomain, Module, Signal
+from migen import ClockDomain, Constant, Module, Signal
 from olivine.board.ddr3_registers import PAGE, Phy
 from olivine.board.dram_parts import Ddr3Part
 
@@ -23,8 +23,10 @@ from olivine_host.fpga.litedram_sdr import CONTROL, axi_ports, clocks, flags, is
 
 __all__ = ["generate"]
 
-MODE, CALIBRATE = 0b1111, 0b0011
+MODE, CALIBRATE, PRECHARGE = 0b1111, 0b0011, 0b1011
 """Commands of the initialisation, as the DFI injector takes them."""
+
+ALL_BANKS = 1 << 10
 
 OUTPUTS = ("clk_p", "cke", "odt", "ras_n", "cas_n", "we_n", "a", "ba", "dm")
 
@@ -82,6 +84,8 @@ def generate(part, clk_freq, id_width, module):
     top.comb += [port("clk_stop").eq(phy.init.stop), port("clk_reset").eq(phy.init.reset)]
     chip = _module(part, clk_freq)
     top.submodules.sdram = sdram = LiteDRAMCore(phy, chip.geom_settings, chip.timing_settings, clk_freq)
+    # LiteDRAM begins with the controller in charge, which holds the clock enable high: not before the initialisation.
+    sdram.dfii._control.storage.reset = Constant(0, len(CONTROL))
     user = sdram.crossbar.get_port(mode="both")
     axi = LiteDRAMAXIPort(data_width=user.data_width, id_width=id_width,
                           address_width=user.address_width + (user.data_width // 8).bit_length() - 1)
@@ -141,6 +145,9 @@ def _steps(part, phy, timing, clk_freq, registers):
             steps += issued(registers, value, address, bank, clocks(waits[value], clk_freq))
         else:
             steps.append((control, value, clocks(waits["CONTROL"].pop(0), clk_freq)))
+            if not waits["CONTROL"]:
+                # A controller that is reset may leave rows open, and the chip has no reset pin.
+                steps += issued(registers, PRECHARGE, ALL_BANKS, 0, clocks(part.tRP, clk_freq))
     return [*steps, (control, CONTROL["SEL"], 0)]
 
 

@@ -9,6 +9,7 @@ from ..bridge.register_access import REGISTER_ADDRESS
 from ..memory.axi import AXI4
 from ..memory.checks import check_integer
 from ..memory.crossing import AxiCrossing
+from ..memory.join import attach
 from ..memory.upsizer import AxiUpsizer
 from ..program.axi_lite import AXI4Lite
 from .controller import controller_bus
@@ -38,7 +39,7 @@ class Ddr3Memory(wiring.Component):
     core : Ddr3Core
         From `olivine_host.fpga.litedram.ddr3_core`.
     bus_bits, addr_width : int
-        Of ``bus``; the bus is narrower than the controller's.
+        Of ``bus``; it is narrower than the controller's, and may have fewer addresses than the chip.
     ports : object
         The board's pins, see `Ddr3Pads`. None: they are the member ``pins``.
     domain, dram_domain, fast_domain, init_domain : str
@@ -65,7 +66,7 @@ class Ddr3Memory(wiring.Component):
         if not isinstance(core, Ddr3Core):
             raise TypeError(f"core must be a Ddr3Core, not {core!r}")
         self.core, self.bus_bits, self.ports = core, bus_bits, ports
-        self.addr_width = check_integer("addr_width", addr_width, core.addr_width, 64)
+        self.addr_width = check_integer("addr_width", addr_width, 13, 64)
         self.domain, self.dram_domain, self.depth = domain, dram_domain, depth
         self.fast_domain, self.init_domain = fast_domain, init_domain
         host = AXI4Lite(REGISTER_ADDRESS)
@@ -81,7 +82,7 @@ class Ddr3Memory(wiring.Component):
         m.submodules.init = init = InitSequencer(core.steps, domain=self.dram_domain)
         initialised = Signal()
         m.submodules.initialised = FFSynchronizer(init.done, initialised, o_domain=self.domain)
-        m.submodules.window = window = Ddr3Window(self.domain, self.dram_domain)
+        m.submodules.window = window = Ddr3Window(core.part.data_bits // 8, self.domain, self.dram_domain)
         connect(m, flipped(self.host), window.host)
         connect(m, window.core, flipped(self.registers))
         m.d.comb += [window.initialised.eq(initialised), self.ready.eq(window.levelled)]
@@ -90,9 +91,10 @@ class Ddr3Memory(wiring.Component):
             self.addr_width, self.bus_bits, core.id_width, self.depth, master_domain=self.domain,
             slave_domain=self.dram_domain)
         self._gate(m, crossing.master, initialised)
-        upsizer = AxiUpsizer(self.addr_width, self.bus_bits, core.bus_bits, core.id_width)
+        # The chip may have more addresses than the bus.
+        upsizer = AxiUpsizer(max(self.addr_width, core.addr_width), self.bus_bits, core.bus_bits, core.id_width)
         m.submodules.upsizer = DomainRenamer(self.dram_domain)(upsizer)
-        connect(m, crossing.slave, upsizer.master)
+        attach(m, crossing.slave, upsizer.master)
 
         m.submodules.pads = pads = Ddr3Pads(core.part, self.ports)
         if self.ports is None:

@@ -7,7 +7,7 @@ import enum
 
 from ..bridge.frames import REGISTER_BYTES, REGISTER_SPACE
 
-__all__ = ["BASE", "PAGE", "Phy", "STATE", "LEVELLED", "INITIALISED", "offset_of"]
+__all__ = ["BASE", "PAGE", "Phy", "STATE", "LEVELLED", "INITIALISED", "LANES", "offset_of"]
 
 PAGE = 0x80
 """Bytes of the registers of one unit of the controller."""
@@ -40,6 +40,9 @@ STATE = BASE + PAGE
 
 LEVELLED, INITIALISED = 1, 2
 """Bits of `STATE`: memory can be used; the chip has been through its initialisation (read only)."""
+
+LANES = 8
+"""Lowest of eight bits of `STATE`: the number of byte lanes (read only)."""
 
 
 def offset_of(register):

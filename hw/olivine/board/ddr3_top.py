@@ -28,6 +28,8 @@ class Ddr3Top(BoardTop):
     config, divisor, ports, max_payload
         See `BoardTop`.
 
+    Of a chip that the configuration's addresses do not reach, half of what they reach is used.
+
     Members
     -------
     core_clk, dram_fast_clk, dram_init_clk, locked : In(1)
@@ -43,6 +45,10 @@ class Ddr3Top(BoardTop):
     @staticmethod
     def _fits(controller_bits, bus_bits):
         return controller_bits > bus_bits
+
+    def _size(self, dram):
+        # Half of a preset's address space is much less than the chip has; the scratchpad is at the end of it.
+        return 1 << min(dram.addr_width, self.config.addr_width - 1)
 
     def _memory(self):
         return Ddr3Memory(self.dram, self.config.bus_bits, self.config.addr_width, self.ports)

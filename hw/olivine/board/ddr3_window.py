@@ -10,7 +10,7 @@ from ..bridge.register_access import REGISTER_ADDRESS
 from ..memory.axi import Response
 from ..memory.checks import check_integer
 from ..program.axi_lite import DATA_BITS, AXI4Lite
-from .ddr3_registers import BASE, PAGE, STATE
+from .ddr3_registers import BASE, LANES, PAGE, STATE
 
 __all__ = ["Ddr3Window"]
 
@@ -28,6 +28,8 @@ class Ddr3Window(wiring.Component):
 
     Parameters
     ----------
+    lanes : int
+        Byte lanes of the memory, as `STATE` tells them.
     domain, dram_domain : str
         Both are reset together; the memory's may be reset again while ``initialised`` is low.
 
@@ -46,7 +48,8 @@ class Ddr3Window(wiring.Component):
     Cost: a command and a word in registers, two synchronizers.
     """
 
-    def __init__(self, domain="sync", dram_domain="dram"):
+    def __init__(self, lanes, domain="sync", dram_domain="dram"):
+        self.lanes = check_integer("lanes", lanes, 1, 32)
         self.domain, self.dram_domain = domain, dram_domain
         super().__init__({
             "host": In(AXI4Lite(REGISTER_ADDRESS)), "core": Out(AXI4Lite(REGISTER_ADDRESS)),
@@ -94,7 +97,8 @@ class Ddr3Window(wiring.Component):
                     sync += [writes.eq(1), word.eq(host.aw.payload.addr >> 2), value.eq(host.w.payload.data)]
                     m.next = "LOOK"
             with m.State("LOOK"):
-                sync += [resp.eq(Response.OKAY), result.eq(self.levelled | self.initialised << 1)]
+                sync += [resp.eq(Response.OKAY),
+                         result.eq(self.levelled | self.initialised << 1 | self.lanes << LANES)]
                 m.next = "ANSWER"
                 with m.If(local):
                     with m.If(writes):

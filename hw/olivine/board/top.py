@@ -90,7 +90,7 @@ class BoardTop(wiring.Component):
                              f"needed are {self.needs}{config.bus_bits} and {BUS_ID_BITS}")
         self.config, self.divisor, self.dram, self.words, self.ports = config, divisor, dram, words, ports
         self.max_payload = max_payload
-        self.memory_bytes = words * config.bus_bytes if dram is None else 1 << dram.addr_width
+        self.memory_bytes = words * config.bus_bytes if dram is None else self._size(dram)
         if self.memory_bytes > config.scratchpad_base:
             raise ValueError(f"memory of {self.memory_bytes:#x} bytes reaches into the scratchpad at "
                              f"{config.scratchpad_base:#x}: addr_width {config.addr_width} is too small")
@@ -104,6 +104,10 @@ class BoardTop(wiring.Component):
     @staticmethod
     def _fits(controller_bits, bus_bits):
         return controller_bits == bus_bits
+
+    def _size(self, dram):
+        """Bytes of it that are used."""
+        return 1 << dram.addr_width
 
     def _core(self):
         return Accelerator(self.config)

@@ -55,8 +55,7 @@ def test_ecpix5(plan):
                        ("ddr3_0__odt__io", "P3"), ("ddr3_0__we__io", "R3")):
         assert f'LOCATE COMP "{port}" SITE "{site}";' in lpf, port
     assert re.findall("FREQUENCY.*", lpf) == ['FREQUENCY PORT "clk100_0__io" 100000000.0 HZ;']
-    for cell, count in (("EHXPLLL", 1), ("ECLKBRIDGECS", 1), ("ECLKSYNCB", 1), ("CLKDIVF", 1), ("olivine_dram", 1),
-                        ("BB", 18)):
+    for cell, count in (("EHXPLLL", 1), ("ECLKSYNCB", 1), ("CLKDIVF", 1), ("olivine_dram", 1), ("BB", 18)):
         assert len(re.findall(rf"cell \\{cell} ", text)) == count, cell
 
 

@@ -125,10 +125,6 @@ module IDDRX2DQA (
     assign {Q3, Q2, Q1, Q0} = words[3:0];
 endmodule
 
-module ECLKBRIDGECS (input wire CLK0, CLK1, SEL, output wire ECSOUT);
-    assign ECSOUT = CLK0;
-endmodule
-
 module ECLKSYNCB (input wire ECLKI, STOP, output wire ECLKO);
     reg runs;
     initial runs = 1;

@@ -1,6 +1,6 @@
 """Clocks of DDR3 memory on an ECP5: that of its edges, which can be stopped, and half of it for the controller."""
 
-from amaranth.hdl import Instance, Module, Signal
+from amaranth.hdl import Instance, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -41,6 +41,8 @@ class EdgeClock(wiring.Component):
     """The primitives between a PLL and a DDR3 PHY, as FPGA-TN-02035 has them: the clock of the edges is on lines of its
     own, and is stopped while the PHY's delays are set up, so that all primitives leave their reset in the same period.
 
+    All of the memory's pins are on one side of the chip: a clock for two would need an ECLKBRIDGECS.
+
     Members
     -------
     source : In(1)
@@ -56,9 +58,7 @@ class EdgeClock(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        bridged = Signal()
-        m.submodules.bridge = Instance("ECLKBRIDGECS", i_CLK0=self.source, i_SEL=0, o_ECSOUT=bridged)
-        m.submodules.sync = Instance("ECLKSYNCB", i_ECLKI=bridged, i_STOP=self.stop, o_ECLKO=self.fast)
+        m.submodules.sync = Instance("ECLKSYNCB", i_ECLKI=self.source, i_STOP=self.stop, o_ECLKO=self.fast)
         m.submodules.half = Instance("CLKDIVF", p_DIV="2.0", i_ALIGNWD=0, i_CLKI=self.fast, i_RST=self.reset,
                                      o_CDIVX=self.slow)
         return m

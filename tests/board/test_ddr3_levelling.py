@@ -6,7 +6,7 @@ from olivine.board.ddr3_registers import BASE, INITIALISED, LANES, STATE, Phy
 from olivine.bridge.frames import Operation
 from olivine.config import PRESETS
 from olivine_host.board import SerialCore, levelling
-from olivine_host.board.frame import Identity
+from olivine_host.board.frame import Identity, Status
 from olivine_host.board.levelling import LevellingError, Window, level, longest_run
 from olivine_host.board.link import Link
 from olivine_host.board.memory_test import PATTERNS
@@ -187,6 +187,33 @@ def test_lines_that_are_too_long(program):
             assert done.exit_code == 1 and "byte lane 1 of the memory is read wrongly" in done.output, done.output
         with Link(board.port, patience=PATIENCE) as link:
             assert not link.status().memory_ready
+
+
+def test_simulate_command(program):
+    done = invoke("board", "simulate", "--board", "ecpix5-85f", "--seconds", "0.2")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("/dev/") and ", 0 violations of the memory chip" in done.stderr
+
+
+def test_a_board_without_ddr3_has_nothing_to_level(monkeypatch):
+    class Other(Numbers):
+        counters = None
+
+        def __init__(self, *arguments, **options):
+            super().__init__([])
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            pass
+
+        def status(self):
+            return Status(0, 0, 0, 1, 0, 0, 0)
+
+    monkeypatch.setattr("olivine_host.board.Link", Other)
+    done = invoke("board", "level", "/dev/ttyUSB9")
+    assert done.exit_code == 1 and "the board on /dev/ttyUSB9 has no memory that its host levels" in done.stderr
 
 
 @pytest.mark.parametrize("flight, settings", [((1, 1), [(2, 0), (2, 0)]), ((4, 3), [(7, 3), (6, 2)])])

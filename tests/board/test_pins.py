@@ -5,9 +5,11 @@ from pathlib import Path
 
 import olivine
 import pytest
+from click.testing import CliRunner
 from olivine.board import pins
 from olivine.bridge.uart import divisor_of
 from olivine.config import PRESETS
+from olivine_host.cli import olivine as cli
 from olivine_host.fpga import flow
 from olivine_host.fpga.boards import BAUDS, board_baud, board_design
 
@@ -68,6 +70,8 @@ def test_ecpix5_on_chip(plan):
 def test_on_chip_where_there_is_none(plan):
     with pytest.raises(ValueError, match="core on ulx3s-85f has none, allowed is core on ecpix5-85f"):
         plan("ulx3s-85f", on_chip=True)
+    done = CliRunner().invoke(cli, ["bitstream", "--board", "ulx3s-85f", "--on-chip"])
+    assert done.exit_code != 0 and "core on ulx3s-85f has none" in done.output
     with pytest.raises(ValueError, match="array on ecpix5-85f has none"):
         board_design("ecpix5-85f", "array", TINY, on_chip=True)
 

@@ -40,7 +40,8 @@ class Ddr3Top(BoardTop):
     """
 
     dram_clocks = ("dram_fast_clk", "dram_init_clk")
-    needs, pin_signature = "more than ", Ddr3Pins
+    pin_signature = Ddr3Pins
+    needs = "more than "
 
     @staticmethod
     def _fits(controller_bits, bus_bits):

@@ -80,7 +80,11 @@ class BoardTop(wiring.Component):
     dram_clocks = ("dram_clk", "dram_pin_clk")
     """Members that are clocks of ``dram``."""
 
-    needs, pin_signature = "", SdramPins
+    pin_signature = SdramPins
+    """Of a part."""
+
+    needs = ""
+    """What an error puts before the bits of data that `_fits` wants of a controller."""
 
     def __init__(self, config, divisor, *, dram=None, words=None, ports=None, max_payload=MAX_PAYLOAD):
         if (dram is None) == (words is None):

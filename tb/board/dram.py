@@ -100,7 +100,13 @@ async def initialises(dut):
 @cocotb.test
 async def read_back(dut):
     """Bursts of all lengths all over the memory, with strobes and stalls."""
-    setup = await Setup(dut, {"r": "bursty", "b": "half", "w": "half"}).start()
+    await reads_back(await Setup(dut, STALLS).start())
+
+
+STALLS = {"r": "bursty", "b": "half", "w": "half"}
+
+
+async def reads_back(setup):
     size = int(os.environ["OLIVINE_SIZE"])
     for turn in range(int(os.environ.get("OLIVINE_TURNS", 6))):
         bursts = []
@@ -116,28 +122,37 @@ async def read_back(dut):
         for addr, beats in bursts:
             setup.read(addr, beats, turn % 4)
         await setup.settle()
-    assert int(dut.refreshes.value) >= 1
+    assert int(setup.dut.refreshes.value) >= 1
 
 
 @cocotb.test
 async def answers_wait(dut):
     """A master that takes no answer for a while loses none: neither responses nor data."""
+    gate = Gate()
+    await loses_no_answer(await Setup(dut, {"r": gate, "b": gate}).start(), gate)
+
+
+class Gate:
+    """A pattern that is what is set."""
+
     willing = False
 
-    def gate(seed):
+    def __call__(self, seed):
         while True:
-            yield willing
+            yield self.willing
 
-    setup = await Setup(dut, {"r": gate, "b": gate}).start()
+
+async def loses_no_answer(setup, gate):
+    dut = setup.dut
     for place in range(50):
         setup.write(0x2000 + 8 * place, setup.words(1), place % 4)
     await ClockCycles(dut.clk, 600)
     assert not setup.b.received
-    willing = True
+    gate.willing = True
     await setup.settle()
-    willing = False
+    gate.willing = False
     for place in range(5):
         setup.read(0x2000 + 80 * place, 10, place % 4)
     await ClockCycles(dut.clk, 600)
-    willing = True
+    gate.willing = True
     await setup.settle()

@@ -3,6 +3,8 @@
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from olivine.board.ddr3_top import Ddr3Top
+from olivine.board.dram_parts import DDR3_PARTS
 from olivine.board.top import BoardTop
 from olivine.core.accelerator import ID_BITS
 from olivine.core.activity import CoreActivity
@@ -11,7 +13,7 @@ from olivine.program.axi_lite import AXI4Lite
 from olivine.program.registers import Registers
 from olivine_host.simulation.board import DIVISOR, MAX_PAYLOAD, board_controller
 
-__all__ = ["StubCore", "StubTop", "stub_top"]
+__all__ = ["StubCore", "StubTop", "StubDdr3Top", "stub_top"]
 
 BURST = 8
 
@@ -44,6 +46,12 @@ class StubTop(BoardTop):
         return StubCore(self.config)
 
 
+class StubDdr3Top(Ddr3Top):
+    def _core(self):
+        return StubCore(self.config)
+
+
 def stub_top(config, dram="sdr-32m", words=None):
     """As the simulated board has it."""
-    return StubTop(config, DIVISOR, dram=dram and board_controller(config, dram), words=words, max_payload=MAX_PAYLOAD)
+    top = StubDdr3Top if dram in DDR3_PARTS else StubTop
+    return top(config, DIVISOR, dram=dram and board_controller(config, dram), words=words, max_payload=MAX_PAYLOAD)

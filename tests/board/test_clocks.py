@@ -3,6 +3,7 @@
 import pytest
 from amaranth.back import rtlil
 from olivine.board.clocks import DETECTOR_MHZ, VCO_MHZ, Pll, plan_pll
+from olivine.board.ddr3_clocks import INIT_MHZ, Ddr3Pll
 
 
 @pytest.mark.parametrize("oscillator", [25.0, 100.0, 12.0, 48.0])
@@ -34,8 +35,8 @@ def test_refuses(core):
         plan_pll(25, core, 75)
 
 
-def _parameters(plan):
-    text = rtlil.convert(Pll(plan))
+def _parameters(plan, pll=Pll):
+    text = rtlil.convert(pll(plan))
     lines = (line.split() for line in text.splitlines())
     return {words[1].lstrip("\\"): words[-1].strip('"') for words in lines if words[:1] == ["parameter"]}
 
@@ -60,3 +61,13 @@ def test_parameters(core, dram):
 def test_without_memory():
     made = _parameters(plan_pll(100, 75))
     assert "CLKOS_DIV" not in made and "CLKOS2_DIV" in made
+
+
+@pytest.mark.parametrize("core, fast", [(75, 150), (50, 150), (40, 200), (60, 120)])
+def test_ddr3(core, fast):
+    """The second output is the slow clock that sets the PHY's delays up, at most as fast as it may be."""
+    plan = plan_pll(100, core, fast)
+    text = _parameters(plan, Ddr3Pll)["CLKOS_DIV"]
+    divider = int(text, 2 if len(text) > 3 else 10)
+    assert INIT_MHZ * 0.9 < plan.vco_mhz / divider <= INIT_MHZ
+    assert plan.dram_mhz == pytest.approx(fast)

@@ -182,3 +182,8 @@ class Status:
     @property
     def memory_ready(self):
         return bool(self.board & 1)
+
+    @property
+    def levels(self):
+        """Whether memory is the host's to level (`olivine_host.board.levelling`)."""
+        return bool(self.board & 2)

@@ -1,4 +1,5 @@
-"""What is at the end of a link: the bridge, the core's constants, and which preset that is. Changes nothing there."""
+"""What is at the end of a link: the bridge, the core's constants, and which preset that is. Changes nothing there but
+where unlevelled memory is read."""
 
 import time
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from olivine.bridge.frames import REGISTER_BYTES, VERSION, Operation
 from olivine.config import PRESETS
 from olivine.control.registers import BY_NAME, IDENTIFIER
 
+from . import levelling
 from .link import Refused
 
 __all__ = ["Fact", "read_constants", "core_constants", "presets_like", "inspect"]
@@ -55,12 +57,16 @@ def presets_like(constants):
 
 
 def inspect(link):
-    """List of `Fact` about an open `Link`."""
+    """List of `Fact` about an open `Link`. Memory that waits for its host is levelled."""
+    facts = []
+    if levelling.is_due(link.status()):
+        facts.append(_levelled(link))
     deadline = time.monotonic() + READY_SECONDS
     while not (status := link.status()).memory_ready and time.monotonic() < deadline:
         time.sleep(0.01)
     identity = link.identity
     facts = [
+        *facts,
         Fact("bridge", f"protocol {VERSION}, up to {identity.max_payload:,} bytes a frame"),
         Fact("memory", f"{1 << identity.addr_width:,} bytes, beats of {identity.bus_bytes}, "
              f"{'ready' if status.memory_ready else 'not ready'}",
@@ -74,6 +80,14 @@ def inspect(link):
              f"{link.counters.damaged}"),
     ]
     return facts
+
+
+def _levelled(link):
+    try:
+        windows = levelling.level(link)
+    except levelling.LevellingError as error:
+        return Fact("levelling", "failed", str(error))
+    return Fact("levelling", "; ".join(map(str, windows)))
 
 
 def _core(link):

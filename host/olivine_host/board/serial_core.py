@@ -6,6 +6,7 @@ from olivine.bridge.frames import REGISTER_BYTES, Code, Operation
 from olivine.control.registers import BY_NAME, IDENTIFIER
 
 from ..simulation.core import Ended, RegisterError
+from . import levelling
 from .link import Link, LinkError, Refused
 
 __all__ = ["PREFIX", "WrongCore", "SerialCore"]
@@ -21,7 +22,8 @@ class WrongCore(LinkError):
 class SerialCore:
     """A core behind a bridge.
 
-    Connecting resets it: what an earlier host left unfinished is over. What memory holds is not known then.
+    Connecting resets it: what an earlier host left unfinished is over. What memory holds is not known then. Memory that
+    is the host's to level is levelled.
 
     Parameters
     ----------
@@ -64,6 +66,7 @@ class SerialCore:
         if trace or waves:
             raise ValueError("a board records neither traces nor waveforms")
         self.config, self.progress, self.loading, self.hang_seconds = config, progress, loading, hang_seconds
+        self.ready_seconds = ready_seconds
         self.link = Link(port, baud, **options)
         try:
             self.link.reset()
@@ -87,6 +90,8 @@ class SerialCore:
         self.link.close()
 
     def _await_memory(self, seconds):
+        if levelling.is_due(self.link.status()):
+            levelling.level(self.link)
         deadline = time.monotonic() + seconds
         while not self.link.status().memory_ready:
             if time.monotonic() > deadline:
@@ -181,3 +186,4 @@ class SerialCore:
 
     def reset(self):
         self.link.reset()
+        self._await_memory(self.ready_seconds)

@@ -6,13 +6,10 @@ from pathlib import Path
 
 import click
 
-from .board import told
+from .board import BOARD_NAMES, told
 from .options import config_options, configuration
 
 __all__ = ["command"]
-
-BOARD_NAMES = ("ulx3s-85f", "ecpix5-85f")
-
 
 @click.command("bitstream")
 @click.option("--board", required=True, type=click.Choice(BOARD_NAMES), help="What it is for.")
@@ -23,7 +20,9 @@ BOARD_NAMES = ("ulx3s-85f", "ecpix5-85f")
 @click.option("--freq", type=click.FloatRange(min=1, max=400), metavar="MHZ",
               help="Clock to reach; by default the board's own choice.")
 @click.option("--dram-freq", type=click.FloatRange(min=25, max=133), metavar="MHZ",
-              help="Clock of the board's memory; by default the board's own choice.")
+              help="Clock of the board's memory, of DDR3 half of it; by default the board's own choice.")
+@click.option("--on-chip", is_flag=True,
+              help="Of ecpix5-85f: memory of the FPGA's own, 16,384 beats, in place of DDR3.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the placement.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="Where the bitstream, its summary and the logs go.  [default: build/bitstream/NAME]")
@@ -31,7 +30,7 @@ BOARD_NAMES = ("ulx3s-85f", "ecpix5-85f")
               help="How many of the slowest paths to show.")
 @click.option("--estimate", is_flag=True,
               help="Stop after synthesis, and show where the paths that are too slow are likely to be.")
-def command(board, preset, config_file, unit, freq, dram_freq, seed, out, paths, estimate):
+def command(board, preset, config_file, unit, freq, dram_freq, on_chip, seed, out, paths, estimate):
     """Build a bitstream, and show what it takes of the part and how fast its clocks are.
 
     The exit status is 1 if a clock misses its target or the design does not fit; there is no bitstream then. Equal
@@ -51,7 +50,7 @@ def command(board, preset, config_file, unit, freq, dram_freq, seed, out, paths,
     view = FlowView()
     config = configuration(preset, config_file)
     with told():
-        design = board_design(board, unit, config, mhz=freq, dram_mhz=dram_freq)
+        design = board_design(board, unit, config, mhz=freq, dram_mhz=dram_freq, on_chip=on_chip)
     try:
         with view.running(f"{design.name}: {design.board.part}"):
             synthesis = flow.synthesize(flow.prepare(design), view.progress)
@@ -60,7 +59,7 @@ def command(board, preset, config_file, unit, freq, dram_freq, seed, out, paths,
     except flow.DoesNotFit as error:
         view.say(str(error))
         with view.running("Looking for a preset that fits"):
-            other = preset_that_fits(board, unit, config, progress=view.progress)
+            other = preset_that_fits(board, unit, config, on_chip=on_chip, progress=view.progress)
         raise click.ClickException(f"it does not fit; preset {other} would, by its cells" if other else
                                    "it does not fit, and no smaller preset would") from error
     except flow.FlowError as error:

@@ -6,7 +6,10 @@ import click
 
 from .options import config_options, configuration
 
-__all__ = ["command", "SERIAL", "PATIENCE", "baud_option", "told"]
+__all__ = ["command", "BOARD_NAMES", "SERIAL", "PATIENCE", "baud_option", "told"]
+
+BOARD_NAMES = ("ulx3s-85f", "ecpix5-85f")
+"""Those of `olivine_host.fpga.boards`, which takes longer to import."""
 
 SERIAL = "serial:"
 """Beginning of a backend that is a board, as of `olivine_host.device.Device`; the port follows."""
@@ -45,18 +48,23 @@ def command():
 
 @command.command("simulate")
 @config_options("tiny")
-@click.option("--on-chip", is_flag=True, help="Memory of the FPGA's own, 1 MiB, in place of SDRAM.")
+@click.option("--board", "board_name", type=click.Choice(BOARD_NAMES), default=BOARD_NAMES[0], show_default=True,
+              help="Whose memory it has: SDRAM, or DDR3 of 32 MiB.")
+@click.option("--on-chip", is_flag=True, help="Memory of the FPGA's own, 1 MiB, in place of that.")
 @click.option("--seconds", type=click.FloatRange(min=0), help="End by itself after so long.  [default: with Ctrl-C]")
-def simulate(preset, config_file, on_chip, seconds):
+def simulate(preset, config_file, board_name, on_chip, seconds):
     """Run a board's gateware in a simulator, and print the port that it is on.
 
     All commands for a board work with that port, some thousand times slower than with a board.
     """
+    from ..fpga.boards import BOARDS
     from ..simulation.board import SimulatedBoard
     config = configuration(preset, config_file)
     click.echo(f"building a board of preset {config.name}: some minutes the first time", err=True)
     with told():
-        board = SimulatedBoard(config, **({"dram": None, "words": (1 << 20) // config.bus_bytes} if on_chip else {}))
+        memory = {"dram": None, "words": (1 << 20) // config.bus_bytes} if on_chip else \
+            {"dram": BOARDS[board_name].dram}
+        board = SimulatedBoard(config, **memory)
     with board:
         click.echo(board.port)
         click.echo(f"olivine doctor --board {board.port}    # Ctrl-C here ends the board", err=True)
@@ -101,6 +109,26 @@ def memory(port, preset, config_file, baud, first, size, total, seed):
         click.echo(_line(core.link))
     if wrong:
         raise click.ClickException(f"memory is wrong: {wrong:,} bytes")
+
+
+@command.command("level")
+@click.argument("port")
+@baud_option
+def level_command(port, baud):
+    """Find where reads of a board's DDR3 memory are to be sampled, and tell the board that memory is ready.
+
+    All other commands do that by themselves where it was not done since the board's reset; this one shows what was
+    found, and does it anew. What lies in the first 256 bytes is lost. The exit status is 1 if a byte lane is never
+    read rightly.
+    """
+    from ..board import Link
+    from ..board.levelling import level
+    with told(), Link(port, baud, patience=PATIENCE) as link:
+        if not link.status().levels:
+            raise click.ClickException(f"the board on {port} has no memory that its host levels")
+        for window in level(link):
+            click.echo(window)
+        click.echo(_line(link))
 
 
 def _number(text):

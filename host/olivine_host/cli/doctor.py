@@ -136,7 +136,8 @@ def _board(port, baud):
 
 @click.command("doctor")
 @click.option("--board", "port", metavar="PORT",
-              help="Instead: look at the board on a serial port, such as /dev/ttyUSB0. Nothing there is changed.")
+              help="Instead: look at the board on a serial port, such as /dev/ttyUSB0. Nothing there is "
+                   "changed, but DDR3 that nobody levelled is.")
 @baud_option
 def command(port, baud):
     """Show which tools and packages are found, and how to get what is missing.

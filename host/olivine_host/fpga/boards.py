@@ -2,10 +2,10 @@
 
 import importlib
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from olivine.board.dram_parts import SDRAM_PARTS
+from olivine.board.dram_parts import DDR3_PARTS, SDRAM_PARTS
 from olivine.bridge.uart import divisor_of
 from olivine.units import UNITS
 
@@ -45,11 +45,11 @@ class Board:
     core_mhz : float
         Clock of the core, unless another is asked for.
     dram : str or None
-        Memory of the core: a part of `SDRAM_PARTS`. None: `words` of the FPGA's own.
+        Memory of the core: a part of `SDRAM_PARTS` or `DDR3_PARTS`. None: `words` of the FPGA's own.
     dram_mhz : float
-        Clock of the memory.
+        Clock of the memory's controller, which is the memory's, of DDR3 half of it.
     words : int
-        Beats of memory on chip, where there is no ``dram``.
+        Beats of memory on chip, where there is no ``dram``, or it is not wanted.
     lights : tuple of (str, str or None)
         See `olivine.board.pins.PinnedTop`.
     """
@@ -89,7 +89,8 @@ BOARDS = {
                        lights=(("led", None),) * 4),
     "ecpix5-85f": Board("ecpix5-85f", "LambdaConcept ECPIX-5 with LFE5UM5G-85F",
                         "amaranth_boards.ecpix5:ECPIX585Platform", "LFE5UM5G-85F-8BG554", "LFE5UM5G-85F", 100.0,
-                        "R26", "R24", 75.0, words=1 << 14, lights=(("rgb_led", "g"),) * 4),
+                        "R26", "R24", 75.0, dram="mt41k256m16", words=1 << 14,
+                        lights=(("rgb_led", "g"),) * 4),
 }
 
 
@@ -134,7 +135,7 @@ def harnessed(name, component, board, preset, mhz=None):
     return BoardDesign(name, HarnessTop(component), board, preset, mhz, "harness.unit.")
 
 
-def board_design(board, unit, config, *, mhz=None, dram_mhz=None):
+def board_design(board, unit, config, *, mhz=None, dram_mhz=None, on_chip=False):
     """A unit on a board.
 
     Parameters
@@ -147,7 +148,9 @@ def board_design(board, unit, config, *, mhz=None, dram_mhz=None):
         Clock of the design: of ``core`` what its PLL makes, of others what the clock pin is constrained to; None for
         the board's own choice.
     dram_mhz : float or None
-        Clock of the memory of ``core``; None for the board's own.
+        Clock of the controller of the memory of ``core``; None for the board's own.
+    on_chip : bool
+        ``core`` has memory on the chip, though the board has another.
 
     Raises
     ------
@@ -161,6 +164,11 @@ def board_design(board, unit, config, *, mhz=None, dram_mhz=None):
             raise ValueError(f"board is {board!r}: allowed are {', '.join(BOARDS)}")
         board = BOARDS[board]
     name = f"{board.name}-{unit}-{config.name}"
+    if on_chip:
+        if unit != CORE or not board.words:
+            raise ValueError(f"memory on the chip is asked for: {unit} on {board.name} has none, allowed is {CORE} on "
+                             + ", ".join(other.name for other in BOARDS.values() if other.words))
+        board, name = replace(board, dram=None), f"{name}-on-chip"
     if unit == CORE:
         if dram_mhz is not None and board.dram is None:
             raise ValueError(f"a memory's clock of {dram_mhz:g} MHz is asked for: the memory of {board.name} is on the "
@@ -195,14 +203,17 @@ def _core_design(name, board, config, mhz, dram_mhz):
     from olivine.board.pins import PinnedTop
     from olivine.board.top import BUS_ID_BITS, MOST_RATIO
 
-    from .litedram import sdr_core
+    from .litedram import ddr3_core, sdr_core
     if board.dram and mhz > MOST_RATIO * dram_mhz:
         raise ValueError(f"the core's clock of {mhz:g} MHz is more than {MOST_RATIO} times the memory's of "
                          f"{dram_mhz:g} MHz, which their common reset does not allow")
-    pll = plan_pll(board.clock_mhz, mhz, dram_mhz if board.dram else None)
+    ddr3 = DDR3_PARTS.get(board.dram)
+    pll = plan_pll(board.clock_mhz, mhz, (2 * dram_mhz if ddr3 else dram_mhz) if board.dram else None)
     clock = round(pll.core_mhz * 1e6)
     baud = board_baud(clock)
-    if board.dram:
+    if ddr3:
+        memory = {"dram": ddr3_core(ddr3, round(pll.dram_mhz * 1e6 / 2), id_width=BUS_ID_BITS)}
+    elif board.dram:
         memory = {"dram": sdr_core(SDRAM_PARTS[board.dram], round(pll.dram_mhz * 1e6), bus_bits=config.bus_bits,
                                    id_width=BUS_ID_BITS)}
     else:

@@ -11,14 +11,19 @@ import re
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
-from olivine.board.dram_parts import DramCore, SdramPart
+from olivine.board.dram_parts import Ddr3Core, Ddr3Part, DramCore, SdramPart
 
 from olivine_host.simulation.build import cached, digest
 
-__all__ = ["LiteDramMissing", "sdr_core"]
+__all__ = ["LiteDramMissing", "sdr_core", "ddr3_core"]
 
 PACKAGES = "litedram==2024.12 litex==2024.12 migen==0.10"
+
+
+DDR3_HZ = 200_000_000
+"""Of a DDR3 controller's clock, at most: LiteDRAM's PHY for the ECP5 is made for 800 million transfers a second."""
 
 
 class LiteDramMissing(RuntimeError):
@@ -63,30 +68,61 @@ def sdr_core(part, clk_freq, *, bus_bits=64, id_width=4, cas=None, module="olivi
         raise ValueError(f"clk_freq is {clk_freq}, cas {cas}: {part.name} has shortest periods of "
                          + ", ".join(f"{period} ns at CAS {latency}" for latency, period in part.tCK.items()))
     cas = fits[0] if cas is None else cas
+    text, addr_width, steps = _generated("litedram_sdr", part, clk_freq=clk_freq, cas=cas, bus_bits=bus_bits,
+                                         id_width=id_width, module=module)
+    return DramCore(module, text, part, clk_freq, cas, id_width, bus_bits, addr_width, tuple(map(tuple, steps)))
+
+
+def ddr3_core(part, clk_freq, *, id_width=4, module="olivine_dram"):
+    """The controller of DDR3 memory with the PHY of an ECP5, generated once and kept under the build folder.
+
+    Its AXI4 port is as wide as a burst of the memory.
+
+    Parameters
+    ----------
+    part : Ddr3Part
+    clk_freq : int
+        Hertz of the controller; the memory's clock is twice that.
+    id_width : int
+        Of the AXI4 port.
+    module : str
+
+    Raises
+    ------
+    LiteDramMissing
+        If a package is missing.
+    ValueError
+        If the PHY cannot be as fast.
+    """
+    if not isinstance(part, Ddr3Part):
+        raise TypeError(f"part must be a Ddr3Part, not {part!r}")
+    if not 0 < clk_freq <= DDR3_HZ:
+        raise ValueError(f"clk_freq is {clk_freq}: allowed of DDR3 on an ECP5 is up to {DDR3_HZ}")
+    text, bus_bits, addr_width, cas, cas_write, steps = _generated(
+        "litedram_ddr3", part, clk_freq=clk_freq, id_width=id_width, module=module)
+    return Ddr3Core(module, text, part, clk_freq, cas, cas_write, id_width, bus_bits, addr_width,
+                    tuple(map(tuple, steps)))
+
+
+def _generated(generator, part, **arguments):
+    """What a generator's program makes, Verilog first, kept by what it was made from."""
     _import()
-    from . import litedram_sdr
-    arguments = {"clk_freq": clk_freq, "cas": cas, "bus_bits": bus_bits, "id_width": id_width, "module": module}
-    key = digest(json.dumps(asdict(part)), json.dumps(arguments), PACKAGES, _source(litedram_sdr), _source())
+    sources = (Path(__file__).with_name(f"{name}.py").read_text()
+               for name in sorted({generator, "litedram_sdr", "litedram"}))
+    key = digest(json.dumps(asdict(part)), json.dumps(arguments), PACKAGES, *sources)
 
     def make(folder):
         # Migen names signals after variables on the stack and numbers them for the life of the process.
-        run = subprocess.run([sys.executable, "-m", litedram_sdr.__name__],
+        run = subprocess.run([sys.executable, "-m", f"{__package__}.{generator}"],
                              input=json.dumps({"part": asdict(part), **arguments}),
                              env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": os.pathsep.join(sys.path)},
                              check=True, stdout=subprocess.PIPE, text=True)
-        text, addr_width, steps = json.loads(run.stdout)
+        text, *about = json.loads(run.stdout)
         (folder / "core.v").write_text(awake(clean(text)))
-        (folder / "core.json").write_text(json.dumps({"addr_width": addr_width, "steps": steps}))
+        (folder / "core.json").write_text(json.dumps(about))
 
     folder = cached(key, make, kind="litedram")
-    about = json.loads((folder / "core.json").read_text())
-    return DramCore(module, (folder / "core.v").read_text(), part, clk_freq, cas, id_width, bus_bits,
-                    about["addr_width"], tuple(map(tuple, about["steps"])))
-
-
-def _source(module=None):
-    with open(__file__ if module is None else module.__file__) as file:
-        return file.read()
+    return (folder / "core.v").read_text(), *json.loads((folder / "core.json").read_text())
 
 
 def clean(text):

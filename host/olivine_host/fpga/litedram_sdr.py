@@ -19,7 +19,7 @@ from litex.soc.interconnect import csr_bus
 from migen import Case, Cat, ClockDomain, If, Module, Signal
 from olivine.board.dram_parts import SdramPart
 
-__all__ = ["generate"]
+__all__ = ["generate", "axi_ports", "clocks", "flags", "issued", "CONTROL"]
 
 
 class Pinless(Module):
@@ -101,14 +101,14 @@ def generate(part, clk_freq, cas, bus_bits, id_width, module):
     axi = LiteDRAMAXIPort(data_width=bus_bits, id_width=id_width,
                           address_width=user.address_width + (bus_bits // 8).bit_length() - 1)
     top.submodules.axi = LiteDRAMAXI2Native(axi, user)
-    _axi_ports(top, axi, port)
+    axi_ports(top, axi, port)
     _pins(top, phy.dfi.p0, port)
     registers = _control(top, sdram, port)
     steps = _steps(part, phy.settings, chip.timing_settings, clk_freq, registers)
     return str(convert(top, set(ports.values()), module, regular_comb=False)), axi.address_width, steps
 
 
-def _axi_ports(top, axi, port):
+def axi_ports(top, axi, port):
     for name in ("aw", "w", "b", "ar", "r"):
         channel, outward = getattr(axi, name), name in ("b", "r")
         fields = {"aw": ("addr", "burst", "len", "size", "id"), "ar": ("addr", "burst", "len", "size", "id"),
@@ -155,32 +155,46 @@ CONTROL = {"SEL": 1, "CKE": 2, "ODT": 4, "RESET_N": 8}
 """Bits of LiteDRAM's DFI injector (`litedram.dfii`), by the last part of their names."""
 
 
+def clocks(ns, clk_freq):
+    """Clocks in which so many nanoseconds have passed, whenever they begin."""
+    return math.ceil(ns * clk_freq / 1e9) + 1
+
+
+def flags(text):
+    """Bits of LiteDRAM's words for a control register, such as ``"DFII_CONTROL_CKE|DFII_CONTROL_ODT"``, and whether
+    they are a command's."""
+    bits = [flag.removeprefix("DFII_") for flag in text.split("|")]
+    kind = "CONTROL" if bits[0].startswith("CONTROL") else "COMMAND"
+    names = {"CONTROL": CONTROL, "COMMAND": COMMAND}[kind]
+    return sum(names[bit.removeprefix(f"{kind}_")] for bit in bits), kind == "COMMAND"
+
+
+def issued(registers, command, address, bank, wait, times=1):
+    """Steps that send the memory a command, then wait."""
+    return [(registers["dfii_pi0_address0"], address, 0), (registers["dfii_pi0_baddress0"], bank, 0),
+            (registers["dfii_pi0_command0"], command, 0)] + [(registers["dfii_pi0_command_issue"], 1, wait)] * times
+
+
 def _steps(part, phy, timing, clk_freq, registers):
     """LiteDRAM's own sequence as (register, value, clocks to wait), with the waits of the data sheet.
 
     LiteDRAM leaves short waits to a processor that is slow, and sets a bit of the mode register that SDR memory
     reserves: that command is left out, its successor sets the register.
     """
-    def clocks(ns):
-        return math.ceil(ns * clk_freq / 1e9) + 1
-
-    control, issue = registers["dfii_control0"], registers["dfii_pi0_command_issue"]
+    control = registers["dfii_control0"]
     steps = [(control, 0, 0)]
     sequence, _ = get_sdr_phy_init_sequence(phy, timing)
-    for _, address, bank, flags, wait in sequence:
-        bits = [flag.removeprefix("DFII_") for flag in flags.split("|")]
-        if bits[0].startswith("CONTROL"):
-            value = sum(CONTROL[bit.removeprefix("CONTROL_")] for bit in bits)
-            steps.append((control, value, clocks(part.power_up)))
+    for _, address, bank, words, wait in sequence:
+        command, is_command = flags(words)
+        if not is_command:
+            steps.append((control, command, clocks(part.power_up, clk_freq)))
             continue
-        command = sum(COMMAND[bit.removeprefix("COMMAND_")] for bit in bits)
         if command == MODE and address & RESET_DLL:
             continue
-        least = {PRECHARGE: clocks(part.tRP), REFRESH: clocks(part.tRFC), MODE: part.tMRD + 1}[command]
+        least = {PRECHARGE: clocks(part.tRP, clk_freq), REFRESH: clocks(part.tRFC, clk_freq),
+                 MODE: part.tMRD + 1}[command]
         times = part.refreshes if command == REFRESH and not any(s[1] == REFRESH for s in steps) else 1
-        steps += [(registers["dfii_pi0_address0"], address, 0), (registers["dfii_pi0_baddress0"], bank, 0),
-                  (registers["dfii_pi0_command0"], command, 0)]
-        steps += [(issue, 1, max(wait, least))] * times
+        steps += issued(registers, command, address, bank, max(wait, least), times)
     return [*steps, (control, CONTROL["SEL"], 0)]
 
 

@@ -27,11 +27,11 @@ def summary(routed):
     }
 
 
-def preset_that_fits(board, unit, config, *, progress=None):
+def preset_that_fits(board, unit, config, *, on_chip=False, progress=None):
     """The largest preset smaller than ``config`` whose cells, by synthesis, fit on the board; None if none does."""
     smaller = sorted((preset for preset in PRESETS.values() if preset.multipliers < config.multipliers),
                      key=lambda preset: -preset.multipliers)
     for preset in smaller:
-        if not flow.synthesize(flow.prepare(board_design(board, unit, preset)), progress).overflows:
+        if not flow.synthesize(flow.prepare(board_design(board, unit, preset, on_chip=on_chip)), progress).overflows:
             return preset.name
     return None

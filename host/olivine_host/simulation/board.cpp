@@ -1,8 +1,9 @@
 // Drives board.v: its clocks, and the host's end of its serial line, whose bytes come from and go to a file descriptor.
 //
-// Arguments: +fd=N the descriptor, +divisor=N cycles of the core's clock for a bit, +core_ps=N and +dram_ps=N periods.
+// Arguments: +fd=N the descriptor, +divisor=N cycles of the core's clock for a bit; +core_ps=N, +dram_ps=N and +pin_ps=N
+// periods of the clocks.
 //
-// It runs as fast as it can while bytes move, a program runs or memory is not ready, and rests otherwise. It ends when
+// It runs as fast as it can while bytes move, a program runs or memory becomes ready, and rests otherwise. It ends when
 // its standard input does, and prints what the memory chip counted.
 
 #include <algorithm>
@@ -22,6 +23,7 @@ namespace {
 
 constexpr int READY = 1 << 1, RUNNING = 1 << 2;
 constexpr uint64_t RESTS_AFTER = 200000;    // cycles in which nothing happens
+constexpr uint64_t TIRES_AFTER = 2000000;   // such cycles while memory is not ready: the host has to do something
 constexpr uint64_t LOOKS_EVERY = 512;       // cycles between two looks at the descriptors
 
 struct Line {
@@ -109,6 +111,7 @@ int main(int argc, char** argv) {
     const int fd = static_cast<int>(argument(context, "fd", 0));
     const uint64_t core_half = argument(context, "core_ps", 13334) / 2;
     const uint64_t dram_half = argument(context, "dram_ps", 13332) / 2;
+    const uint64_t pin_half = argument(context, "pin_ps", 13332) / 2;
     uint64_t core_next = core_half, dram_next = dram_half, pin_next = dram_half + dram_half / 2, cycle = 0, quiet = 0;
     top.rx = 1;
     top.eval();
@@ -127,7 +130,7 @@ int main(int argc, char** argv) {
         }
         if (now == pin_next) {
             top.dram_pin_clk = !top.dram_pin_clk;
-            pin_next += dram_half;
+            pin_next += pin_half;
         }
         top.eval();
         if (!edge) continue;
@@ -135,9 +138,9 @@ int main(int argc, char** argv) {
         top.locked = ++cycle > 16;
         line.from_design(top.tx);
         top.rx = line.to_design();
-        const bool idle = line.quiet() && top.leds & READY && !(top.leds & RUNNING);
-        quiet = idle ? quiet + 1 : 0;
-        if (quiet > RESTS_AFTER || cycle % LOOKS_EVERY == 0) alive = exchange(fd, line, quiet > RESTS_AFTER);
+        quiet = line.quiet() && !(top.leds & RUNNING) ? quiet + 1 : 0;
+        const bool rests = quiet > (top.leds & READY ? RESTS_AFTER : TIRES_AFTER);
+        if (rests || cycle % LOOKS_EVERY == 0) alive = exchange(fd, line, rests);
     }
     top.final();
     printf("ended %llu %llu %llu %llu %u %u %u %u %u %u\n", static_cast<unsigned long long>(cycle),

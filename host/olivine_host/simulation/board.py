@@ -8,16 +8,18 @@ import json
 import os
 import subprocess
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import count
 from pathlib import Path
 
-from olivine.board.dram_parts import SDRAM_PARTS
+from olivine.board.ddr3_top import Ddr3Top
+from olivine.board.dram_parts import DDR3_PARTS, SDRAM_PARTS, Ddr3Core
 from olivine.board.top import BUS_ID_BITS, BoardTop
 from olivine.verilog import Design, design
 
 from .. import toolchain
 from ..board.pty import PseudoTerminal
+from . import ddr3
 from .build import build_root, cached, digest, log_tail
 from .designs import gateware_digest
 from .native import VERILATOR_FLAGS, BuildError
@@ -58,12 +60,20 @@ def chip_parameters(part):
         "T_OH": round(1000 * min(part.tOH.values()))}
 
 
+DDR3_ROW_BITS = 11
+"""Of a simulated DDR3 chip: 32 MiB, where the real one's rows would fill the simulating machine's memory."""
+
+INIT_PS = 40_000
+"""Period of the clock that sets up a DDR3 PHY's delays."""
+
+
 def _board_design(config, dram, words):
     """The top's Verilog, kept between runs."""
     options = {"divisor": DIVISOR, "max_payload": MAX_PAYLOAD, "words": words}
 
     def make(folder):
-        made = design(BoardTop(config, dram=dram, **options), NAME)
+        top = Ddr3Top if isinstance(dram, Ddr3Core) else BoardTop
+        made = design(top(config, dram=dram, **options), NAME)
         (folder / "design.v").write_text(made.text)
         (folder / "design.json").write_text(json.dumps({"name": made.name, "ports": made.ports}))
 
@@ -74,8 +84,10 @@ def _board_design(config, dram, words):
 
 
 def board_controller(config, part="sdr-32m"):
-    """The controller of a simulated board's memory."""
-    from ..fpga.litedram import sdr_core
+    """The controller of a simulated board's memory, of a part of `SDRAM_PARTS` or `DDR3_PARTS`."""
+    from ..fpga.litedram import ddr3_core, sdr_core
+    if part in DDR3_PARTS:
+        return ddr3_core(replace(DDR3_PARTS[part], row_bits=DDR3_ROW_BITS), DRAM_MHZ * 10**6, id_width=BUS_ID_BITS)
     return sdr_core(SDRAM_PARTS[part], DRAM_MHZ * 10**6, bus_bits=config.bus_bits, id_width=BUS_ID_BITS)
 
 
@@ -86,7 +98,7 @@ def build_board(config, dram="sdr-32m", words=None, top=None):
     ----------
     config : AcceleratorConfig
     dram : str or None
-        Part of `SDRAM_PARTS`; None for memory on chip.
+        Part of `SDRAM_PARTS` or `DDR3_PARTS`; None for memory on chip.
     words : int
         Beats of memory on chip.
     top : BoardTop or None
@@ -98,10 +110,15 @@ def build_board(config, dram="sdr-32m", words=None, top=None):
     """
     core, tool = dram and board_controller(config, dram), toolchain.simulator("verilator")
     made = design(top, NAME) if top else _board_design(config, core, words)
-    sources = [HERE / "board.v", HERE / "board.cpp", *([SDRAM] if core else [])]
-    defines = [f"-DOLIVINE_TOP={made.name}"]
+    sources, defines, parameters = [HERE / "board.v", HERE / "board.cpp"], [f"-DOLIVINE_TOP={made.name}"], {}
+    if dram in DDR3_PARTS:
+        sources = [HERE / "board_ddr3.v", HERE / "board.cpp", ddr3.PRIMITIVES, ddr3.CHIP]
+        parameters = ddr3.ddr3_parameters(core.part)
+    elif core:
+        sources.append(SDRAM)
+        parameters = chip_parameters(core.part)
     if core:
-        chip = ", ".join(f".{name}({value})" for name, value in chip_parameters(core.part).items())
+        chip = ", ".join(f".{name}({value})" for name, value in parameters.items())
         defines.append(f"-DOLIVINE_CHIP={chip}")
     text = made.text + (core.text if core else "")
     # Widths of the chip's pins.
@@ -147,6 +164,8 @@ class SimulatedBoard:
     ----------
     config, dram, words, top
         See `build_board`.
+    flight : tuple of int
+        Half clocks that DDR3 data needs from the chip, by byte lane.
     line_divisor : int
         Cycles of a bit at the host's end; another than `DIVISOR` is a wrong baud rate.
 
@@ -160,7 +179,7 @@ class SimulatedBoard:
         What the simulator printed.
     """
 
-    def __init__(self, config, dram="sdr-32m", words=None, top=None, line_divisor=DIVISOR):
+    def __init__(self, config, dram="sdr-32m", words=None, top=None, line_divisor=DIVISOR, flight=ddr3.FLIGHT):
         program = build_board(config, dram, words, top)
         self.counts = None
         self.log = build_root() / "runs" / f"board-{os.getpid()}-{next(_serial)}.log"
@@ -170,10 +189,18 @@ class SimulatedBoard:
         with open(self.log, "w") as log:
             self._process = subprocess.Popen(
                 [str(program), f"+fd={descriptor}", f"+divisor={line_divisor}", f"+core_ps={CORE_PS}",
-                 f"+dram_ps={round(1e6 / DRAM_MHZ / 4) * 4}"],
+                 *self._clocks(dram), f"+flight={ddr3.flight_bits(flight)}"],
                 pass_fds=(descriptor,), stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
                 # Ctrl-C is this process's; the simulation ends with its standard input.
                 start_new_session=True)
+
+    @staticmethod
+    def _clocks(dram):
+        """Arguments: periods of the memory's clock, of DDR3 twice as fast, and of its second one."""
+        period = round(1e6 / DRAM_MHZ / 4) * 4
+        if dram in DDR3_PARTS:
+            return f"+dram_ps={period // 2}", f"+pin_ps={INIT_PS}"
+        return f"+dram_ps={period}", f"+pin_ps={period}"
 
     def __enter__(self):
         return self

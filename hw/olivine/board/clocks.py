@@ -7,7 +7,7 @@ from amaranth.hdl import Instance, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["VCO_MHZ", "DETECTOR_MHZ", "PllPlan", "plan_pll", "Pll"]
+__all__ = ["VCO_MHZ", "DETECTOR_MHZ", "PllPlan", "plan_pll", "output", "Pll"]
 
 VCO_MHZ = (400.0, 800.0)
 """What an ECP5's oscillator can do (data sheet FPGA-DS-02012, sysCLOCK PLL timing)."""
@@ -104,7 +104,7 @@ def plan_pll(oscillator_mhz, core_mhz, dram_mhz=None):
     return best
 
 
-def _output(name, divider, eighths=0):
+def output(name, divider, eighths=0):
     """Parameters of an output that begins ``eighths`` of a period of the VCO late. The coarse phase counts periods of
     the VCO and is ``divider - 1`` for none."""
     return {f"p_{name}_ENABLE": "ENABLED", f"p_{name}_DIV": divider, f"p_{name}_FPHASE": eighths % PHASES,
@@ -129,19 +129,20 @@ class Pll(wiring.Component):
         From no clock domain.
     """
 
+    members = ("core", "dram", "dram_pin")
+    """Clocks that come out."""
+
     def __init__(self, plan):
         self.plan = plan
-        super().__init__({"oscillator": In(1), "core": Out(1), "dram": Out(1), "dram_pin": Out(1), "locked": Out(1)})
+        super().__init__({"oscillator": In(1), **{name: Out(1) for name in self.members}, "locked": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         plan = self.plan
         first = Signal()
-        outputs = _output("CLKOP", plan.first_div) | _output("CLKOS2", plan.core_div)
+        outputs = output("CLKOP", plan.first_div) | output("CLKOS2", plan.core_div)
         if plan.memory:
-            # A quarter of a period: first_div / 4 periods of the VCO.
-            outputs |= _output("CLKOS", plan.first_div, PHASES * plan.first_div // 4) | {"o_CLKOS": self.dram_pin}
-            m.d.comb += self.dram.eq(first)
+            outputs |= self._memory(m, first)
         m.submodules.pll = Instance(
             "EHXPLLL", a_ICP_CURRENT="12", a_LPF_RESISTOR="8", a_MFG_ENABLE_FILTEROPAMP="1", a_MFG_GMCREF_SEL="2",
             p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED", p_DPHASE_SOURCE="DISABLED",
@@ -151,3 +152,9 @@ class Pll(wiring.Component):
             i_RST=0, i_STDBY=0, i_PHASESEL0=0, i_PHASESEL1=0, i_PHASEDIR=1, i_PHASESTEP=1, i_PHASELOADREG=1,
             i_PLLWAKESYNC=0, i_ENCLKOP=0)
         return m
+
+    def _memory(self, m, first):
+        """The memory's clocks: connects the first output, returns the instance's arguments of another."""
+        m.d.comb += self.dram.eq(first)
+        # A quarter of a period: first_div / 4 periods of the VCO.
+        return output("CLKOS", self.plan.first_div, PHASES * self.plan.first_div // 4) | {"o_CLKOS": self.dram_pin}

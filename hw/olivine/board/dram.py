@@ -1,6 +1,6 @@
 """A board's memory behind an AXI4 port in the core's clock."""
 
-from amaranth.hdl import ClockSignal, DomainRenamer, Instance, Module, ResetSignal, Signal
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal
 from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -9,16 +9,12 @@ from ..memory.axi import AXI4
 from ..memory.checks import check_integer
 from ..memory.crossing import AxiCrossing
 from ..memory.scratchpad import Scratchpad
-from ..stream.skid import Skid
+from .controller import controller_bus
 from .dram_init import InitSequencer
 from .dram_parts import DramCore
 from .dram_pins import SdramPads, SdramPins
 
 __all__ = ["BoardMemory", "BlockMemory"]
-
-INCR = 0b01
-ANSWERS = 16
-"""Responses that LiteDRAM's AXI4 front end holds; it loses further ones."""
 
 
 class BoardMemory(wiring.Component):
@@ -87,48 +83,11 @@ class BoardMemory(wiring.Component):
             "i_csr_adr": init.address, "i_csr_we": init.write, "i_csr_dat_w": init.value,
             **pads.controller(),
         }
-        self._addresses(m, controller, crossing.slave, init.done)
-        for name, inward in (("w", True), ("b", False), ("r", False)):
-            channel = getattr(crossing.slave, name)
-            for field, _ in channel.payload.shape():
-                value = getattr(channel.payload, field)
-                controller[f"{'i' if inward else 'o'}_{name}{field}"] = value if inward else \
-                    self._number(m, value)
-            controller[f"{'i' if inward else 'o'}_{name}valid"] = channel.valid
-            controller[f"{'o' if inward else 'i'}_{name}ready"] = channel.ready
+        controller |= controller_bus(m, core, crossing.slave, init.done, self.dram_domain)
         m.submodules.controller = Instance(core.module, **controller)
         if hasattr(platform, "add_file"):
             platform.add_file(f"{core.module}.v", core.text)
         return m
-
-    def _number(self, m, value):
-        """Bits that an instance may drive, of a value that may be an enumeration."""
-        value = getattr(value, "as_value", lambda: value)()
-        bits = Signal(len(value))
-        m.d.comb += value.eq(bits)
-        return bits
-
-    def _addresses(self, m, controller, bus, open_):
-        # Writes that are owed a response: LiteDRAM has room for so many and does not look.
-        owed = Signal(range(ANSWERS + 1))
-        taken, answered = Signal(), Signal()
-        m.d.comb += answered.eq(bus.b.valid & bus.b.ready)
-        m.d[self.dram_domain] += owed.eq(owed + taken - answered)
-        for name, willing in (("aw", open_ & (owed != ANSWERS)), ("ar", open_)):
-            # LiteDRAM decides late in a cycle whether it takes an address: not in one cycle with the crossing.
-            skid = Skid(getattr(bus, name).payload.shape())
-            m.submodules[f"{name}_skid"] = DomainRenamer(self.dram_domain)(skid)
-            connect(m, getattr(bus, name), skid.i)
-            channel, ready = skid.o, Signal(name=f"{name}_ready")
-            m.d.comb += channel.ready.eq(ready & willing)
-            if name == "aw":
-                m.d.comb += taken.eq(channel.valid & channel.ready)
-            controller |= {
-                f"i_{name}valid": channel.valid & willing, f"o_{name}ready": ready,
-                f"i_{name}addr": channel.payload.addr[:self.core.addr_width], f"i_{name}len": channel.payload.len,
-                f"i_{name}id": channel.payload.id, f"i_{name}burst": INCR,
-                f"i_{name}size": (self.core.bus_bits // 8).bit_length() - 1,
-            }
 
 
 class BlockMemory(wiring.Component):

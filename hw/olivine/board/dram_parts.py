@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["SdramPart", "SDRAM_PARTS", "DramCore"]
+__all__ = ["SdramPart", "SDRAM_PARTS", "DramCore", "Ddr3Part", "DDR3_PARTS", "Ddr3Core"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,103 @@ class DramCore:
     part: SdramPart
     clk_freq: int
     cas: int
+    id_width: int
+    bus_bits: int
+    addr_width: int
+    steps: tuple
+
+
+@dataclass(frozen=True)
+class Ddr3Part:
+    """A DDR3 SDRAM (JEDEC JESD79-3).
+
+    Parameters
+    ----------
+    name : str
+    row_bits, column_bits, bank_bits, data_bits : int
+        Address bits of a row, a column and a bank; width of the data bus.
+    tRCD, tRP, tRAS, tRFC, tRRD, tFAW, tWR, tWTR, tREFI : float
+        Nanoseconds: activate to column command, precharge, activate to precharge, refresh, activate to activate of two
+        banks and of five, last data to precharge and to a read, a refresh on average.
+    nRRD, nWTR, nCCD : int
+        The same in clocks of the memory, at least; and column command to column command.
+    tZQCS, nZQCS, nZQinit : float, int, int
+        Short calibration in nanoseconds and clocks, and the first one, clocks.
+    power_up, reset_to_cke, tXPR : float
+        Nanoseconds: of clock with the clock enable low after the power, from the end of the reset to the clock enable,
+        from there to the first command.
+    nMRD, nMOD, nDLLK : int
+        Clocks: mode register to mode register, to another command, and to a read after the DLL's reset.
+    """
+
+    name: str
+    row_bits: int
+    column_bits: int
+    bank_bits: int
+    data_bits: int
+    tRCD: float
+    tRP: float
+    tRAS: float
+    tRFC: float
+    tRRD: float
+    tFAW: float
+    tWR: float
+    tWTR: float
+    tREFI: float
+    nRRD: int
+    nWTR: int
+    nCCD: int
+    tZQCS: float
+    nZQCS: int
+    nZQinit: int
+    power_up: float
+    reset_to_cke: float
+    tXPR: float
+    nMRD: int
+    nMOD: int
+    nDLLK: int
+
+    @property
+    def size(self):
+        """Bytes."""
+        return (self.data_bits // 8) << (self.row_bits + self.column_bits + self.bank_bits)
+
+
+DDR3_PARTS = {
+    # Micron MT41K256M16, -125: 4 Gbit, pages of 2 KiB.
+    "mt41k256m16": Ddr3Part("mt41k256m16", row_bits=15, column_bits=10, bank_bits=3, data_bits=16, tRCD=13.75,
+                            tRP=13.75, tRAS=35, tRFC=260, tRRD=7.5, tFAW=40, tWR=15, tWTR=7.5, tREFI=64e6 / 8192,
+                            nRRD=4, nWTR=4, nCCD=4, tZQCS=80, nZQCS=64, nZQinit=512, power_up=200_000,
+                            reset_to_cke=500_000, tXPR=270, nMRD=4, nMOD=12, nDLLK=512),
+}
+"""By name."""
+
+
+@dataclass(frozen=True)
+class Ddr3Core:
+    """A controller with its PHY in Verilog, as `olivine_host.fpga.litedram` generates it.
+
+    Parameters
+    ----------
+    module, text : str
+        The Verilog, and the name of its module.
+    part : Ddr3Part
+    clk_freq : int
+        Hertz of its clock; the memory's is twice that.
+    cas, cas_write : int
+        Latencies of reads and writes, clocks of the memory.
+    id_width, bus_bits, addr_width : int
+        Of its AXI4 port; ``addr_width`` counts the memory's bytes.
+    steps : tuple of (int, int, int)
+        Initialisation: address of a control register, value, clocks until the next.
+    """
+
+    module: str
+    text: str
+    part: Ddr3Part
+    clk_freq: int
+    cas: int
+    cas_write: int
     id_width: int
     bus_bits: int
     addr_width: int

@@ -77,24 +77,41 @@ class BoardTop(wiring.Component):
     memory_bytes : int
     """
 
+    dram_clocks = ("dram_clk", "dram_pin_clk")
+    """Members that are clocks of ``dram``."""
+
+    pin_signature = SdramPins
+    """Of a part."""
+
+    needs = ""
+    """What an error puts before the bits of data that `_fits` wants of a controller."""
+
     def __init__(self, config, divisor, *, dram=None, words=None, ports=None, max_payload=MAX_PAYLOAD):
         if (dram is None) == (words is None):
             raise ValueError("one of dram and words is given: a controller, or the size of memory on chip")
-        if dram is not None and (dram.bus_bits, dram.id_width) != (config.bus_bits, BUS_ID_BITS):
+        if dram is not None and not (self._fits(dram.bus_bits, config.bus_bits) and dram.id_width == BUS_ID_BITS):
             raise ValueError(f"the memory's controller has {dram.bus_bits} bits of data and {dram.id_width} of ID: "
-                             f"needed are {config.bus_bits} and {BUS_ID_BITS}")
+                             f"needed are {self.needs}{config.bus_bits} and {BUS_ID_BITS}")
         self.config, self.divisor, self.dram, self.words, self.ports = config, divisor, dram, words, ports
         self.max_payload = max_payload
-        self.memory_bytes = words * config.bus_bytes if dram is None else 1 << dram.addr_width
+        self.memory_bytes = words * config.bus_bytes if dram is None else self._size(dram)
         if self.memory_bytes > config.scratchpad_base:
             raise ValueError(f"memory of {self.memory_bytes:#x} bytes reaches into the scratchpad at "
                              f"{config.scratchpad_base:#x}: addr_width {config.addr_width} is too small")
         members = {"core_clk": In(1), "locked": In(1), "rx": In(1, init=1), "tx": Out(1, init=1), "leds": Out(LEDS)}
         if dram is not None:
-            members |= {"dram_clk": In(1), "dram_pin_clk": In(1)}
+            members |= {clock: In(1) for clock in self.dram_clocks}
             if ports is None:
-                members["pins"] = Out(SdramPins(dram.part))
+                members["pins"] = Out(self.pin_signature(dram.part))
         super().__init__(members)
+
+    @staticmethod
+    def _fits(controller_bits, bus_bits):
+        return controller_bits == bus_bits
+
+    def _size(self, dram):
+        """Bytes of it that are used."""
+        return 1 << dram.addr_width
 
     def _core(self):
         return Accelerator(self.config)
@@ -114,7 +131,7 @@ class BoardTop(wiring.Component):
         m.submodules.memory = memory = self._memory()
         held = self._domains(m)
 
-        wiring.connect(m, bridge.host, core.host)
+        self._registers(m, bridge, core, memory)
         # A bus of fewer address bits: the memory's.
         for port, master in zip((core.bus, bridge.memory), join.masters):
             attach(m, port, master)
@@ -127,10 +144,19 @@ class BoardTop(wiring.Component):
         m.d.link += [blink.eq(blink + 1), asked.eq(bridge.reset), held.eq(asked)]
         m.d.sync += self.leds[1:].eq(Cat(memory.ready, core.activity.running, core.irq))
         m.d.comb += [
-            bridge.rx.eq(self.rx), self.tx.eq(bridge.tx), bridge.irq.eq(core.irq), bridge.board.eq(memory.ready),
+            bridge.rx.eq(self.rx), self.tx.eq(bridge.tx), bridge.irq.eq(core.irq),
+            bridge.board.eq(self._board(memory)),
             self.leds[0].eq(blink[-1]),
         ]
         return m
+
+    def _registers(self, m, bridge, core, memory):
+        """The bridge's register space."""
+        wiring.connect(m, bridge.host, core.host)
+
+    def _board(self, memory):
+        """The board's bits of the bridge's status."""
+        return memory.ready
 
     def _domains(self, m):
         """Clock domains; returns what holds ``sync`` and ``dram`` in reset, a register of ``link``."""
@@ -150,8 +176,11 @@ class BoardTop(wiring.Component):
         m.d.comb += ResetSignal("link").eq(begins)
         m.d.comb += ResetSignal("sync").eq(held)
         if self.dram is not None:
-            dram, pin = ClockDomain("dram"), ClockDomain("dram_pin", reset_less=True)
-            dram.clk, pin.clk = self.dram_clk, self.dram_pin_clk
-            m.domains += [dram, pin]
-            m.submodules.dram_reset = ResetSynchronizer(held, domain="dram")
+            self._memory_domains(m, held)
         return held
+
+    def _memory_domains(self, m, held):
+        dram, pin = ClockDomain("dram"), ClockDomain("dram_pin", reset_less=True)
+        dram.clk, pin.clk = self.dram_clk, self.dram_pin_clk
+        m.domains += [dram, pin]
+        m.submodules.dram_reset = ResetSynchronizer(held, domain="dram")

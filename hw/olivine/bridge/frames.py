@@ -101,8 +101,9 @@ IDENTITY = data.StructLayout({"identifier": unsigned(32), "max_payload": unsigne
 STATUS = data.StructLayout({"irq": unsigned(1), "busy": unsigned(1), "free": unsigned(6), "board": unsigned(8),
                             "damaged": unsigned(16), "late": unsigned(16), "line": unsigned(16)})
 """The core's interrupt; whether a bus owes answers to an access that timed out; the board's own bits, of which bit 0
-says that memory is ready; and three counts that wrap: frames dropped because they were damaged, frames dropped because
-the device was at work, and errors of the line (framing, breaks, lost bytes)."""
+says that memory is ready, and bit 1 that the host has to level it before it is; and three counts that wrap: frames
+dropped because they were damaged, frames dropped because the device was at work, and errors of the line (framing,
+breaks, lost bytes)."""
 
 VALUE_BYTES = 8
 """Payload of an answer that is not memory, at most: `IDENTITY` and `STATUS` have so many."""

@@ -9,7 +9,7 @@ import re
 
 from .nets import MEMORY
 
-__all__ = ["AIM", "CROWDED", "LENGTH", "ROUTING", "is_crowded", "route_by_sharing", "aims", "keep_targets"]
+__all__ = ["AIM", "CROWDED", "LENGTH", "REACH", "ROUTING", "is_crowded", "route_by_sharing", "aims", "keep_targets"]
 
 CROWDED = 0.8
 """Share of a part's block RAMs from which on a design counts as crowded."""
@@ -27,9 +27,11 @@ ROUTING = {
 """nextpnr's settings for routing, by name; most have no option. Decision 023 has others and where they stand still."""
 
 
-AIM = 1.04
-"""What the router aims at, of the frequencies that the placement is estimated to reach. A wire that went a long way
-around in an early round stays there, sharing with nobody, unless something is wrong with it."""
+AIM, REACH = 1.04, 1.15
+"""What the router aims at, of the frequencies that the placement is estimated to reach: a little more, and up to so
+much more where that is the target. A wire that went a long way around in an early round stays there, sharing with
+nobody, unless something is wrong with it; and one path that is estimated to be late must not lower the aim of all
+others."""
 
 _ESTIMATE = re.compile(r"Max frequency for clock +'(\S+)': +([\d.]+) MHz \(\w+ at ([\d.]+) MHz\)")
 
@@ -45,9 +47,11 @@ def route_by_sharing(placed, top="top"):
 
 
 def aims(log):
-    """Constraints for the routing, by the log of the placement: `AIM` of the estimate, at most twice the target."""
-    return "".join(f'FREQUENCY NET "{name}" {min(float(estimate) * AIM, 2 * float(target)):.2f} MHZ;\n'
-                   for name, estimate, target in _ESTIMATE.findall(log))
+    """Constraints for the routing, by the log of the placement: see `AIM`; at most twice the target."""
+    clocks = ((name, float(estimate), float(target)) for name, estimate, target in _ESTIMATE.findall(log))
+    return "".join(
+        f'FREQUENCY NET "{name}" {min(max(AIM * estimate, min(REACH * estimate, target)), 2 * target):.2f} MHZ;\n'
+        for name, estimate, target in clocks)
 
 
 def keep_targets(report, log):

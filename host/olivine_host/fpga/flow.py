@@ -27,7 +27,7 @@ import olivine
 from ..simulation.build import build_root, cached, digest
 from . import tools
 from .copies import FEWEST_READERS, LEVELS, resets_by_module
-from .crowded import AIM, LENGTH, ROUTING, aims, is_crowded, keep_targets, route_by_sharing
+from .crowded import AIM, LENGTH, REACH, ROUTING, aims, is_crowded, keep_targets, route_by_sharing
 from .delays import keep_delays
 from .lines import FEWEST, LINES, resets_on_lines
 from .memories import ROUNDS, WIDEST, keep_places, memory_places
@@ -277,7 +277,7 @@ def place_and_route(synthesis, *, seed=0, mhz=None, progress=None):
         _timed(folder, start)
 
     key = digest(synthesis.folder.name, plan.files["top.lpf"], options, results, tools.version(tool),
-                 *((ROUNDS, WIDEST, LENGTH, sorted(ROUTING.items()), AIM) if crowded else ()))
+                 *((ROUNDS, WIDEST, LENGTH, sorted(ROUTING.items()), AIM, REACH) if crowded else ()))
     folder = cached(f"{name}-pnr-{key}", make, kind=KIND)
     report = read_report((folder / "report.json").read_text(), plan.design.inner)
     return Routed(plan, folder, report, seed, _seconds(folder))

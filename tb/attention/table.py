@@ -219,6 +219,21 @@ async def does_not_wrap_around(dut):
             await bench.run(job)
 
 
+async def keys_end_within_a_chunk(dut):
+    """Causal rows whose positions pass the last key in the middle of a chunk: from there on they see all keys."""
+    bench = Walker(dut, done=0.02, seed="ends")
+    rows = ROWS * CONFIG.contexts
+    for heads in (1, 2, ROWS):
+        keys = 2 * LANES + 3
+        first = keys - rows // (2 * heads) - 1
+        job = random_job(bench.rng, groups=1, rows=rows, keys=keys, position=first, heads=heads, causal=True, window=0,
+                         head_dim=8)
+        chunk, = job.chunks()
+        ends = [high for context in job.bounds(chunk) for _, high in context]
+        assert ends[0] < keys and ends.count(keys) > heads
+        await bench.run(job)
+
+
 async def in_its_time(dut):
     """From an entry's last element to a chunk's offer: a cycle a row and 6, from the last base of the chunk before one
     less; the command for its bases follows in the next cycle but one, and blank chunks follow one another without
@@ -420,6 +435,7 @@ if os.environ["OLIVINE_UNIT"] == "walk":
     walks_each_kind = test(cocotb.parametrize(seed=range(2))(walks_each_kind))
     walks_large_jobs = test(cocotb.parametrize(seed=range(8))(walks_large_jobs))
     does_not_wrap_around = test(does_not_wrap_around)
+    keys_end_within_a_chunk = test(keys_end_within_a_chunk)
     in_its_time = test(in_its_time)
     spoils_one_field = test(spoils_one_field)
     names_the_first = test(names_the_first)

@@ -15,7 +15,7 @@ from tests.simulate import run
 @pytest.mark.parametrize("config", [pytest.param(TINY, id="tiny"),
                                     pytest.param(WIDE, id="wide", marks=pytest.mark.slow)])
 def test_walk(config):
-    run(TableWalk(config), "tb.attention.table", parameters=given(config, unit="walk"), expected=43)
+    run(TableWalk(config), "tb.attention.table", parameters=given(config, unit="walk"), expected=44)
 
 
 @pytest.mark.parametrize("config", [pytest.param(TINY, id="tiny"),

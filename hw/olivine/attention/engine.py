@@ -304,17 +304,19 @@ class AttentionEngine(wiring.Component):
             control.write_beat.eq(monitor.write_beat + row_monitor.write_beat),
             control.events.eq(datapath.events), self.activity.eq(control.activity),
         ]
-        # Whether all is done, and what failed, is made of much, and both are told a cycle later.
-        fault = Signal(control.fault.shape())
-        m.d.sync += [control.fault.eq(fault),
-                     control.finished.eq(running & (blocks.done | plan.score) & ~results_wait & writer.idle
-                                         & (~plan.cells | table.done & hitters.idle))]
-        first_fault(m, [
+        # Whether all is done, and that something failed, is made of much, and both are told a cycle later. What failed
+        # stays as it is meanwhile.
+        m.d.sync += control.finished.eq(running & (blocks.done | plan.score) & ~results_wait & writer.idle
+                                        & (~plan.cells | table.done & hitters.idle))
+        faults = [
             (read_gate.fault.valid, StatusCode.GUARD_READ, read_gate.fault.addr),
             (write_gate.fault.valid, StatusCode.GUARD_WRITE, write_gate.fault.addr),
             *bus_faults(readers, *writers),
             (table.fault.valid, table.fault.code, table.fault.address, table.fault.field),
-        ], fault)
+        ]
+        failed = Signal(len(faults))
+        m.d.sync += failed.eq(Cat(condition for condition, *_ in faults))
+        first_fault(m, [(condition, *what) for condition, (_, *what) in zip(failed, faults)], control.fault)
         self._events(m, hitters, control)
         return m
 

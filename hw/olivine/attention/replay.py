@@ -53,22 +53,25 @@ class ReplayQueue(wiring.Component):
         places = range(2 * self.depth)
         end, oldest, here = Signal(places), Signal(places), Signal(places)
         following, after, taken = Signal(places), Signal(places), Signal()
-        held = Signal(places)
+        # Whether another one fits is a register: there is a way yet from ``i.ready`` to the memory.
+        full, end_after, gives = Signal(), Signal(places), Signal()
 
         def next_of(here, back, after):
             """What is taken is known late: it chooses between what is known of each place that may follow."""
             return Mux(taken, Mux(self.keep & self.back, back, after), here)
 
         m.d.comb += [
-            held.eq(end - oldest), self.i.ready.eq(held != self.depth), after.eq(here + 1),
+            self.i.ready.eq(~full), end_after.eq(end + 1), after.eq(here + 1), gives.eq(taken & ~self.keep),
             write.addr.eq(end), write.data.eq(self.i.payload), write.en.eq(self.i.valid & self.i.ready),
             taken.eq(self.o.valid & self.o.ready), following.eq(next_of(here, oldest, after)),
             # The word that is being written is not there yet, whatever is read.
             self.o.payload.eq(read_later(m, memory, following, write, same=next_of(
                 *((place[:-1] == end[:-1]) for place in (here, oldest, after))))),
         ]
-        m.d.sync += [end.eq(end + write.en), here.eq(following),
+        with m.If(write.en):
+            m.d.sync += end.eq(end_after)
+        m.d.sync += [full.eq(~gives & (full | write.en & ((end_after ^ oldest) == self.depth))), here.eq(following),
                      self.o.valid.eq(next_of(*((place != end) for place in (here, oldest, after))))]
-        with m.If(taken & ~self.keep):
+        with m.If(gives):
             m.d.sync += oldest.eq(after)
         return m

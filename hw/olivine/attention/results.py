@@ -226,12 +226,16 @@ class ResultPacker(wiring.Component):
         taken, ends = Signal(), Signal()
         part, lane = Signal(range(max(PARTIAL_HEADER, PARTIAL_PLANES))), Signal(range(rows))
         dim, in_header = Signal(range(config.lanes)), Signal(init=1)
+        # Of the dim, the row and the part at hand, that it is the last is found with the one before. A block of a
+        # ``single`` part: as a rule there are two halves of the LSE, three words of a partial result's header, and as
+        # many of each of its dims.
+        last_dim, last_lane = Signal(), Signal() if serial else Const(1, 1)
+        last_part, single = Signal(), Signal()
         header, raw = block.header & in_header, Signal()
         end_dim, end_lane = Signal.like(dim), Signal.like(lane)      # of the block
-        last_dim, last_part, last_lane = dim == end_dim, Signal(), Signal()
         step, last, count = Signal(), Signal(), Signal.like(out.count)
         # Places behind the pipeline that nobody has. That there is one is a register, though another may be taken in
-        # this cycle: so one stays free. From a word's entry to its place's return it is 12 cycles.
+        # this cycle: so one stays free. From a word's entry to its place's return it is 13 cycles.
         places, room, left = Signal(range(self.behind + 1), init=self.behind), Signal(), Signal()
         m.d.sync += [left.eq(leaving.o.valid & leaving.o.ready), places.eq(places + left - taken), room.eq(places > 1)]
         m.d.comb += [
@@ -239,22 +243,15 @@ class ResultPacker(wiring.Component):
             # A word has its record before it, and so has the log-sum-exp, which comes after words.
             taken.eq(at_work & (block.lse | queue.o.valid) & room),
             raw.eq(block.lse | plan.partial),
-            last_lane.eq((lane == end_lane) if serial else 1),
             step.eq(taken & last_lane & last_part), ends.eq(taken & last), blocks.o.ready.eq(~at_work | ends),
             queue.keep.eq(block.again), queue.back.eq(block.again & last_dim),
         ]
-        with m.If(blocks.o.ready):
-            m.d.sync += [block.eq(blocks.o.payload), at_work.eq(blocks.o.valid),
-                         end_dim.eq(blocks.o.payload.dims - 1), end_lane.eq(blocks.o.payload.rows - 1)]
         many = block.rows > rows // 2
         with m.If(block.lse):
             # int32: rows one after the other, or two words, the first for the first half of the rows.
-            m.d.comb += [last_part.eq(part[0] if serial else part[0] | ~many), last.eq(last_part & last_lane)]
-        with m.Else():
-            # Three words of a partial result's header, and as many of each of its dims.
-            m.d.comb += last_part.eq(~plan.partial | (part == PARTIAL_PLANES - 1))
-            with m.If(~header):
-                m.d.comb += [last.eq(last_part & last_lane & last_dim), queue.o.ready.eq(step)]
+            m.d.comb += last.eq(last_part & last_lane)
+        with m.Elif(~header):
+            m.d.comb += [last.eq(last_part & last_lane & last_dim), queue.o.ready.eq(step)]
         if serial:
             m.d.comb += count.eq(Mux(raw | plan.o_wide, 2, 1))
         else:
@@ -263,16 +260,29 @@ class ResultPacker(wiring.Component):
                 m.d.comb += count.eq(Mux(part[0], block.rows - rows // 2, Mux(many, rows // 2, block.rows)) << 2)
         part_moves, lane_moves = (last_lane | block.lse, last_part | ~block.lse) if serial else (1, 1)
         with m.If(taken & part_moves):
-            m.d.sync += part.eq(Mux(last_part, 0, part + 1))
+            # The second part is an LSE's last; of three the third is, behind part 1.
+            m.d.sync += [part.eq(Mux(last_part, 0, part + 1)),
+                         last_part.eq(Mux(last_part, single, block.lse | part[0]))]
         if serial:
             with m.If(taken & lane_moves):
-                m.d.sync += lane.eq(Mux(last_lane, 0, lane + 1))
+                m.d.sync += [lane.eq(Mux(last_lane, 0, lane + 1)),
+                             last_lane.eq(Mux(last_lane, end_lane == 0, lane + 1 == end_lane))]
         with m.If(step & ~block.lse):
             m.d.sync += in_header.eq(0)
             with m.If(~header):
-                m.d.sync += dim.eq(Mux(last_dim, 0, dim + 1))
+                m.d.sync += [dim.eq(Mux(last_dim, 0, dim + 1)),
+                             last_dim.eq(Mux(last_dim, end_dim == 0, dim + 1 == end_dim))]
         with m.If(ends):
             m.d.sync += in_header.eq(1)
+        # A block begins where the one before has ended: at its first dim and row.
+        with m.If(blocks.o.ready):
+            begins, one_part = blocks.o.payload, Signal()
+            m.d.comb += one_part.eq(Mux(begins.lse, 0 if serial else begins.rows <= rows // 2, ~plan.partial))
+            m.d.sync += [block.eq(begins), at_work.eq(blocks.o.valid), end_dim.eq(begins.dims - 1),
+                         end_lane.eq(begins.rows - 1), last_dim.eq(begins.dims == 1),
+                         last_part.eq(one_part), single.eq(one_part)]
+            if serial:
+                m.d.sync += last_lane.eq(begins.rows == 1)
         m.d.sync += [self.credit.eq(queue.o.valid & queue.o.ready & ~queue.keep), self.chunk_done.eq(ends & block.last)]
 
         # The word of this cycle, into a register before anything is chosen, as the memory's output is slow.

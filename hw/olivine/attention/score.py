@@ -183,13 +183,16 @@ class ScoreScaler(wiring.Component):
 
             # Cycles 3 to 6: visible. The bounds get a register behind the slow output of the block RAM.
             low, high = (register(signed(POSITION_BITS), name) for name in ("low", "high"))
-            visible_5 = register(1, "visible_5")
+            # So does the tree's column: what else decides is known by then.
+            between, granted, column, visible_5 = (register(1, name) for name in (
+                "between", "granted", "column", "visible_5"))
             sync += [
                 low.eq(self.bounds[row].low), high.eq(self.bounds[row].high),
-                visible_5.eq(mask[row] & present & Mux(
-                    in_tree, named & self.tree_column[row], (low <= position[4]) & (position[4] < high))),
+                between.eq(mask[row] & present & ~in_tree & (low <= position[4]) & (position[4] < high)),
+                granted.eq(mask[row] & present & in_tree & named), column.eq(self.tree_column[row]),
                 visible_6[row].eq(visible_5),
             ]
+            m.d.comb += visible_5.eq(between | granted & column)
 
             # Cycles 4 to 6: shift; round, saturate.
             kept, beyond, sign = (register(shape, name) for shape, name in (

@@ -366,19 +366,22 @@ class SegmentWalk(wiring.Component):
         same = [item.valid & (item.slot == slot) for item in latest]
         before = Cat(mine & (item.following == self.head) for mine, item in zip(same, latest)).any()
         again = Cat(mine & (item.head == self.head) for mine, item in zip(same, latest)).any()
-        return before & ~again
+        under_way = Signal()
+        m.d.sync += under_way.eq(before & ~again)
+        return under_way
 
     def _judge(self, m, raw, answer, written, hope, under_way):
         """Whether the segment at hand is illegal, its first illegal field, and whether it has to wait for its head: in
         the third cycle after the answer."""
         plan, log_lanes = self.plan, self.config.lanes.bit_length() - 1
-        # The sum has a cycle of its own. Whether places are reserved for good is known late: both ends are compared
-        # with before.
+        # The sum has a cycle of its own, and so have comparisons with the head. Whether places are reserved for good is
+        # known late: both ends are compared with before.
         most = Signal(LENGTH_BITS)
         m.d.sync += most.eq(answer.length + answer.reserved)
         beyond = Mux(written | hope, _less(most, raw.end), _less(answer.length, raw.end))
-        cells_wrong = (raw.end != answer.filled) | ~written | Mux(
-            plan.hitters, (answer.summed != self.head) & ~under_way, answer.summed > self.head)
+        ahead, other = Signal(), Signal()
+        m.d.sync += [ahead.eq(_less(self.head, answer.summed)), other.eq(answer.summed != self.head)]
+        cells_wrong = (raw.end != answer.filled) | ~written | Mux(plan.hitters, other & ~under_way, ahead)
         end_page = (raw.end + (self.config.lanes - 1)) >> log_lanes
         conditions = [
             ("slot", answer.status == CacheStatus.NO_SEQUENCE),

@@ -19,6 +19,9 @@ less than an octave below the page's integer maximum."""
 OPERAND_BITS = 25
 """A numerator of more bits at the multiplier means a result of more than 16 bits."""
 
+LOW_BITS = 17
+"""Of the multiplier's numerator, for one multiplier of the two: 18 bits with a sign."""
+
 RESULT_BITS = 16
 
 FORMAT_BITS = (8, 12, 16)
@@ -42,7 +45,7 @@ class Quotient(wiring.Component):
     The plain reciprocal and a shift of 25 give ``O / l`` with 7 fractional bits. In 16 bits that is within 0.8 of the
     exact quotient with `Reciprocal`: 0.5 by the last rounding, 0.292 by the reciprocal, 0.002 by the first shift.
 
-    ``latency`` 6 cycles in which `en` is high, one result a cycle. Cost: one 25 x 18 signed multiplier
+    ``latency`` 7 cycles in which `en` is high, one result a cycle. Cost: one 25 x 18 signed multiplier
     (two of an ECP5, one DSP48), two shifters (`narrow`).
 
     Members
@@ -57,7 +60,7 @@ class Quotient(wiring.Component):
         ``value``, signed 16 bits; ``saturated``: at either of the two places.
     """
 
-    latency = 6
+    latency = 7
 
     def __init__(self):
         super().__init__({
@@ -94,23 +97,27 @@ class Quotient(wiring.Component):
         sign = shifted_1[2]
         sync += [operand_2.eq(Mux(over, Cat((~sign).replicate(OPERAND_BITS - 1), sign), whole)), beyond_2.eq(over)]
 
-        # Cycle 2 -> 3: multiply.
-        product_3 = Signal(signed(OPERAND_BITS + RECIPROCAL_BITS + 1))
-        sync += product_3.eq(operand_2 * delayed(self.i.factor, 2))
+        # Cycle 2 -> 4: multiply, by two multipliers, and add up: both in one cycle would be too long.
+        factor_2 = delayed(self.i.factor, 2)
+        low_3 = Signal(LOW_BITS + RECIPROCAL_BITS)
+        high_3 = Signal(signed(OPERAND_BITS - LOW_BITS + RECIPROCAL_BITS + 1))
+        product_4 = Signal(signed(OPERAND_BITS + RECIPROCAL_BITS + 1))
+        sync += [low_3.eq(operand_2[:LOW_BITS] * factor_2), high_3.eq(operand_2[LOW_BITS:].as_signed() * factor_2),
+                 product_4.eq((high_3 << LOW_BITS) + low_3)]
 
-        # Cycle 3 -> 4: shift.
-        shifted_4 = registered(shifted(product_3, delayed(self.i.shift, 3), RESULT_BITS))
+        # Cycle 4 -> 5: shift.
+        shifted_5 = registered(shifted(product_4, delayed(self.i.shift, 4), RESULT_BITS))
 
-        # Cycle 4 -> 5: round.
-        whole_5, over_5, sign_5 = registered((*rounded(*shifted_4, RESULT_BITS), shifted_4[2]))
+        # Cycle 5 -> 6: round.
+        whole_6, over_6, sign_6 = registered((*rounded(*shifted_5, RESULT_BITS), shifted_5[2]))
 
-        # Cycle 5 -> 6: saturate to the result's width.
-        beyond_5, format_5 = delayed(beyond_2, 3), delayed(self.i.format, 5)
+        # Cycle 6 -> 7: saturate to the result's width.
+        beyond_6, format_6 = delayed(beyond_2, 4), delayed(self.i.format, 6)
         limit, over = Signal(RESULT_BITS), Signal()
-        m.d.comb += [limit.eq(Cat((~sign_5).replicate(RESULT_BITS - 1), sign_5)), over.eq(over_5)]
+        m.d.comb += [limit.eq(Cat((~sign_6).replicate(RESULT_BITS - 1), sign_6)), over.eq(over_6)]
         for format, bits in enumerate(FORMAT_BITS[:-1]):
-            with m.If(format_5 == format):
-                m.d.comb += [limit[bits - 1:].eq(sign_5.replicate(RESULT_BITS + 1 - bits)),
-                             over.eq(over_5 | saturates(whole_5, bits))]
-        sync += [self.o.value.eq(Mux(over, limit, whole_5)), self.o.saturated.eq(beyond_5 | over)]
+            with m.If(format_6 == format):
+                m.d.comb += [limit[bits - 1:].eq(sign_6.replicate(RESULT_BITS + 1 - bits)),
+                             over.eq(over_6 | saturates(whole_6, bits))]
+        sync += [self.o.value.eq(Mux(over, limit, whole_6)), self.o.saturated.eq(beyond_6 | over)]
         return EnableInserter(self.en)(m)

@@ -140,9 +140,10 @@ class Closer(wiring.Component):
             self.o_command.valid.eq(asking), self.o_summed.payload.eq(group.slot),
         ]
         sync += free.eq(free + self.free.valid)
-        offset = Signal(range((6 << 15) + 1))
+        offset, cells = Signal(range((6 << 15) + 1)), Signal(1 << len(group.log_cells))
+        sync += cells.eq(1 << group.log_cells)
         m.d.comb += [
-            offset.eq(Mux(part == 0, 0, Mux(part == 1, 4, 6) << group.log_cells)),
+            offset.eq(Mux(part == 0, 0, Mux(part == 1, cells << 2, cells << 2 | cells << 1))),
             request.bytes.eq(count << Mux(part == 0, 2, 1)),
             element.payload.data.eq(Mux(part == 0, total, Mux(part == 1, position, listed))),
         ]
